@@ -1,0 +1,195 @@
+"""The contract of an engine: load, stream, stop, close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+StopReason = Literal["end", "length", "stop", "cancelled"]
+"""Its own end token, the token limit, a stop string, or the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    max_tokens: int | None = None
+    """None: as many as the context still holds."""
+    temperature: float = 0.7
+    """0: always the most probable token."""
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    """None: another answer each time."""
+    stop: tuple[str, ...] = ()
+    logprobs: int = 0
+    """Alternatives to report for each token, with their probabilities; 0: none."""
+    thinking: bool | None = None
+    """Asks the template for reasoning or against it; None: the model's own default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have stood here."""
+
+    text: str
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What one answer took."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt tokens whose KV was taken from the turn before."""
+    prefill_seconds: float
+    """From the call to the first token."""
+    decoded_tokens: int
+    decode_seconds: float
+    """From the first token to the last."""
+    stop_reason: StopReason
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Decode speed; None before the second token."""
+        if self.decoded_tokens < 2 or self.decode_seconds <= 0:
+            return None
+        return (self.decoded_tokens - 1) / self.decode_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer: whole characters, never half of one. The last one carries stats."""
+
+    text: str = ""
+    reasoning: bool = False
+    """Whether the text belongs to the model's thinking."""
+    tokens: int = 0
+    """Tokens that this piece was made of."""
+    alternatives: tuple[tuple[Alternative, ...], ...] = ()
+    """By token of this piece, when sampling.logprobs asks for them."""
+    stats: Stats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights on this disk, and what the catalog knows of how to talk to them."""
+
+    path: Path
+    """A GGUF file (the first part), or a folder with safetensors, configuration and tokenizer."""
+    name: str
+    """What to call the model in messages."""
+    format: str
+    quantization: str
+    chats: bool = True
+    chat_template: str | None = None
+    """Stands above the template in the weights; None: theirs."""
+    reasoning_tags: tuple[str, str] | None = None
+    """Start and end tag of the thinking; None: the usual ones."""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How to load. The fit fills it; every engine takes what concerns it."""
+
+    context: int
+    """Tokens of one conversation."""
+    gpu_layers: int | None = None
+    """llama.cpp: layers on the GPU; None: all that the build can."""
+    tensor_split: tuple[float, ...] = ()
+    """Shares of the cards, in the engine's order."""
+    kv_cache_type: str = "f16"
+    threads: int | None = None
+    """None: physical cores."""
+    device: str | None = None
+    """"cuda:0", "mps", "cpu"; None: the engine's best."""
+    memory_share: float | None = None
+    """vLLM and SGLang: share of the card that they may take."""
+    trust_remote_code: bool = False
+    """Runs Python code out of the repository: only when the user asked for it by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether an adapter's library can be used here."""
+
+    status: Literal["ready", "not-installed", "unsupported"]
+    reason: str | None = None
+    """One line for every status but "ready"."""
+    install_line: str | None = None
+    version: str | None = None
+
+
+Progress = Callable[[float, str], None]
+"""Called while loading with a share of 0 to 1 and what is being done; from any thread."""
+
+
+class Engine(Protocol):
+    """A loaded model. One thread at a time may stream; stop() and close() may come from any thread."""
+
+    name: str
+    """The engine's name, as "llama.cpp"."""
+    context: int
+    """Tokens that one conversation may hold."""
+    where: str
+    """Where it runs, in words: "GPU", "split 28/33", "CPU"."""
+    template_note: str | None
+    """A line when the template is not the model's own; None: it is, or there is none to apply."""
+
+    def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[Chunk]:
+        """Answer a conversation through the chat template. The last chunk carries stats, after a stop too."""
+        ...
+
+    def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
+        """Continue a text as it stands."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        ...
+
+    def prompt_tokens(self, turns: Sequence[Turn]) -> int:
+        """Tokens that these turns take in the context, template included."""
+        ...
+
+    def stop(self) -> None:
+        """End the running stream at once, in prefill too; does nothing when none runs."""
+        ...
+
+    def measured_bytes(self) -> int | None:
+        """Memory that the load took, by the engine's own report or the process's growth; None: not known."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; later calls do nothing."""
+        ...
+
+
+class Adapter(Protocol):
+    """One engine library. Importing an adapter's module imports no library; load() does."""
+
+    name: str
+
+    def status(self) -> EngineStatus:
+        """Whether it can run here, found without importing the library; never raises."""
+        ...
+
+    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> Engine:
+        """Load the weights, or raise EngineError."""
+        ...

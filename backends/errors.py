@@ -1,0 +1,85 @@
+"""Errors of everything below the screen; each message says what was tried, on what, and what to do."""
+
+from __future__ import annotations
+
+
+class BackendError(Exception):
+    """Root of our errors. Its text is one line for the user's eye."""
+
+
+class NotFound(BackendError):
+    """A family, variant, repository, file or conversation that is not there."""
+
+
+class HubError(BackendError):
+    """A hub did not give what it was asked for."""
+
+
+class HubUnreachable(HubError):
+    """No answer from the hub: no network, a wrong end point, or offline mode."""
+
+
+class AccessDenied(HubError):
+    """A gated or private repository, or a token that the hub does not take.
+
+    kind is "gated", "private" or "token"; url is the page where access is asked for, if there is one.
+    """
+
+    def __init__(self, message: str, kind: str, url: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.url = url
+
+
+class DownloadError(BackendError):
+    """A transfer that ended without whole files."""
+
+
+class DiskFull(DownloadError):
+    """Not enough room; needed_bytes and free_bytes say how much is missing."""
+
+    def __init__(self, message: str, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class Cancelled(BackendError):
+    """Stopped because the user asked for it."""
+
+
+class BadWeights(BackendError):
+    """A weights file that is cut off, hostile or of a kind that nothing here reads."""
+
+
+class EngineError(BackendError):
+    """An engine failed; detail holds the library's own inner line, or None."""
+
+    def __init__(self, message: str, detail: str | None = None) -> None:
+        super().__init__(f"{message}: {detail}" if detail else message)
+        self.detail = detail
+
+
+class EngineMissing(EngineError):
+    """The engine's library is not installed; install_line says how to get it."""
+
+    def __init__(self, message: str, install_line: str) -> None:
+        super().__init__(f"{message}; install it with: {install_line}")
+        self.install_line = install_line
+
+
+class PromptTooLong(EngineError):
+    """More prompt tokens than the context holds; refused before anything ran."""
+
+    def __init__(self, prompt_tokens: int, context: int) -> None:
+        over = prompt_tokens - context + 1
+        super().__init__(
+            f"the prompt has {prompt_tokens:,} tokens and the context holds {context:,}: "
+            f"{over:,} too many; shorten it or load with a longer context"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context = context
+
+
+class DoesNotFit(BackendError):
+    """Refused because the machine is too small; the text says by how much, and the cheapest cure."""

@@ -1,0 +1,73 @@
+"""Judging a variant on a machine: where it runs, how far, and what would make it fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backends.memory.estimate import MemoryEstimate
+from specs.model import Architecture, Variant
+
+Verdict = Literal["gpu", "split", "cpu", "no"]
+DEFAULT_CONTEXT = 8192
+"""Tokens to judge at when nobody asked for another number and the family allows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user wants of a load."""
+
+    context: int | None = None
+    """Tokens; None: DEFAULT_CONTEXT, or the family's own where that is shorter."""
+    kv_cache_type: str = "f16"
+    """"f16", "q8_0" or "q4_0"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of one variant's weights beyond its spec file."""
+
+    file_bytes: int | None = None
+    """Bytes of the weights' files, exact from a listing or the disk."""
+    download_bytes: int | None = None
+    """Bytes of everything that a download brings, exact."""
+    architecture: Architecture | None = None
+    """From the weights' own header or configuration."""
+    weights_bytes: int | None = None
+    """Bytes of all tensors, from the header."""
+    on_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Decode speed in tokens per second."""
+
+    value: float
+    basis: Literal["measured", "predicted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to run one variant here: engine, verdict, bytes and reason."""
+
+    variant: Variant
+    engine: str
+    engine_status: Literal["ready", "not-installed", "unsupported"]
+    verdict: Verdict
+    reason: str | None
+    """Why not, or why not better, with the cheapest cure; None when there is nothing to say."""
+    where: str
+    """In words: "on the RTX 4090, all 33 layers"."""
+    context: int
+    max_context: int | None
+    """The longest context that keeps this verdict; None: not known."""
+    gpu_layers: int | None
+    """llama.cpp: layers on the accelerators, the output layer counted; None: does not apply."""
+    total_layers: int | None
+    download_bytes: int | None
+    tokens_per_second: Speed | None
+    memory: MemoryEstimate
+    budget_bytes: int | None
+    """What the place that the verdict names has to give; for "no" the largest place."""
+    about: bool = False
+    """Whether the quantization is an uploader's own mix, so that bytes are approximate."""

@@ -1,0 +1,52 @@
+"""Where modeldeck keeps its own files; MODELDECK_HOME moves them all under one folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _folder(kind: str) -> Path:
+    moved = os.environ.get("MODELDECK_HOME")
+    if moved:
+        return Path(moved).expanduser()
+    import platformdirs  # 10 ms that only an unmoved home needs
+
+    folder = getattr(platformdirs, f"user_{kind}_path")("modeldeck", appauthor=False)
+    return Path(folder)
+
+
+def config_file() -> Path:
+    """The user's configuration in TOML."""
+    return _folder("config") / "config.toml"
+
+
+def specs_folder() -> Path:
+    """Spec files that the user added."""
+    return _folder("data") / "specs"
+
+
+def database_file() -> Path:
+    """Conversations and measurements."""
+    return _folder("data") / "modeldeck.sqlite3"
+
+
+def downloads_folder() -> Path:
+    """The download queue's own state, not the weights."""
+    return _folder("data") / "downloads"
+
+
+def cache_folder() -> Path:
+    """What can be fetched or computed again."""
+    return _folder("cache") / "cache" if os.environ.get("MODELDECK_HOME") else _folder("cache")
+
+
+def log_file() -> Path:
+    """Everything that libraries and native code print."""
+    return _folder("log") / "modeldeck.log"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may read, and return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

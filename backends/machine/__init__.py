@@ -1,0 +1,1 @@
+"""The hardware: one probe a vendor, and the values that they fill."""

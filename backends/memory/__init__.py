@@ -1,0 +1,1 @@
+"""Estimates of memory: pure formulas, each with its source."""

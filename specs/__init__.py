@@ -1,0 +1,1 @@
+"""What the world publishes: model families, their variants and the rules of formats and engines."""

@@ -1,0 +1,1 @@
+"""What the eye sees and the hand does: the app, its commands and its screens."""
