@@ -89,7 +89,12 @@ def _print_plan(planned: Plan, *, as_json: bool) -> None:
                 "transferred_bytes": 0,
                 "missing_bytes": planned.missing_bytes,
                 "files": [
-                    {"name": one.name, "bytes": one.file_bytes, "sha256": one.sha256, "present_bytes": one.present_bytes}
+                    {
+                        "name": one.name,
+                        "bytes": one.file_bytes,
+                        "sha256": one.sha256,
+                        "present_bytes": one.present_bytes,
+                    }
                     for one in planned.files
                 ],
             }

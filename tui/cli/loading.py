@@ -122,5 +122,3 @@ def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tupl
     )
     screen.passing("")
     return engine, time.monotonic() - began
-
-
