@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from backends.memory.demand import CPU, UBATCH, Demand
-from backends.memory.kv_cache import per_layer
 from backends.memory.shape import Shape
-from specs.formats import TENSOR_TYPES, Quantization
+from specs.formats import Quantization
 from specs.model import LLAMA_CPP
 
 _MIB: Final = 1 << 20
@@ -57,6 +56,3 @@ def demand(
         active_share=shape.active_parameters / max(shape.parameters, 1),
         splits=True,
     )
-
-
-_ = (TENSOR_TYPES, per_layer)

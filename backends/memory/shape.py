@@ -75,9 +75,7 @@ def is_whole(architecture: Architecture | None) -> bool:
     if architecture.vocab_size is None or architecture.head_count is None:
         return False
     if architecture.expert_count:
-        return (
-            architecture.expert_feed_forward_length is not None or architecture.feed_forward_length is not None
-        )
+        return architecture.expert_feed_forward_length is not None or architecture.feed_forward_length is not None
     return architecture.feed_forward_length is not None
 
 
