@@ -50,7 +50,7 @@ def on_disk(variants: Iterable[Variant]) -> dict[str, Knowledge]:
 
 def from_hubs(variants: Sequence[Variant], deadline_seconds: float) -> dict[str, Knowledge]:
     """What the listings of the repositories say, each repository asked once."""
-    from backends.hubs.registry import hub
+    from backends.hubs import listings
 
     deadline = time.monotonic() + deadline_seconds
     sources = {one.key: source for one in variants if (source := one.source()) is not None}
@@ -59,7 +59,7 @@ def from_hubs(variants: Sequence[Variant], deadline_seconds: float) -> dict[str,
     def listing(place: tuple[str, str, str | None]) -> Listing | None:
         name, model_id, revision = place
         try:
-            return hub(name).listing(model_id, revision, timeout_seconds=deadline_seconds)
+            return listings.listing(name, model_id, revision, timeout_seconds=deadline_seconds)[0]
         except BackendError:
             return None
 

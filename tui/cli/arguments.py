@@ -183,7 +183,8 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "library",
         "show, verify, remove or adopt the weights on this disk",
-        "modeldeck library\nmodeldeck library verify llama-3-instruct/8B/ggufv2/Q4_K_M\nmodeldeck library adopt ~/models",
+        "modeldeck library\nmodeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
+        "modeldeck library adopt ~/models",
     )
     one.add_argument("action", nargs="?", choices=("scan", "verify", "remove", "adopt"), default="scan")
     one.add_argument(

@@ -18,7 +18,7 @@ from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import document, lines
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
 
-WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -37,9 +37,13 @@ def bench(arguments: argparse.Namespace) -> int:
         finally:
             engine.close()
 
+    def stop() -> None:
+        for engine in engines:
+            engine.stop()
+
     with engine_output_in_log() as screen:
         try:
-            runs, load_seconds = interruptible(work, lambda: [one.stop() for one in engines])
+            runs, load_seconds = interruptible(work, stop)
         except KeyboardInterrupt:
             if work_is_left():
                 screen.note("modeldeck bench: interrupted")

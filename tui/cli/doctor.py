@@ -116,32 +116,28 @@ def _settings() -> Section:
 
 
 def _folders() -> Section:
-    hub = (
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "hub"
-    )
+    from backends.hubs.environment import cache_folder
+    from tui import units
+
+    hub = cache_folder()
     places = {
         "spec files": home.specs_folder(),
         "database": home.database_file(),
         "downloads": home.downloads_folder(),
         "log": home.log_file(),
-        "Hugging Face": Path(hub),
+        "Hugging Face": hub,
         "ModelScope": Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser(),
     }
     pairs = [(name, f"{path}{'' if path.exists() else ' (not there)'}") for name, path in places.items()]
-    free = next((shutil.disk_usage(one).free for one in (Path(hub), *Path(hub).parents) if one.exists()), None)
-    if free is not None:
-        from tui import units
-
-        pairs.append(("free for weights", units.file_size(free)))
-    return pairs
+    free = next((shutil.disk_usage(one).free for one in (hub, *hub.parents) if one.exists()), None)
+    return [*pairs, ("free for weights", units.file_size(free))]
 
 
 def _environment() -> Section:
-    token_file = Path(
-        os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "token"
-    )
+    from backends.hubs.environment import token_file
+
     pairs = [(name, "set" if os.environ.get(name) else "not set") for name in SECRETS]
-    pairs.append(("Hugging Face token file", "set" if token_file.expanduser().exists() else "not set"))
+    pairs.append(("Hugging Face token file", "set" if token_file().exists() else "not set"))
     pairs += [(name, _without_credentials(os.environ[name])) for name in PLACES if os.environ.get(name)]
     return pairs + [(name, os.environ[name]) for name in PLAIN if name in os.environ]
 

@@ -49,10 +49,7 @@ def _read(path: Path) -> tuple[ModelFamily, ...]:
 
 
 def _counts(families: tuple[ModelFamily, ...]) -> str:
-    if len(families) == 1:
-        name = clean(families[0].name)
-    else:
-        name = f"{len(families)} families"
+    name = clean(families[0].name) if len(families) == 1 else f"{len(families)} families"
     specs_count = sum(len(one.specs) for one in families)
     variants = sum(len(spec.quantizations) for one in families for spec in one.specs)
     return f"{name}, {specs_count} {'spec' if specs_count == 1 else 'specs'}, {variants} variants"
