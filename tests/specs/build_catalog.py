@@ -84,7 +84,7 @@ def architecture_of(
 ) -> tuple[int | None, Architecture | None]:
     """Count of parameters and architecture of one size: facts, what they say of its twin, then our notes."""
     twin = whole.get(facts.get("parameters", 0), {})
-    if any(twin.get(key) != facts.get(key) for key in ("block_count", "head_count", "head_count_kv")):
+    if any(key in facts and twin.get(key) != facts[key] for key in ("block_count", "head_count", "head_count_kv")):
         twin = {}
     shape = {**twin, **facts, **shapes.get(note.get("shape_by_size", {}).get(str(size), note.get("shape", "")), {})}
     for key in ("license", *note.get("unknown", ())):
