@@ -84,6 +84,8 @@ class Chunk:
     alternatives: tuple[tuple[Alternative, ...], ...] = ()
     """By token of this piece, when sampling.logprobs asks for them."""
     stats: Stats | None = None
+    reasoning_so_far: bool = False
+    """Whether all text up to here was thinking after all: a closing tag came without its opening one."""
 
 
 @dataclass(frozen=True, slots=True)
