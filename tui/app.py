@@ -32,7 +32,6 @@ from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
     from specs.catalog import Catalog
-
     from tui.settings import Settings
 
 logger = logging.getLogger("modeldeck")
@@ -134,7 +133,7 @@ class Deck(App[int]):
     def _chat(self) -> Screen[None]:
         from tui.screens.chat import ChatScreen
 
-        return ChatScreen(self.services)
+        return ChatScreen()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)

@@ -6,6 +6,8 @@ from typing import Final
 
 from textual.binding import Binding
 
+from tui.chat_keys import GUIDE as CHAT_GUIDE
+
 
 def _key(  # noqa: PLR0917
     name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None
@@ -110,5 +112,6 @@ GUIDE: Final = (
     ("The fit matrix", MATRIX),
     ("Browse", BROWSE),
     ("Downloads", DOWNLOADS),
+    *CHAT_GUIDE,
 )
 """Groups of keys in the order of the help."""

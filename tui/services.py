@@ -38,6 +38,9 @@ class DownloadQueue(Protocol):
     def close(self) -> None: ...
 
 
+HUB_SECONDS = 6.0
+"""How long the hubs have to tell the sizes of a family's files."""
+
 Statuses = Mapping[str, EngineStatus]
 """Engine statuses by engine name."""
 
@@ -49,9 +52,8 @@ def in_thread(work: Callable[[], None]) -> None:
 
 def load_catalog_with(extra: Sequence[Path] = ()) -> Catalog:
     """The bundled catalog, the user's, then these files and folders."""
-    from specs.catalog import load_catalog
-
     from backends.home import specs_folder
+    from specs.catalog import load_catalog
 
     return load_catalog(specs_folder(), extra)
 
@@ -94,8 +96,16 @@ def _local_index() -> Library:
     return local_index()
 
 
-def _knowledge(variant: Variant, path: Path) -> Knowledge:  # noqa: ARG001
-    return Knowledge(on_disk=True)
+def _knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+    from backends.knowledge import on_disk
+
+    return on_disk(variants)
+
+
+def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+    from backends.knowledge import from_hubs
+
+    return from_hubs(variants, HUB_SECONDS)
 
 
 def _plan(variant: Variant, hub: str | None) -> Plan:
@@ -149,8 +159,10 @@ class Services:
     best_option: Callable[[Sequence[Option]], Option] = _best_option
     quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses], Sequence[Verdict]] = _quick_verdicts
     local_index: Callable[[], Library] = _local_index
-    knowledge: Callable[[Variant, Path], Knowledge] = _knowledge
-    """What whole weights on this disk tell of themselves."""
+    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
+    """What whole weights on this disk tell of themselves, by the variants' keys."""
+    hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
+    """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = _open_queue
     adapter: Callable[[str], Adapter] = _adapter

@@ -48,11 +48,35 @@ LLAMA3 = family(
 )
 FAMILIES = (
     family("codellama-instruct", gguf(7, "Q4_K_M", "Q8_0"), gguf(13, "Q4_K_M", "Q8_0"), gguf(34, "Q4_K_M", "Q8_0")),
-    family("gemma-3-it", gguf(0.27, "Q4_K_M"), gguf(4, "Q4_K_M", "Q8_0"), gguf(27, "Q4_K_M"), abilities=("chat", "vision"), context_length=131072),
+    family(
+        "gemma-3-it",
+        gguf(0.27, "Q4_K_M"),
+        gguf(4, "Q4_K_M", "Q8_0"),
+        gguf(27, "Q4_K_M"),
+        abilities=("chat", "vision"),
+        context_length=131072,
+    ),
     LLAMA3,
-    family("llama-3.1", gguf(8, "Q4_K_M"), gguf(70, "Q4_K_M"), gguf(405, "Q4_K_M"), abilities=("generate",), context_length=131072),
-    family("qwen3", gguf(0.6, "Q8_0"), gguf(1.7, "Q8_0"), gguf(4, "Q4_K_M"), gguf(8, "Q4_K_M"), gguf(14, "Q4_K_M"), gguf(32, "Q4_K_M"),
-           abilities=("chat", "reasoning", "hybrid", "tools"), languages=("en", "zh", "de", "fr", "it", "es"), context_length=40960),
+    family(
+        "llama-3.1",
+        gguf(8, "Q4_K_M"),
+        gguf(70, "Q4_K_M"),
+        gguf(405, "Q4_K_M"),
+        abilities=("generate",),
+        context_length=131072,
+    ),
+    family(
+        "qwen3",
+        gguf(0.6, "Q8_0"),
+        gguf(1.7, "Q8_0"),
+        gguf(4, "Q4_K_M"),
+        gguf(8, "Q4_K_M"),
+        gguf(14, "Q4_K_M"),
+        gguf(32, "Q4_K_M"),
+        abilities=("chat", "reasoning", "hybrid", "tools"),
+        languages=("en", "zh", "de", "fr", "it", "es"),
+        context_length=40960,
+    ),
     family("giant", spec("pytorch", 671, "none"), abilities=("generate",)),
 )
 
@@ -68,18 +92,28 @@ class FakeCatalog:
 
 
 MACHINE = Machine(
-    "linux", "x86_64", Cpu("AMD Ryzen 9 7950X", 16, 32), Memory(62 * GIB, 41 * GIB),
+    "linux",
+    "x86_64",
+    Cpu("AMD Ryzen 9 7950X", 16, 32),
+    Memory(62 * GIB, 41 * GIB),
     (
         Accelerator(0, "cuda", "NVIDIA GeForce RTX 4090", "GPU-1", 24 * GIB, int(15.2 * GIB), "8.9"),
         Accelerator(1, "cuda", "NVIDIA GeForce RTX 3050", "GPU-2", 8 * GIB, int(6.3 * GIB), "8.6"),
     ),
 )
-PRESET = Machine("linux", "x86_64", Cpu(None, 16, 32), Memory(128 * GIB, 120 * GIB),
-                 tuple(Accelerator(i, "cuda", "NVIDIA H100", f"GPU-{i}", 80 * GIB, 79 * GIB, "9.0") for i in range(8)),
-                 label="8x H100")
+PRESET = Machine(
+    "linux",
+    "x86_64",
+    Cpu(None, 16, 32),
+    Memory(128 * GIB, 120 * GIB),
+    tuple(Accelerator(i, "cuda", "NVIDIA H100", f"GPU-{i}", 80 * GIB, 79 * GIB, "9.0") for i in range(8)),
+    label="8x H100",
+)
 STATUSES = {
     "llama.cpp": EngineStatus("ready", version="0.3.36"),
-    "Transformers": EngineStatus("not-installed", "Transformers is not installed", "pip install 'modeldeck[transformers]'"),
+    "Transformers": EngineStatus(
+        "not-installed", "Transformers is not installed", "pip install 'modeldeck[transformers]'"
+    ),
     "vLLM": EngineStatus("not-installed", "vLLM is not installed", "pip install 'modeldeck[vllm]'"),
     "MLX": EngineStatus("unsupported", "MLX needs Apple Silicon; this is Linux"),
 }
@@ -90,7 +124,14 @@ def weights_bytes(variant: Variant) -> int:
     return int(variant.spec.size_in_billions * BITS.get(variant.quantization, 5) / 8 * 1e9)
 
 
-def judge_one(variant: Variant, engine: str, machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus], known: Knowledge | None) -> Option:
+def judge_one(
+    variant: Variant,
+    engine: str,
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    known: Knowledge | None,
+) -> Option:
     context = wish.context or DEFAULT_CONTEXT
     weights = weights_bytes(variant)
     cache = int(variant.spec.size_in_billions**0.6 * context * 38_000)
@@ -111,12 +152,30 @@ def judge_one(variant: Variant, engine: str, machine: Machine, wish: Wish, statu
             verdict, budget, where = "no", card, "nowhere on this machine"
             reason = f"{(need - card) / GIB:.1f} GiB too much for the RTX 4090; a context of 2,048 or the next smaller quantization would fit"
     return Option(
-        variant, engine, status, verdict, reason, where, context, 71_680 if verdict != "no" else None, 33, 33,  # type: ignore[arg-type]
-        weights, Speed(128.0 if verdict == "gpu" else 7.3, "predicted") if verdict != "no" else None, memory, budget,
+        variant,
+        engine,
+        status,
+        verdict,
+        reason,
+        where,
+        context,
+        71_680 if verdict != "no" else None,
+        33,
+        33,  # type: ignore[arg-type]
+        weights,
+        Speed(128.0 if verdict == "gpu" else 7.3, "predicted") if verdict != "no" else None,
+        memory,
+        budget,
     )
 
 
-def options(variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus], knowledge: Mapping[str, Knowledge]) -> list[Option]:
+def options(
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    knowledge: Mapping[str, Knowledge],
+) -> list[Option]:
     return [
         judge_one(variant, engine, machine, wish, statuses, knowledge.get(variant.key))
         for variant in variants
@@ -131,7 +190,9 @@ def best_option(found: Sequence[Option]) -> Option:
     return max(found, key=lambda option: (ORDER.index(option.verdict), option.engine_status == "ready"))
 
 
-def quick_verdicts(variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus]) -> list[str]:
+def quick_verdicts(
+    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus]
+) -> list[str]:
     return [best_option(options([variant], machine, wish, statuses, {})).verdict for variant in variants]
 
 
@@ -220,7 +281,8 @@ def services(
         "best_option": best_option,
         "quick_verdicts": quick_verdicts,
         "local_index": lambda: library,
-        "knowledge": lambda variant, path: Knowledge(on_disk=True),
+        "knowledge": lambda variants: {v.key: Knowledge(on_disk=True) for v in variants if library.path(v)},
+        "hub_knowledge": lambda variants: {},
         "plan": plan,
         "open_queue": open_queue,
         "presets": lambda: [PRESET],
@@ -236,6 +298,7 @@ def services(
 def variant(chosen: ModelFamily, size: float, quantization: str, format_name: str = "ggufv2") -> Variant:
     """A variant of a family by what its cell says."""
     return next(
-        v for v in chosen.variants()
+        v
+        for v in chosen.variants()
         if (v.spec.size_in_billions, v.quantization, v.spec.format) == (size, quantization, format_name)
     )

@@ -76,6 +76,13 @@ class Browse(Screen[None]):
             self.generation = generation
             self.judged = judged
 
+    class HubsTold(Message):
+        """What the hubs said of one family's files."""
+
+        def __init__(self, knowledge: Mapping[str, Knowledge]) -> None:
+            super().__init__()
+            self.knowledge = knowledge
+
     class DiskRead(Message):
         """Which variants lie on this disk."""
 
@@ -102,6 +109,8 @@ class Browse(Screen[None]):
         self._moved_at = 0.0
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
+        self._told: Mapping[str, Knowledge] = {}
+        self._asked: set[str] = set()
         self._judged_for: Machine | None = None
 
     def compose(self) -> ComposeResult:
@@ -283,6 +292,25 @@ class Browse(Screen[None]):
     def _enter_family(self) -> None:
         self.add_class("-family")
         self._matrix.focus()
+        self._ask_hubs()
+
+    def _ask_hubs(self) -> None:
+        """Ask the hubs for exact sizes of the family that was opened, once, without anybody waiting for it."""
+        family = self._family
+        if family is None or family.name in self._asked:
+            return
+        self._asked.add(family.name)
+
+        def work() -> None:
+            variants = tuple(v for v in family.variants() if v.key not in self._keys_on_disk)
+            self.post_message(self.HubsTold(self._services.hub_knowledge(variants)))
+
+        self.app.in_background(work, f"asking the hubs about {clean(family.name)}")
+
+    def on_browse_hubs_told(self, message: HubsTold) -> None:
+        if message.knowledge:
+            self._told = {**self._told, **message.knowledge}
+            self._judge_family()
 
     def on_fit_matrix_left(self) -> None:
         self._leave_family()
@@ -354,17 +382,13 @@ class Browse(Screen[None]):
         self._family_generation += 1
         generation = self._family_generation
         wish = self.wish(family)
-        library = self.app.library
+        told = self._told
 
         def work() -> None:
             variants = tuple(family.variants())
             if generation != self._family_generation:
                 return
-            knowledge: dict[str, Knowledge] = {}
-            for variant in variants:
-                path = library.path(variant) if library else None
-                if path is not None:
-                    knowledge[variant.key] = self._services.knowledge(variant, path)
+            knowledge = {**told, **self._services.knowledge(variants)}
             options = self._services.options(variants, machine, wish, statuses, knowledge)
             judged = Judged.of(family, options, self._services.best_option)
             self.post_message(self.FamilyJudged(generation, judged))
