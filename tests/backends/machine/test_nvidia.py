@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from backends.machine import nvidia
@@ -71,6 +73,32 @@ def test_a_driver_that_hangs_at_once_is_a_warning(detected, tmp_path):
     assert machine["accelerators"] == []
     assert "the NVIDIA driver did not answer within 3 s" in machine["warnings"][0]
     assert machine["cpu"]["logical_cores"] > 0
+
+
+def test_a_card_whose_processes_cannot_be_listed_in_time_is_still_a_card(detected, tmp_path):
+    scenario = tmp_path / "slow.nvml"
+    fault = "fault = nvmlDeviceGetComputeRunningProcesses hang:150"
+    scenario.write_text(f"[gpu]\nname = NVIDIA L4\nmemory = 23034\nused = 34\ncc = 8.9\n{fault}\n")
+    machine = detected(scenario, seconds=3)
+    (card,) = machine["accelerators"]
+    assert card["free_bytes"] == 23000 * MIB
+    assert machine["warnings"] == ["NVIDIA GPU 0 (NVIDIA L4) did not tell its processes within 3 s; try `nvidia-smi`"]
+
+
+def test_a_process_cannot_write_to_the_terminal_by_its_name(monkeypatch):
+    library = SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVMLLibraryMismatchError=RuntimeError,
+        nvmlSystemGetProcessName=lambda _: "/tmp/\x1b[31mred --flag",
+    )
+    monkeypatch.setattr(nvidia, "_is_host_pid_namespace", lambda: False)
+    assert nvidia._whose(library, 7) == ("␛[31mred", None)
+
+
+def test_a_process_here_is_named_with_its_user(monkeypatch):
+    monkeypatch.setattr(nvidia, "_is_host_pid_namespace", lambda: True)
+    process = psutil.Process()
+    assert nvidia._whose(SimpleNamespace(), process.pid) == (process.name(), process.username())
 
 
 def test_a_mismatch_after_an_update_says_reboot(detected):
