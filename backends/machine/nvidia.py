@@ -88,24 +88,35 @@ def probe(
     """
     environment = os.environ if environment is None else environment
     try:
-        count = Question(count_cards, "nvml").answer(until)
+        opened = Question(_open_and_count, "nvml").answer(until)
     except Late:
         return (), (
             f"the NVIDIA driver did not answer within {seconds:g} s, so its GPUs are left out: try `nvidia-smi`; "
-            "if that hangs too, look for Xid in `dmesg` and reboot",
+            "if that hangs too, look for Xid in `dmesg` and reboot; "
+            "if it is only slow, `sudo nvidia-smi -pm 1` keeps the cards awake",
         )
     except Exception as error:  # noqa: BLE001 - told to the user
         warning = _why_no_driver(error, root)
         return (), (warning,) if warning else ()
-    if count is None:
+    if opened is None:
         return (), (NO_LIBRARY,) if has_card(root) else ()
-    if count == 0:
-        return (), (NO_CARD_SHOWN,) if has_card(root) else ()
+    library, count = opened
+    try:
+        if count == 0:
+            return (), (NO_CARD_SHOWN,) if has_card(root) else ()
+        return _shown(_asked(count, until, seconds), environment)
+    finally:
+        # Nobody waits for it: cards that still hang hold the library open for themselves.
+        Question(library.nvmlShutdown, "nvml")
+
+
+def _asked(count: int, until: float, seconds: float) -> list[_Card]:
+    """All cards, each asked in its own thread, with what went wrong."""
     cards = [_Card(number) for number in range(count)]
     questions = [Question(lambda card=card: _ask(card), f"nvml-{card.number}") for card in cards]  # type: ignore[misc]
     for card, question in zip(cards, questions, strict=True):
         _collect(card, question, until, seconds)
-    return _shown(cards, environment)
+    return cards
 
 
 def has_library() -> bool:
@@ -150,12 +161,19 @@ def nvml() -> Iterator[Any]:
             pynvml.nvmlShutdown()
 
 
-def count_cards() -> int | None:
-    """How many cards NVML lists; None: no driver library here."""
+def _open_and_count() -> tuple[Any, int] | None:
+    """pynvml, initialised and to be closed by the caller, and how many cards it lists; None: no driver library here.
+
+    It stays open until all cards are asked: without persistence mode every first opening wakes all cards, for seconds.
+    """
     if not has_library():
         return None
-    with nvml() as library:
-        return int(library.nvmlDeviceGetCount())
+    library = _open()
+    try:
+        return library, int(library.nvmlDeviceGetCount())
+    except Exception:
+        library.nvmlShutdown()
+        raise
 
 
 def is_lost(error: Exception) -> bool:
@@ -247,8 +265,8 @@ class Reader:
 
 def _open() -> Any:
     """pynvml, initialised."""
-    has_library()  # makes a library that only has a full path known by its name
-    import pynvml
+    has_library()  # makes a library that only its full path finds known by its name
+    import pynvml  # 95 ms
 
     pynvml.nvmlInit()
     return pynvml

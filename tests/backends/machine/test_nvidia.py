@@ -184,6 +184,29 @@ def test_cuda_visible_devices_can_name_a_slice(detected):
     assert (one["index"], one["uuid"]) == (0, "MIG-01000003-1111-5222-8333-444455556666")
 
 
+def test_nvml_is_opened_once_for_all_cards_and_closed_after_them(under_nvml):
+    code = """
+import pynvml
+init, shutdown = pynvml.nvmlInit, pynvml.nvmlShutdown
+calls = []
+def counted(call, step):
+    def run():
+        call()
+        calls.append(step)
+    return run
+pynvml.nvmlInit, pynvml.nvmlShutdown = counted(init, 1), counted(shutdown, -1)
+from backends.machine.detect import detect
+cards = len(detect(deadline_seconds=60).accelerators)
+import threading
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join()
+depths = [sum(calls[:n + 1]) for n in range(len(calls))]
+print(cards, depths.count(0), depths[-1])
+"""
+    assert under_nvml("h100x8", code).split() == ["8", "1", "0"]
+
+
 def test_unlike_cards_are_said_to_be_counted_otherwise_perhaps(detected, tmp_path):
     scenario = tmp_path / "unlike.nvml"
     scenario.write_text(
