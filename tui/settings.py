@@ -197,7 +197,11 @@ def _key_map(value: object) -> dict[str, str]:
 _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
     "theme": ("Name of the colour theme; the command palette lists them.", '"modeldeck"', _text),
     "context": ("Tokens of context to judge and load with.", "8192", _whole(16, 100_000_000)),
-    "kv_cache_type": ("Type of the KV cache: f16, q8_0 (half), q4_0 (a quarter).", '"f16"', _one_of("f16", "q8_0", "q4_0")),
+    "kv_cache_type": (
+        "Type of the KV cache: f16, q8_0 (half), q4_0 (a quarter).",
+        '"f16"',
+        _one_of("f16", "q8_0", "q4_0"),
+    ),
     "send_key": ("Sends the prompt.", '"enter"', _text),
     "newline_key": ("Starts a new line in the prompt; ctrl+j always does.", '"alt+enter"', _text),
     "parallel_downloads": ("Downloads that run at a time.", "1", _whole(1, 8)),

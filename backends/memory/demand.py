@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.memory.estimate import Basis, MemoryEstimate
@@ -55,6 +55,10 @@ class Demand:
     """Measured over predicted on this machine."""
     loads: int = 0
     """How many loads the correction comes from."""
+
+    def corrected(self, ratio: float, loads: int) -> Demand:
+        """The same with the ratio of measured loads; ratios that no load explains are cut to a third and threefold."""
+        return replace(self, correction=min(3.0, max(1 / 3, ratio)), loads=loads)
 
     def kv_bytes(self, context: int, cache_type: str = "f16") -> int:
         """KV cache and recurrent state of one sequence."""

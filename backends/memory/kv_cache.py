@@ -56,7 +56,9 @@ class KvCache:
     groups: tuple[tuple[int, LayerCache], ...] = ()
     """Equal layers with their count."""
 
-    def bytes_at(self, context: int, cache_type: str = "f16", *, ubatch: int = DEFAULT_UBATCH, full: bool = False) -> int:
+    def bytes_at(
+        self, context: int, cache_type: str = "f16", *, ubatch: int = DEFAULT_UBATCH, full: bool = False
+    ) -> int:
         """Bytes of one sequence at this context, as llama.cpp allocates them.
 
         Per full layer cells x (row(kv_heads x key_length) + row(kv_heads x value_length)), the cells being the context

@@ -25,7 +25,5 @@ def demand(
 ) -> Demand:
     """Bytes of a load: embeddings and head are quantized like the rest."""
     weights = weights_bytes or int(shape.parameters * (quantization.bits_per_weight or 16.0) / 8)
-    base = transformers.demand(
-        shape, quantization, weights_bytes=weights, download_bytes=download_bytes, engine=MLX
-    )
+    base = transformers.demand(shape, quantization, weights_bytes=weights, download_bytes=download_bytes, engine=MLX)
     return replace(base, compute_fixed=770_000_000, overhead=OVERHEAD, layer_split=False, on_cpu=True)

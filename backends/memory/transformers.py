@@ -37,7 +37,9 @@ def demand(
     """Bytes of a load for one sequence."""
     weights = weights_bytes or weights_of(shape, quantization)
     blocks = shape.architecture.block_count or 1
-    outside = min(weights // 3, 2 * 2 * (shape.architecture.vocab_size or 0) * (shape.architecture.embedding_length or 0))
+    outside = min(
+        weights // 3, 2 * 2 * (shape.architecture.vocab_size or 0) * (shape.architecture.embedding_length or 0)
+    )
     each = (weights - outside) // blocks
     return Demand(
         engine=engine,

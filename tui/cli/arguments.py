@@ -120,11 +120,15 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
         return command
 
-    one = add("list", "list the families of the catalog", "modeldeck list llama --fits\nmodeldeck list --format mlx --json")
+    one = add(
+        "list", "list the families of the catalog", "modeldeck list llama --fits\nmodeldeck list --format mlx --json"
+    )
     one.add_argument("query", nargs="?", default="", metavar="QUERY", help="words that all must occur in it")
     one.add_argument("--format", choices=FORMATS, metavar="F", help="only with this format: " + ", ".join(FORMATS))
     one.add_argument("--engine", type=_engine, metavar="E", help="only what this engine takes: " + ", ".join(ENGINES))
-    one.add_argument("--ability", choices=ABILITIES, metavar="A", help="only with this ability: " + ", ".join(ABILITIES))
+    one.add_argument(
+        "--ability", choices=ABILITIES, metavar="A", help="only with this ability: " + ", ".join(ABILITIES)
+    )
     one.add_argument("--max-size", type=size_in_billions, metavar="B", help="only up to so many billion parameters")
     one.add_argument("--fits", action="store_true", help="only what runs on this machine")
     one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
@@ -179,10 +183,13 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "library",
         "show, verify, remove or adopt the weights on this disk",
-        "modeldeck library\nmodeldeck library verify llama-3-instruct/8B/ggufv2/Q4_K_M\nmodeldeck library adopt ~/models",
+        "modeldeck library\nmodeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
+        "modeldeck library adopt ~/models",
     )
     one.add_argument("action", nargs="?", choices=("scan", "verify", "remove", "adopt"), default="scan")
-    one.add_argument("what", nargs="?", metavar="VARIANT|PATH", help="as library prints it, or a file or folder to adopt")
+    one.add_argument(
+        "what", nargs="?", metavar="VARIANT|PATH", help="as library prints it, or a file or folder to adopt"
+    )
     one.add_argument("--yes", action="store_true", help="remove without asking")
 
     one = add(
@@ -202,9 +209,13 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("name", metavar="NAME")
     _variant_flags(one)
     _load_flags(one)
-    one.add_argument("--prompt-tokens", type=_count, default=512, metavar="N", help="prefill about so many (%(default)s)")
+    one.add_argument(
+        "--prompt-tokens", type=_count, default=512, metavar="N", help="prefill about so many (%(default)s)"
+    )
     one.add_argument("--max-tokens", type=_count, default=128, metavar="N", help="decode so many (%(default)s)")
-    one.add_argument("--runs", type=_count, default=3, metavar="N", help="take the median of so many runs (%(default)s)")
+    one.add_argument(
+        "--runs", type=_count, default=3, metavar="N", help="take the median of so many runs (%(default)s)"
+    )
 
     add("doctor", "print one report for a bug report, without secrets", "modeldeck doctor")
     return top
