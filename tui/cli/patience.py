@@ -1,0 +1,53 @@
+"""Slow work in a thread, so that ctrl+c is heard at once, whatever native code is doing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+GRACE_SECONDS = 5.0
+"""How long interrupted work may take to put its things in order."""
+
+
+def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Result:
+    """Run the work to its end. On ctrl+c call stop, wait a little for the work to end, and raise KeyboardInterrupt.
+
+    Python hears signals between two steps of its own only, and only in the main thread: a load or a prefill in
+    native code would hold ctrl+c back for seconds.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="modeldeck-work")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        stop()
+        thread.join(GRACE_SECONDS)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def leave_at_once(code: int) -> None:
+    """End the process while native code still runs in a thread, which a normal exit could crash in."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def work_is_left() -> bool:
+    """Whether interrupted work has not ended."""
+    return any(thread.name == "modeldeck-work" and thread.is_alive() for thread in threading.enumerate())
