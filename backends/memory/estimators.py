@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from backends.fit import Knowledge
 from backends.memory import llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand
@@ -31,6 +33,19 @@ def shape_of(variant: Variant, knowledge: Knowledge | None = None) -> Shape:
     )
 
 
+IMATRIX_UPLOADERS: Final = frozenset({"bartowski", "lmstudio-community", "mradermacher", "unsloth", "legraphista"})
+"""Uploaders that quantize with an importance matrix; mradermacher's are named i1-."""
+
+
+def has_imatrix(variant: Variant) -> bool:
+    """Whether the file was made with an importance matrix, by its uploader and name."""
+    owner, _, name = variant.model_id.partition("/")
+    low = name.lower()
+    if owner.lower() == "mradermacher":
+        return "i1" in low.split("-") or low.endswith("i1-gguf")
+    return owner.lower() in IMATRIX_UPLOADERS or "imat" in low
+
+
 def demand_of(variant: Variant, engine: str, knowledge: Knowledge | None = None) -> Demand:
     """What the variant takes under the engine; the same for every machine, so it is kept."""
     if knowledge is not None:
@@ -55,7 +70,9 @@ def _make(variant: Variant, engine: str, knowledge: Knowledge | None) -> Demand:
         weights = knowledge.weights_bytes or knowledge.file_bytes
         download = knowledge.download_bytes or knowledge.file_bytes
     if engine == LLAMA_CPP:
-        return llama_cpp.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+        return llama_cpp.demand(
+            known, quantization, weights_bytes=weights, download_bytes=download, imatrix=has_imatrix(variant)
+        )
     if engine == MLX:
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
     if engine in {"vLLM", "SGLang"}:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from backends.memory.demand import CPU, UBATCH, Demand
+from backends.memory.gguf_size import gguf_size, header_bytes
 from backends.memory.shape import Shape
+from backends.memory.tensors import is_tied
 from specs.formats import Quantization
 from specs.model import LLAMA_CPP
 
@@ -25,22 +27,36 @@ def demand(
 ) -> Demand:
     """Bytes of a load with flash attention, batches of 512 and the default size of sliding windows."""
     architecture = shape.architecture
-    predicted = int(shape.parameters * (quantization.bits_per_weight or 5.0) / 8)
-    weights = weights_bytes or predicted
-    blocks = architecture.block_count or 1
     vocabulary = architecture.vocab_size or 0
     width = architecture.embedding_length or 0
-    bits = quantization.bits_per_weight or 5.0
-    table = min(int(vocabulary * width * bits / 8), weights // 3)
-    tied = bool(architecture.tied_embeddings)
-    host = 0 if tied else table
-    inside = max(0, weights - table - host)
-    each = inside // blocks
+    sized = gguf_size(architecture, quantization, bool(imatrix or quantization.imatrix)) if shape.whole else None
+    if sized is not None:
+        weights, table, blocks = sized.tensors_bytes, sized.embedding_bytes, sized.block_bytes
+        outside = sized.output_bytes
+        predicted_file = sized.file_bytes
+    else:
+        bits = quantization.bits_per_weight or 5.0
+        weights = int(shape.parameters * bits / 8)
+        table = min(int(vocabulary * width * bits / 8), weights // 3)
+        outside = 0 if is_tied(architecture) else table
+        count = architecture.block_count or 1
+        each = (weights - table - outside) // count
+        blocks = (each,) * count
+        outside = weights - table - each * count
+        predicted_file = weights + header_bytes(architecture, 12 * count)
+    if weights_bytes:
+        # The header's sum is exact; the parts follow the prediction in proportion.
+        scale = weights_bytes / max(weights, 1)
+        blocks = tuple(int(size * scale) for size in blocks)
+        table = int(table * scale)
+        outside = max(0, weights_bytes - table - sum(blocks))
+        weights = weights_bytes
+    host = 0 if is_tied(architecture) else table
     return Demand(
         engine=LLAMA_CPP,
         weights_bytes=weights,
-        block_bytes=(each,) * blocks,
-        outside_bytes=weights - host - each * blocks,
+        block_bytes=blocks,
+        outside_bytes=weights - host - sum(blocks),
         host_bytes=host,
         kv=shape.kv,
         padded=True,
@@ -51,7 +67,7 @@ def demand(
         overhead=OVERHEAD,
         basis=shape.basis,
         about=quantization.uploader_mix,
-        download_bytes=download_bytes or weights,
+        download_bytes=download_bytes or predicted_file,
         parameters=shape.parameters,
         active_share=shape.active_parameters / max(shape.parameters, 1),
         splits=True,
