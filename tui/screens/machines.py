@@ -16,14 +16,13 @@ from tui import units
 from tui.glyphs import glyphs
 from tui.services import Services
 from tui.widgets.hardware_strip import gauges
+from tui.widgets.inks import ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean, fitted, line, plain
 
 
 class MachineList(LineList):
     """Machines by row: what they are called, and the memory of their parts."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"machine-list--muted", "machine-list--here"}
 
     def __init__(self, machines: Sequence[Machine], cursor: int) -> None:
         super().__init__()
@@ -36,14 +35,14 @@ class MachineList(LineList):
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         machine = self._machines[row]
-        muted = self.get_component_rich_style("machine-list--muted", partial=True)
+        muted = ink(self, "muted")
         words = f" {glyphs().dot} ".join(
             f"{clean(gauge.name)} {units.memory(gauge.total_bytes)}" for gauge in gauges(machine)
         )
         name_cells = max(18, width * 2 // 5)
         if machine.label is None:
             name = f"{glyphs().tick} this machine"
-            style = self.get_component_rich_style("machine-list--here", partial=True)
+            style = ink(self, "primary")
         else:
             name, style = f"  {clean(machine.label)}", Style.null()
         ellipsis = glyphs().ellipsis
@@ -68,9 +67,6 @@ class MachinePicker(ModalScreen[Machine | None]):
     MachineList {
         height: auto; max-height: 24; min-height: 3; background: $surface;
         scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
-        .line-list--cursor { background: $cursor; text-style: bold; }
-        .machine-list--muted { color: $muted; }
-        .machine-list--here { color: $primary; }
     }
     """
 
