@@ -48,9 +48,7 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         stop=family.stop,
     )
     options = LoadOptions(option.context, gpu_layers=option.gpu_layers)
-    return LoadRequest(
-        option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where
-    )
+    return LoadRequest(option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where)
 
 
 @dataclass(eq=False)
@@ -139,7 +137,9 @@ class LoadedModel:
         except BackendError as error:
             self.error, self.state = error, "failed"
         except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
-            self.error = EngineError(f"{self.request.engine} could not load {self.name}", f"{type(error).__name__}: {error}")
+            self.error = EngineError(
+                f"{self.request.engine} could not load {self.name}", f"{type(error).__name__}: {error}"
+            )
             self.state = "failed"
         else:
             self.engine, self.state, self.share = engine, "ready", 1.0

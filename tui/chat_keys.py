@@ -7,11 +7,15 @@ from typing import Final
 from textual.binding import Binding
 
 
-def _key(name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None) -> Binding:
+def _key(  # noqa: PLR0917 - a table of keys reads by place
+    name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None
+) -> Binding:
     return Binding(key, action, label, key_display=shown, tooltip=tooltip, id=name)
 
 
-def _quiet(name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None) -> Binding:
+def _quiet(  # noqa: PLR0917 - a table of keys reads by place
+    name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None
+) -> Binding:
     return Binding(key, action, label, show=False, key_display=shown, tooltip=tooltip or label, id=name)
 
 
@@ -55,7 +59,7 @@ CHAT: Final = (
     _key("chat.history", "f3", "history", "history", "Conversations: search, open, rename, export"),
     _quiet("chat.loaded", "f4", "loaded", "loaded", "Models in memory: what they hold, unload"),
     _quiet("chat.turns", "tab,shift+tab", "other_side", "turns or prompt", "Between the turns and the prompt"),
-    _quiet("chat.reload", "ctrl+l", "reload", "load again", "Load the model again, with a smaller context after a failure"),
+    _quiet("chat.reload", "ctrl+l", "reload", "load again", "Load the model again; smaller after a failure"),
 )
 GUIDE: Final = (("Chat", CHAT), ("The prompt", PROMPT), ("The turns", TRANSCRIPT))
 """Groups of keys in the order of the help."""

@@ -83,7 +83,7 @@ class _PatientSocket:
         self._connection = connection
         self._limits = limits
 
-    def makefile(self, mode: str) -> io.BufferedReader:
+    def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_PatientReader(self._connection, self._limits), _READ_AHEAD_BYTES)
 
     def sendall(self, content: bytes) -> None:

@@ -21,7 +21,7 @@ from tui.chat_keys import CHAT
 from tui.messages import LoadAndTalk
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.key_line import KeyLine
-from tui.widgets.prompt import Draft, Prompt
+from tui.widgets.prompt import Prompt
 from tui.widgets.transcript import Transcript
 
 MOST_PANES = 4
@@ -191,11 +191,11 @@ class ChatScreen(Screen[None]):
 
     # -- talking
 
-    def on_chat_pane_changed(self, event: ChatPane.Changed) -> None:
+    def on_chat_pane_changed(self, _event: ChatPane.Changed) -> None:
         self._arrange()
         self.refresh_bindings()
 
-    def on_chat_pane_answered(self, event: ChatPane.Answered) -> None:
+    def on_chat_pane_answered(self, _event: ChatPane.Answered) -> None:
         self.refresh_bindings()
 
     def on_prompt_edited(self, event: Prompt.Edited) -> None:
@@ -230,7 +230,7 @@ class ChatScreen(Screen[None]):
 
     # -- keys
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
@@ -241,7 +241,8 @@ class ChatScreen(Screen[None]):
     def action_stop(self) -> None:
         """Stop the answer; with none running, back from the turns to the prompt."""
         panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
-        if not any([pane.stop() for pane in panes]):
+        stopped = [pane.stop() for pane in panes]
+        if not any(stopped):
             self.prompt.area.focus()
 
     def action_again(self) -> None:

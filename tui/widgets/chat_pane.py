@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -38,6 +38,7 @@ WORDS: dict[State, str] = {
     "failed": "failed",
     "unloaded": "unloaded",
 }
+BUSY = ("waiting", "reading", "answering")
 SMALLEST_CONTEXT = 512
 REASONS = {
     "cancelled": "stopped",
@@ -104,9 +105,8 @@ class ChatPane(Vertical):
         & > #notice.-error { color: $error; }
     }
     """
-    BINDING_GROUP_TITLE: ClassVar[str] = "Pane"
 
-    def __init__(self, models: LoadedModels, *, id: str | None = None) -> None:
+    def __init__(self, models: LoadedModels, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._models = models
         self.model: LoadedModel | None = None
@@ -188,7 +188,9 @@ class ChatPane(Vertical):
     def _say_foot(self) -> None:
         generation = self.generation or self._last
         parts: list[Part] = []
-        style = {"failed": "error", "answering": "accent", "reading": "accent", "waiting": "accent"}.get(self.state, "muted")
+        style = {"failed": "error", "answering": "accent", "reading": "accent", "waiting": "accent"}.get(
+            self.state, "muted"
+        )
         speed = generation.tokens_per_second if generation is not None else None
         if self.state != "ready" or speed is None:
             parts.append((WORDS[self.state], style))
@@ -219,7 +221,8 @@ class ChatPane(Vertical):
             doing = printable(self.model.doing) or f"loading {self.title}"
             text = f"{doing}  {signs.bar_start}{filled}{signs.bar_end} {self.model.share * 100:.0f} %"
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
-            text = f"{printable(str(self.model.error))}\nctrl+l loads it again{self._smaller_words()} · f5 chooses another model"
+            what = printable(str(self.model.error))
+            text = f"{what}\nctrl+l loads it again{self._smaller_words()} · f5 chooses another model"
         elif self.state == "unloaded":
             text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
         elif self.model is not None and self.model.engine is not None and self.model.engine.template_note:
@@ -557,7 +560,8 @@ class ChatPane(Vertical):
             text=entry.text,
             reasoning=entry.reasoning,
             reasoning_tokens=entry.reasoning_tokens,
-            decoded_tokens=(old.decoded_tokens or 0) + (stats.decoded_tokens if stats is not None else generation.tokens),
+            decoded_tokens=(old.decoded_tokens or 0)
+            + (stats.decoded_tokens if stats is not None else generation.tokens),
             tokens_per_second=generation.tokens_per_second,
             first_seconds=generation.first_seconds,
             stop_reason=reason,

@@ -190,9 +190,7 @@ class Entry:
 
     def draw(self, width: int, palette: Palette, *, first: bool = False) -> int:
         """Make the lines for this width; returns the first one that may have changed."""
-        fresh = (
-            self.height is None or self._look is None or self._look[0] != width or self._look[1] is not palette
-        )
+        fresh = self.height is None or self._look is None or self._look[0] != width or self._look[1] is not palette
         if fresh:
             self._look = (width, palette)
             self._head = self._draw_head(width, palette, first=first)
@@ -257,8 +255,7 @@ class Entry:
             lines.append(
                 [Segment(label, style), Segment(" " * max(1, room), palette.text), Segment(self.branch, palette.muted)]
             )
-        for attachment in self.attachments:
-            lines.append([Segment(f"+ {printable(attachment)}"[:width], palette.muted)])
+        lines.extend([Segment(f"+ {printable(name)}"[:width], palette.muted)] for name in self.attachments)
         if self.kind == "user":
             self.fold_line = None
             lines.extend(self._draw_prompt(width, palette, len(lines)))

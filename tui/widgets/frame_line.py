@@ -10,6 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from specs.text import printable
+from tui.widgets.palette import Palette
 
 Part = tuple[str, str]
 """A text and the name of its style: "text", "muted", "primary", "accent", "warning" or "error"."""
@@ -22,7 +23,7 @@ class FrameLine(Widget):
     FrameLine { height: 1; color: $foreground; background: $background; }
     """
 
-    def __init__(self, corners: str, *, id: str | None = None) -> None:
+    def __init__(self, corners: str, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._corners = corners
         self._left: tuple[Part, ...] = ()
@@ -42,9 +43,7 @@ class FrameLine(Widget):
         """The words, for tests and for the screen reader."""
         return "".join(part for part, _ in (*self._left, *self._right))
 
-    def render_line(self, y: int) -> Strip:
-        from tui.widgets.palette import Palette
-
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002
         width = self.size.width
         palette = Palette(self.app.theme_variables, self.background_colors[1])
         edge = palette.edge if self.active else palette.rule

@@ -53,20 +53,22 @@ class Generation:
     def run(self, engine: Engine, ask: Callable[[Engine], Iterator[Chunk]], count: Callable[[Engine], int]) -> None:
         """Let the engine answer; runs on the engine's thread and shows every failure."""
         try:
-            if self.stopping:
+            if self._stopping.is_set():
                 return
             self.running = True
             self.prompt_tokens = count(engine)
             self._tell()
             for chunk in ask(engine):
                 self._put(chunk)
-                if self.stopping:
+                if self._stopping.is_set():
                     # Again: a stop from before the stream began was meant for this one too.
                     engine.stop()
         except BackendError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
-            self.error = EngineError(f"{engine.name} failed in the middle of an answer", f"{type(error).__name__}: {error}")
+            self.error = EngineError(
+                f"{engine.name} failed in the middle of an answer", f"{type(error).__name__}: {error}"
+            )
         finally:
             self.done = True
             self._tell()

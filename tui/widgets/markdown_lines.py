@@ -62,9 +62,13 @@ def _item(piece: Piece, width: int, palette: Palette, base: Style) -> list[Line]
 
 def _quote(piece: Piece, width: int, palette: Palette, _base: Style) -> list[Line]:
     lines: list[Line] = []
-    # A quote inside a quote is drawn with its own bar; ten deep is as far as anybody reads.
+    # A quote inside a quote has a bar of its own, as deep as the width allows.
     for inner in split("\n".join(piece.lines)):
-        lines.extend(draw(inner, width - 2, palette, palette.muted) if width > 24 else _text(inner, width - 2, palette, palette.muted))
+        lines.extend(
+            draw(inner, width - 2, palette, palette.muted)
+            if width > 24
+            else _text(inner, width - 2, palette, palette.muted)
+        )
     bar = Segment("▎ ", palette.rule)
     return [[bar, *line] for line in lines]
 
@@ -135,8 +139,8 @@ def _cut_segments(line: Line, offsets: list[int]) -> list[Line]:
 
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any | None:
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+    from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped,unused-ignore]
+    from pygments.util import ClassNotFound  # type: ignore[import-untyped,unused-ignore]
 
     try:
         return get_lexer_by_name(language, stripnl=False, ensurenl=False)
@@ -155,14 +159,15 @@ def _highlighted(code: str, language: str, palette: Palette) -> list[Line]:
         first, *rest = text.split("\n")
         if first:
             lines[-1].append(Segment(first, style))
-        for part in rest:
-            lines.append([Segment(part, style)] if part else [])
+        lines.extend([Segment(part, style)] if part else [] for part in rest)
     return lines
 
 
 def _table(piece: Piece, width: int, palette: Palette, base: Style) -> list[Line]:
     head, delimiter, rows = (
-        (piece.header[0], piece.header[1], piece.lines) if piece.header else (piece.lines[0], piece.lines[1], piece.lines[2:])
+        (piece.header[0], piece.header[1], piece.lines)
+        if piece.header
+        else (piece.lines[0], piece.lines[1], piece.lines[2:])
     )
     titles = cells(head)
     table = [cells(row) for row in rows]
@@ -171,14 +176,14 @@ def _table(piece: Piece, width: int, palette: Palette, base: Style) -> list[Line
         return [line for row in piece.lines for line in wrapped_plain(row, width, base)]
     widths = fitted(piece.widths or natural_widths([titles, *table]), width - 3 * (columns - 1))
     aligns = [_align(cell) for cell in cells(delimiter)]
-    bar = Segment(" │ ", palette.rule)
     lines: list[Line] = []
     if not piece.header:
-        lines.extend(_row([tuple((t, b | STRONG) for t, b in runs(cell)) for cell in titles], widths, aligns, palette, base, bar))
+        strong = [tuple((text, bits | STRONG) for text, bits in runs(cell)) for cell in titles]
+        lines.extend(_row(strong, widths, aligns, palette, base))
         lines.append([Segment("─┼─".join("─" * w for w in widths), palette.rule)])
     for row in table:
-        row = (row + [""] * columns)[:columns]
-        lines.extend(_row([runs(cell) for cell in row], widths, aligns, palette, base, bar))
+        filled = (row + [""] * columns)[:columns]
+        lines.extend(_row([runs(cell) for cell in filled], widths, aligns, palette, base))
     return lines
 
 
@@ -188,9 +193,8 @@ def _align(cell: str) -> str:
     return "left"
 
 
-def _row(
-    row: list[tuple[Run, ...]], widths: list[int], aligns: list[str], palette: Palette, base: Style, bar: Segment
-) -> list[Line]:
+def _row(row: list[tuple[Run, ...]], widths: list[int], aligns: list[str], palette: Palette, base: Style) -> list[Line]:
+    bar = Segment(" │ ", palette.rule)
     columns = [wrapped(cell, width, palette, base) for cell, width in zip(row, widths, strict=True)]
     lines: list[Line] = []
     for n in range(max(len(column) for column in columns)):

@@ -69,6 +69,11 @@ class Palette:
         self._token_styles: dict[str, Style] = {}
         self._inline: dict[tuple[int, int], Style] = {}
 
+    @property
+    def look(self) -> tuple[Style, ...]:
+        """What two palettes are compared by."""
+        return (self.text, self.primary, self.accent, self.muted, self.raised, self.rule)
+
     def _colour(self, name: str, default: Color) -> Color:
         try:
             return Color.parse(self._variables[name])

@@ -174,7 +174,7 @@ class Prompt(Vertical):
     class AttachWanted(Message):
         """The user wants to name a file."""
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.attachments: tuple[Attachment, ...] = ()
         self.remembered: list[str] = []
@@ -222,7 +222,8 @@ class Prompt(Vertical):
             if not path.is_file():
                 return f"{path}: there is no such file"
             if path.stat().st_size > LARGEST_ATTACHMENT_BYTES:
-                return f"{path} has {file_size(path.stat().st_size)}; at most {file_size(LARGEST_ATTACHMENT_BYTES)} go along"
+                most = file_size(LARGEST_ATTACHMENT_BYTES)
+                return f"{path} has {file_size(path.stat().st_size)}; at most {most} go along"
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError:
             return f"{path} is no UTF-8 text"
@@ -274,7 +275,12 @@ class Prompt(Vertical):
         self.post_message(self.Edited(self.draft))
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "backspace" and self.attachments and self.area.cursor_at_start_of_text and not self.area.selected_text:
+        if (
+            event.key == "backspace"
+            and self.attachments
+            and self.area.cursor_at_start_of_text
+            and not self.area.selected_text
+        ):
             event.stop()
             self.attach(self.attachments[:-1])
 

@@ -1,4 +1,4 @@
-"""A conversation as lines: turns drawn when they come into sight, an answer that grows at the cost of its last lines."""
+"""A conversation as lines: turns are drawn when they come into sight, an answer grows by its last lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -66,7 +67,7 @@ class Transcript(ScrollView, can_focus=True):
         def control(self) -> Transcript:
             return self.transcript
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self.entries: list[Entry] = []
         self.following = True
@@ -140,7 +141,11 @@ class Transcript(ScrollView, can_focus=True):
         super().notify_style_update()
         if self._palette is not None:
             fresh = Palette(self.app.theme_variables, self.background_colors[1])
-            if (fresh.text, fresh.primary, fresh.muted) != (self._palette.text, self._palette.primary, self._palette.muted):
+            if (fresh.text, fresh.primary, fresh.muted) != (
+                self._palette.text,
+                self._palette.primary,
+                self._palette.muted,
+            ):
                 self._palette = fresh
                 self._measure_again()
 
@@ -314,7 +319,7 @@ class Transcript(ScrollView, can_focus=True):
             lines.append(text.removeprefix("  ").rstrip() if start == 0 else text.rstrip())
         return "\n".join(lines), "\n"
 
-    def selection_updated(self, selection: Selection | None) -> None:
+    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002
         self.refresh()
 
     # -- keys
@@ -394,7 +399,7 @@ class Transcript(ScrollView, can_focus=True):
             self.fold(entry)
 
 
-def _selected(strip: Strip, span: tuple[int, int], style: object) -> Strip:
+def _selected(strip: Strip, span: tuple[int, int], style: Style) -> Strip:
     start, end = span
     width = strip.cell_length
     if end == -1:
@@ -403,5 +408,5 @@ def _selected(strip: Strip, span: tuple[int, int], style: object) -> Strip:
     if start >= end:
         return strip
     before, middle, after = (strip.crop(0, start), strip.crop(start, end), strip.crop(end, width))
-    marked = Strip([Segment(text, (own + style) if own else style) for text, own, _ in middle], end - start)  # type: ignore[operator]
+    marked = Strip([Segment(text, (own + style) if own else style) for text, own, _ in middle], end - start)
     return Strip.join([before, marked, after])

@@ -109,7 +109,7 @@ def test_two_faults_one_after_the_other_end_whole_or_in_one_line(
 @pytest.mark.parametrize("name", ["503", "drop0", "silence", "refuse", "429"])
 def test_a_fault_that_stays_is_given_up_on_with_its_reason(hub: Any, variant: Variant, clock: Any, name: str) -> None:
     hub.add(REPO, {NAME: GGUF})
-    hub.fault(match=CDN, **(ONCE[name] if name in ONCE else {"kind": "drop", "after": 0}))
+    hub.fault(match=CDN, **ONCE.get(name, {"kind": "drop", "after": 0}))
     line = outcome(variant, Patience(tries=3, stall_seconds=0.1, pause=clock.pause))
     assert line is not None
     assert len(clock.waits) == 2
