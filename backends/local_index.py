@@ -119,7 +119,7 @@ def _repository_whole(folder: Path, names: Iterable[str]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _shards(index: str, modified: int) -> frozenset[str]:
+def _shards(index: str, _modified: int) -> frozenset[str]:
     try:
         found = json.loads(Path(index).read_text(encoding="utf-8"))
         return frozenset(str(name) for name in found["weight_map"].values())

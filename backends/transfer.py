@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +180,7 @@ class _Transfer:
                     f"{self.remote.name} arrived with a wrong sum (damaged on the way, or on the hub); "
                     "it was removed: start the download again"
                 )
+            self._settle(descriptor)
         finally:
             os.close(descriptor)
         self.sidecar.unlink(missing_ok=True)
@@ -201,6 +201,13 @@ class _Transfer:
                 self.watch.checking(False)
         self.done = here
         os.lseek(descriptor, here, os.SEEK_SET)
+
+    def _settle(self, descriptor: int) -> None:
+        """Put the bytes on the disk before the file gets its name: after a power cut it is whole or it is absent."""
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise self._disk_error(error) from error
 
     def _discard(self, descriptor: int) -> None:
         os.ftruncate(descriptor, 0)
@@ -422,8 +429,3 @@ def _sum_up(file: Any, sums: _Sums, cancel: threading.Event | None) -> None:
         if cancel is not None and cancel.is_set():
             raise Cancelled("stopped")
         sums.update(view[:count])
-
-
-def now() -> float:
-    """Seconds on a clock that never goes back."""
-    return time.monotonic()

@@ -46,7 +46,7 @@ class LoopbackHub:
         root.mkdir(parents=True, exist_ok=True)
         self.server = hubd.make_server([str(root), "--port", "0", *arguments])
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, repo: str, files: dict[str, bytes | Path], **meta: Any) -> Path:
         """Publish a repository; a Path is linked, not copied. meta goes to .repo.json."""

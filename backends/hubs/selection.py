@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from functools import lru_cache
 
 from backends.errors import HubError, NotFound
 from backends.hubs.hub import Listing, RepoFile
@@ -81,8 +81,14 @@ def gguf_groups(files: Iterable[RepoFile]) -> Mapping[str, tuple[RepoFile, ...]]
 
 def quantization_in(name: str, quantization: str) -> bool:
     """Whether a path names this quantization, as a word of its own, in any case."""
-    word = re.escape(quantization).replace("_", "[_-]").replace(r"\-", "[_-]")
-    return re.search(rf"(?:^|[/._-]){word}(?=[/._-]|$)", name, re.IGNORECASE) is not None
+    return _word(quantization).search(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _word(quantization: str) -> re.Pattern[str]:
+    word = "[_-]".join(re.escape(piece) for piece in re.split("[_-]", quantization))
+    longer = r"[_-](?:XXS|XS|S|M|L|XL|NL|[01])(?![A-Za-z0-9])"  # Q4_K is not in Q4_K_M, nor Q4_K_M in Q4_K_M_L
+    return re.compile(rf"(?<![A-Za-z0-9]){word}(?![A-Za-z0-9])(?!{longer})", re.IGNORECASE)
 
 
 def _raw_index(text: str) -> int:
@@ -111,10 +117,8 @@ def _gguf_files(listing: Listing, quantization: str, source: HubSource) -> tuple
 
 
 def _says(key: str, files: Sequence[RepoFile], quantization: str) -> bool:
-    if quantization_in(PurePosixPath(key).name.removesuffix(".gguf"), quantization):
-        return True
-    folder = PurePosixPath(files[0].name).parent.as_posix()
-    return folder != "." and quantization_in(folder, quantization)
+    folder, _, name = files[0].name.rpartition("/")
+    return quantization_in(key.rpartition("/")[2] or name, quantization) or quantization_in(folder, quantization)
 
 
 def _plain(name: str) -> bool:

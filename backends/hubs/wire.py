@@ -27,6 +27,7 @@ from backends.errors import Cancelled
 USER_AGENT = "modeldeck"
 _TICK_SECONDS = 0.1
 """How long one wait on a socket lasts: the longest time until a cancel is noticed."""
+_READ_AHEAD_BYTES = 64 << 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 8
 _MOST_ERROR_BYTES = 64 << 10
@@ -82,8 +83,8 @@ class _PatientSocket:
         self._connection = connection
         self._limits = limits
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_PatientReader(self._connection, self._limits), 64 << 10)
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_PatientReader(self._connection, self._limits), _READ_AHEAD_BYTES)
 
     def sendall(self, content: bytes) -> None:
         self._connection.settimeout(self._limits.stall_seconds)
@@ -107,6 +108,7 @@ class Answer:
     """Headers of the hub's own answer, before any redirect to another host."""
     _response: http.client.HTTPResponse = field(repr=False)
     _connection: socket.socket = field(repr=False)
+    _first_bytes: bool = True
 
     @property
     def length(self) -> int | None:
@@ -115,16 +117,33 @@ class Answer:
         return int(text) if text.isdecimal() else None
 
     def readinto(self, view: memoryview) -> int:
-        """Read as many bytes as are there, at least one; 0 at the announced end.
+        """Read what is there, at least one byte, without waiting for more; 0 at the announced end.
 
         Raises ConnectionError when the stream ends before it.
         """
-        try:
-            count = self._response.readinto(view)
-        except http.client.HTTPException as error:
-            raise ConnectionError(f"broken answer: {error!r}") from error
-        if count == 0 and len(view) and self._response.length:
+        response = self._response
+        if response.chunked or response.length is None:
+            try:
+                content = response.read1(len(view))
+            except http.client.HTTPException as error:
+                raise ConnectionError(f"broken answer: {error!r}") from error
+            view[: len(content)] = content
+            return len(content)
+        if response.length <= 0 or not len(view):
+            return 0
+        # HTTPResponse.readinto() would wait until the view is full, and a kill would lose what it holds. The first
+        # bytes came along with the headers: only read1() gives them without waiting for more.
+        view = view[: min(len(view), response.length)]
+        if self._first_bytes:
+            self._first_bytes = False
+            content = response.fp.read1(min(len(view), _READ_AHEAD_BYTES))
+            view[: len(content)] = content
+            count = len(content)
+        else:
+            count = response.fp.readinto1(view)
+        if count == 0:
             raise ConnectionError("the stream ended early")
+        response.length -= count
         return count
 
     def read(self, most_bytes: int) -> bytes:

@@ -46,6 +46,68 @@ VOCABULARIES: Final = (
 """Words of a family's vocabulary by a part of its name, where the spec file does not say. Source: their configurations."""
 
 
+NAMES: Final = (
+    ("qwen3-next", "qwen3next"),
+    ("qwen3-coder-next", "qwen3next"),
+    ("qwen3-vl", "qwen3vl"),
+    ("qwen3.5", "qwen35"),
+    ("qwen3.6", "qwen35"),
+    ("qwen3.8", "qwen35"),
+    ("qwen3", "qwen3"),
+    ("gemma-4", "gemma4"),
+    ("gemma-3n", "gemma3n"),
+    ("gemma-3", "gemma3"),
+    ("gemma-2", "gemma2"),
+    ("gemma", "gemma"),
+    ("deepseek-r1-distill-qwen", "qwen2"),
+    ("qwen2-moe", "qwen2moe"),
+    ("qwen1.5-moe", "qwen2moe"),
+    ("qwen-chat", "qwen"),
+    ("qwen", "qwen2"),
+    ("qwq", "qwen2"),
+    ("qvq", "qwen2"),
+    ("phi-2", "phi2"),
+    ("phi", "phi3"),
+    ("command-r7b", "cohere2"),
+    ("command-a", "cohere2"),
+    ("c4ai", "command-r"),
+    ("command", "command-r"),
+    ("aya-expanse", "command-r"),
+    ("glm-4.5", "glm4moe"),
+    ("glm-4.6", "glm4moe"),
+    ("glm-4.7", "glm4moe"),
+    ("glm4-0414", "glm4"),
+    ("glm-4-0414", "glm4"),
+    ("glm-z1", "glm4"),
+    ("glm4", "chatglm"),
+    ("glm-4", "chatglm"),
+    ("chatglm", "chatglm"),
+    ("gpt-oss", "gpt-oss"),
+    ("starcoder2", "starcoder2"),
+    ("starcoder", "starcoder"),
+    ("internlm2", "internlm2"),
+    ("olmo-2", "olmo2"),
+    ("seed-oss", "seed_oss"),
+    ("minimax-m2", "minimax-m2"),
+    ("gpt-2", "gpt2"),
+    ("orion", "orion"),
+)
+"""llama.cpp's architecture of a family by a part of its name, where the spec file does not say; Llama's else."""
+
+
+def architecture_name(family: str, architecture: Architecture) -> str | None:
+    """llama.cpp's name of a family's architecture; None: Llama's or like it."""
+    if architecture.architecture:
+        return architecture.architecture
+    if architecture.kv_lora_rank:
+        return "deepseek2"
+    name = family.lower()
+    found = next((arch for part, arch in NAMES if part in name), None)
+    if architecture.expert_count and found in {"qwen3", "qwen35", "qwen3vl"}:
+        return f"{found}moe"
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A model as far as estimates need it."""
@@ -100,6 +162,9 @@ def shape(
     parameter count and all that the KV cache follows from.
     """
     given = architecture or Architecture()
+    name = architecture_name(family, given)
+    if name != given.architecture:
+        given = replace(given, architecture=name)
     whole = is_whole(given)
     count = parameters or round(size_in_billions * 1e9)
     blocks, width = typical(max(count / 1e9, 0.01))

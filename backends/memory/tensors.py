@@ -153,58 +153,51 @@ def outer_tensors(architecture: Architecture) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
+@dataclass(frozen=True, slots=True)
+class _Adder:
+    """Collects the tensors of a block, without those that would be empty."""
+
+    tensors: list[Tensor]
+
+    def matrix(self, part: str, columns: int, rows: int, experts: int = 0) -> None:
+        if columns > 0 and rows > 0:
+            each = max(experts, 1)
+            self.tensors.append(Tensor(f"{part}.weight", columns, rows * each, 3 if experts else 2, each))
+
+    def vector(self, name: str, length: int) -> None:
+        if length > 0:
+            self.tensors.append(Tensor(name, length, dimensions=1))
+
+
 def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
     """The tensors of one block."""
     name = name_of(architecture)
     traits = TRAITS.get(name, Traits())
     width = architecture.embedding_length or 0
-    tensors: list[Tensor] = []
-
-    def matrix(part: str, columns: int, rows: int, experts: int = 0) -> None:
-        if columns and rows:
-            tensors.append(
-                Tensor(f"{part}.weight", columns, rows * max(experts, 1), 3 if experts else 2, max(experts, 1))
-            )
-
-    def vector(part: str, length: int) -> None:
-        if length:
-            tensors.append(Tensor(part, length, dimensions=1))
-
+    add = _Adder([])
     for number in range(traits.norms):
-        vector(f"norm_{number}_norm.weight", width)
+        add.vector(f"norm_{number}_norm.weight", width)
         if traits.norm_bias:
-            vector(f"norm_{number}_norm.bias", width)
+            add.vector(f"norm_{number}_norm.bias", width)
     kind = layer_kind(architecture, index)
     if kind == "recurrent":
-        _recurrent(architecture, width, matrix, vector)
+        _recurrent(architecture, width, add)
     if kind != "recurrent" and name in LATENT and architecture.kv_lora_rank:
-        _latent(architecture, index, width, matrix, vector)
+        _latent(architecture, index, width, add)
     elif kind != "recurrent":
-        _attention(architecture, index, width, traits, matrix, vector)
+        _attention(architecture, index, width, traits, add)
     if name == "falcon-h1":
-        _recurrent(architecture, width, matrix, vector)
-    _feed_forward(architecture, index, width, traits, matrix, vector)
+        _recurrent(architecture, width, add)
+    _feed_forward(architecture, index, width, traits, add)
     each = whole(architecture.extra.get("embedding_length_per_layer_input"))
     if each:
-        matrix("inp_gate", width, each)
-        matrix("proj", each, width)
-        vector("post_norm.weight", width)
-    return tuple(tensors)
+        add.matrix("inp_gate", width, each)
+        add.matrix("proj", each, width)
+        add.vector("post_norm.weight", width)
+    return tuple(add.tensors)
 
 
-class _Matrix:
-    """The type of the two adders above."""
-
-    def __call__(self, part: str, columns: int, rows: int, experts: int = 0) -> None: ...
-
-
-class _Vector:
-    def __call__(self, part: str, length: int) -> None: ...
-
-
-def _attention(
-    architecture: Architecture, index: int, width: int, traits: Traits, matrix: _Matrix, vector: _Vector
-) -> None:
+def _attention(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
     heads = per_layer(architecture.head_count, index) or 0
     heads_kv = per_layer(architecture.head_count_kv, index)
     if heads_kv is None:
@@ -219,29 +212,29 @@ def _attention(
     query = heads * key * (2 if traits.double_query else 1)
     keys, values = heads_kv * key, heads_kv * value
     if traits.fused_qkv:
-        matrix("attn_qkv", width, query + keys + values)
+        add.matrix("attn_qkv", width, query + keys + values)
         if traits.qkv_bias:
-            vector("attn_qkv.bias", query + keys + values)
+            add.vector("attn_qkv.bias", query + keys + values)
     else:
-        matrix("attn_q", width, query)
-        matrix("attn_k", width, keys)
-        matrix("attn_v", width, values)
+        add.matrix("attn_q", width, query)
+        add.matrix("attn_k", width, keys)
+        add.matrix("attn_v", width, values)
         if traits.qkv_bias:
-            vector("attn_q.bias", query)
-            vector("attn_k.bias", keys)
-            vector("attn_v.bias", values)
-    matrix("attn_output", heads * value, width)
+            add.vector("attn_q.bias", query)
+            add.vector("attn_k.bias", keys)
+            add.vector("attn_v.bias", values)
+    add.matrix("attn_output", heads * value, width)
     if traits.bias:
-        vector("attn_output.bias", width)
+        add.vector("attn_output.bias", width)
     if traits.qk_norm:
         full = traits.qk_norm == "full"
-        vector("attn_q_norm.weight", heads * key if full else key)
-        vector("attn_k_norm.weight", keys if full else key)
+        add.vector("attn_q_norm.weight", heads * key if full else key)
+        add.vector("attn_k_norm.weight", keys if full else key)
     if traits.sinks:
-        vector("attn_sinks.weight", heads)
+        add.vector("attn_sinks.weight", heads)
 
 
-def _latent(architecture: Architecture, index: int, width: int, matrix: _Matrix, vector: _Vector) -> None:
+def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> None:
     heads = per_layer(architecture.head_count, index) or 1
     rank = architecture.kv_lora_rank or 0
     rope = architecture.rope_dimension_count or 64
@@ -249,29 +242,29 @@ def _latent(architecture: Architecture, index: int, width: int, matrix: _Matrix,
     value = architecture.value_length or 128
     nope = max(key - rope, 1)
     if architecture.q_lora_rank:
-        matrix("attn_q_a", width, architecture.q_lora_rank)
-        vector("attn_q_a_norm.weight", architecture.q_lora_rank)
-        matrix("attn_q_b", architecture.q_lora_rank, heads * key)
+        add.matrix("attn_q_a", width, architecture.q_lora_rank)
+        add.vector("attn_q_a_norm.weight", architecture.q_lora_rank)
+        add.matrix("attn_q_b", architecture.q_lora_rank, heads * key)
     else:
-        matrix("attn_q", width, heads * key)
-    matrix("attn_kv_a_mqa", width, rank + rope)
-    vector("attn_kv_a_norm.weight", rank)
+        add.matrix("attn_q", width, heads * key)
+    add.matrix("attn_kv_a_mqa", width, rank + rope)
+    add.vector("attn_kv_a_norm.weight", rank)
     # Since April 2025 the converter writes the two halves of attn_kv_b apart.
-    matrix("attn_k_b", nope, rank, heads)
-    matrix("attn_v_b", rank, value, heads)
-    matrix("attn_output", heads * value, width)
+    add.matrix("attn_k_b", nope, rank, heads)
+    add.matrix("attn_v_b", rank, value, heads)
+    add.matrix("attn_output", heads * value, width)
 
 
-def _recurrent(architecture: Architecture, width: int, matrix: _Matrix, vector: _Vector) -> None:
+def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
     inner = architecture.ssm_inner_size or 0
     state = architecture.ssm_state_size or 0
     groups = architecture.ssm_group_count or 1
     kernel = architecture.ssm_conv_kernel or 4
     short = whole(architecture.extra.get("shortconv.l_cache"))
     if short:
-        matrix("shortconv.conv", short, width)
-        matrix("shortconv.in_proj", width, 3 * width)
-        matrix("shortconv.out_proj", width, width)
+        add.matrix("shortconv.conv", short, width)
+        add.matrix("shortconv.in_proj", width, 3 * width)
+        add.matrix("shortconv.out_proj", width, width)
         return
     if not inner or not state:
         return
@@ -279,66 +272,63 @@ def _recurrent(architecture: Architecture, width: int, matrix: _Matrix, vector: 
     if name_of(architecture).startswith(("qwen3next", "qwen35")) or architecture.full_attention_interval:
         # Gated delta net: keys and queries of `groups` heads, values of `heads`.
         keys = state * groups
-        matrix("attn_qkv", width, 2 * keys + inner)
-        matrix("attn_gate", width, inner)
-        matrix("ssm_conv1d", kernel, 2 * keys + inner)
-        matrix("ssm_alpha", width, heads)
-        matrix("ssm_beta", width, heads)
-        vector("ssm_dt.bias", heads)
-        vector("ssm_a", heads)
-        vector("ssm_norm.weight", state)
+        add.matrix("attn_qkv", width, 2 * keys + inner)
+        add.matrix("attn_gate", width, inner)
+        add.matrix("ssm_conv1d", kernel, 2 * keys + inner)
+        add.matrix("ssm_alpha", width, heads)
+        add.matrix("ssm_beta", width, heads)
+        add.vector("ssm_dt.bias", heads)
+        add.vector("ssm_a", heads)
+        add.vector("ssm_norm.weight", state)
     else:
-        matrix("ssm_in", width, 2 * inner + 2 * groups * state + heads)
-        matrix("ssm_conv1d", kernel, inner + 2 * groups * state)
-        vector("ssm_conv1d.bias", inner + 2 * groups * state)
-        vector("ssm_dt.bias", heads)
-        vector("ssm_a", heads)
-        vector("ssm_d", heads)
-        vector("ssm_norm.weight", inner)
-    matrix("ssm_out", inner, width)
+        add.matrix("ssm_in", width, 2 * inner + 2 * groups * state + heads)
+        add.matrix("ssm_conv1d", kernel, inner + 2 * groups * state)
+        add.vector("ssm_conv1d.bias", inner + 2 * groups * state)
+        add.vector("ssm_dt.bias", heads)
+        add.vector("ssm_a", heads)
+        add.vector("ssm_d", heads)
+        add.vector("ssm_norm.weight", inner)
+    add.matrix("ssm_out", inner, width)
 
 
-def _feed_forward(
-    architecture: Architecture, index: int, width: int, traits: Traits, matrix: _Matrix, vector: _Vector
-) -> None:
+def _feed_forward(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
     forward = per_layer(architecture.feed_forward_length, index) or 0
     experts = architecture.expert_count or 0
     if experts and index >= (architecture.leading_dense_block_count or 0) and _has_experts(architecture, index):
         each = architecture.expert_feed_forward_length or forward
-        vector("ffn_gate_inp.weight", 0)
-        matrix("ffn_gate_inp", width, experts)
+        add.matrix("ffn_gate_inp", width, experts)
         if traits.gated:
-            matrix("ffn_gate_exps", width, each, experts)
-        matrix("ffn_up_exps", width, each, experts)
-        matrix("ffn_down_exps", each, width, experts)
+            add.matrix("ffn_gate_exps", width, each, experts)
+        add.matrix("ffn_up_exps", width, each, experts)
+        add.matrix("ffn_down_exps", each, width, experts)
         if traits.expert_bias:
-            vector("ffn_gate_inp.bias", experts)
-            vector("ffn_gate_exps.bias", each * experts)
-            vector("ffn_up_exps.bias", each * experts)
-            vector("ffn_down_exps.bias", width * experts)
+            add.vector("ffn_gate_inp.bias", experts)
+            add.vector("ffn_gate_exps.bias", each * experts)
+            add.vector("ffn_up_exps.bias", each * experts)
+            add.vector("ffn_down_exps.bias", width * experts)
         shared = architecture.expert_shared_feed_forward_length or 0
         if not shared:
             shared = (whole(architecture.extra.get("expert_shared_count")) or 0) * each
         if shared:
             if traits.expert_shared_gate:
-                vector("ffn_gate_inp_shexp.weight", width)
+                add.vector("ffn_gate_inp_shexp.weight", width)
             if traits.gated:
-                matrix("ffn_gate_shexp", width, shared)
-            matrix("ffn_up_shexp", width, shared)
-            matrix("ffn_down_shexp", shared, width)
+                add.matrix("ffn_gate_shexp", width, shared)
+            add.matrix("ffn_up_shexp", width, shared)
+            add.matrix("ffn_down_shexp", shared, width)
         return
     if traits.half_feed_forward:
         forward //= 2
     if traits.fused_gate:
-        matrix("ffn_up", width, 2 * forward)
+        add.matrix("ffn_up", width, 2 * forward)
     else:
         if traits.gated:
-            matrix("ffn_gate", width, forward)
-        matrix("ffn_up", width, forward)
-    matrix("ffn_down", forward, width)
+            add.matrix("ffn_gate", width, forward)
+        add.matrix("ffn_up", width, forward)
+    add.matrix("ffn_down", forward, width)
     if traits.bias:
-        vector("ffn_up.bias", forward)
-        vector("ffn_down.bias", width)
+        add.vector("ffn_up.bias", forward)
+        add.vector("ffn_down.bias", width)
 
 
 def _has_experts(architecture: Architecture, index: int) -> bool:

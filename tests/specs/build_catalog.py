@@ -26,7 +26,7 @@ from specs.writing import family_to_toml, safe_file_stem  # noqa: E402
 NOTES = Path(__file__).with_name("catalog_notes.toml")
 SEEDS = ROOT / "tests" / "seeds"
 FOLDER = ROOT / "specs" / "families"
-NAMED = {field.name for field in fields(Architecture)} - {"extra"}
+NAMED = [field.name for field in fields(Architecture) if field.name != "extra"]
 
 
 def main(arguments: list[str]) -> int:
@@ -34,25 +34,29 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1]) if len(arguments) > 1 else FOLDER
     notes = tomllib.loads(NOTES.read_text())
     pages = {family.name: family for path in sorted(SEEDS.glob("*.rst")) for family in read_spec_file(path)}
+    whole = whole_architectures(facts)
+    unknown = notes["families"].keys() - {entry["name"] for entry in facts}
+    assert not unknown, f"notes on families that the facts do not have: {sorted(unknown)}"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.toml"):
         old.unlink()
     for entry in facts:
         if not {"chat", "generate"} & set(entry["abilities"]):
             continue
-        family = family_of(entry, notes)
+        family = family_of(entry, notes, whole)
         if family.name in pages:
             family = as_on_page(family, pages[family.name])
         (folder / f"{safe_file_stem(family.name)}.toml").write_text(family_to_toml(family))
     return 0
 
 
-def family_of(entry: dict[str, Any], notes: dict[str, Any]) -> ModelFamily:
+def family_of(entry: dict[str, Any], notes: dict[str, Any], whole: dict[int, dict[str, Any]]) -> ModelFamily:
     """The family as the facts have it, sizes ascending, each size's specs as published."""
     note = notes["families"].get(entry["name"], {})
-    shapes = {size: architecture_of(size, facts, note) for size, facts in sizes_of(entry, note).items()}
+    shapes = {
+        size: architecture_of(size, facts, note, notes["shapes"], whole) for size, facts in sizes_of(entry).items()
+    }
     specs = [spec_of(spec, shapes) for spec in merged(entry["specs"])]
-    specs.sort(key=lambda spec: spec.size_in_billions)
     specs.sort(key=lambda spec: (spec.size_in_billions, spec.active_size_in_billions or 0))
     licenses = {facts.get("license") for facts in entry["architecture_by_size"].values()} - {None}
     return ModelFamily(
@@ -68,22 +72,37 @@ def family_of(entry: dict[str, Any], notes: dict[str, Any]) -> ModelFamily:
     )
 
 
-def sizes_of(entry: dict[str, Any], note: dict[str, Any]) -> dict[Any, dict[str, Any]]:
+def sizes_of(entry: dict[str, Any]) -> dict[Any, dict[str, Any]]:
     """Facts by size, for every size that a spec has."""
     known = {billions(size): facts for size, facts in entry["architecture_by_size"].items()}
     sizes = {billions(spec["size_in_billions"]) for spec in entry["specs"]}
     return {size: known.get(size, {}) for size in sizes}
 
 
-def architecture_of(size: Any, facts: dict[str, Any], note: dict[str, Any]) -> tuple[int | None, Architecture | None]:
-    """Count of parameters and architecture of one size: facts, then what our notes add or correct."""
-    shape = {key: value for key, value in facts.items() if key not in {"parameters", "license"}}
-    shape = {**note.get("architecture", {}), **shape, **note.get("architecture_by_size", {}).get(str(size), {})}
-    for key in note.get("unknown", ()):
+def architecture_of(
+    size: Any, facts: dict[str, Any], note: dict[str, Any], shapes: dict[str, Any], whole: dict[int, dict[str, Any]]
+) -> tuple[int | None, Architecture | None]:
+    """Count of parameters and architecture of one size: facts, what they say of its twin, then our notes."""
+    twin = whole.get(facts.get("parameters", 0), {})
+    if any(key in facts and twin.get(key) != facts[key] for key in ("block_count", "head_count", "head_count_kv")):
+        twin = {}
+    shape = {**twin, **facts, **shapes.get(note.get("shape_by_size", {}).get(str(size), note.get("shape", "")), {})}
+    for key in ("license", *note.get("unknown", ())):
         shape.pop(key, None)
-    known = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
-    extra = {key: known.pop(key) for key in list(known) if key not in NAMED}
-    return facts.get("parameters"), Architecture(**known, extra=extra) if known or extra else None
+    parameters = shape.pop("parameters", None)
+    ordered = {name: shape.pop(name) for name in NAMED if name in shape}
+    assert not shape, f"not a field of Architecture: {sorted(shape)}"
+    return parameters, Architecture(**ordered) if ordered else None
+
+
+def whole_architectures(entries: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Whole architectures by their count of parameters: models of one count, depth and heads have one shape."""
+    return {
+        facts["parameters"]: facts
+        for entry in entries
+        for facts in entry["architecture_by_size"].values()
+        if "parameters" in facts and "embedding_length" in facts
+    }
 
 
 def merged(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:

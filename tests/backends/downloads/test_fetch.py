@@ -11,23 +11,10 @@ import pytest
 
 from backends import downloads
 from backends.errors import AccessDenied, HubUnreachable, NotFound
-from specs.model import HubSource, ModelFamily, ModelSpec, Variant
+from tests.backends.downloads.conftest import REPO
+from tests.backends.downloads.conftest import make_variant as variant
 
 GGUF = os.urandom(3_000_000)
-REPO = "maker/Tiny-GGUF"
-
-
-def variant(
-    quantization: str = "Q4_K_M",
-    *,
-    model_format: str = "ggufv2",
-    repo: str = REPO,
-    file: str | None = "tiny-{quantization}.gguf",
-    **more: Any,
-) -> Variant:
-    source = HubSource("huggingface", repo, file, **more)
-    spec = ModelSpec(model_format, 1, (quantization,), (source,))
-    return Variant(ModelFamily("tiny", 2048, ("en",), ("chat",), (spec,)), spec, quantization)
 
 
 def bodies(hub: Any) -> list[dict[str, Any]]:
