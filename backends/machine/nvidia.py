@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,6 +190,66 @@ def read(library: Any, handle: Any) -> Reading:
         return Reading(None, None, _load(library, handle), _holders(library, handle), is_unified=True)
     # v1 counts what the driver reserves as used; free is the same in v1 and v2, and free is what counts.
     return Reading(int(memory.total), int(memory.free), _load(library, handle), _holders(library, handle))
+
+
+class Reader:
+    """Asks the same cards again and again, with the library open and their handles kept.
+
+    A card that still owes an answer is not asked again, so a hanging driver costs one thread a card and no more.
+    """
+
+    def __init__(self) -> None:
+        self._library: Question[Any] | None = None
+        self._handles: dict[str, Any] = {}
+        self._asked: dict[str, Question[Reading]] = {}
+
+    def read(self, uuids: Sequence[str], until: float) -> dict[str, Reading | Exception]:
+        """A reading of each card or slice, or what went wrong: Late, or NVML's error."""
+        if self._library is None:
+            self._library = Question(_open, "nvml")
+        try:
+            library = self._library.answer(until)
+        except Exception as error:  # noqa: BLE001 - given to the caller, for each card
+            if not isinstance(error, Late):
+                self._library = None  # asked anew next time: the driver may be back by then
+            return dict.fromkeys(uuids, error)
+        for uuid in uuids:
+            if uuid not in self._asked or self._asked[uuid].answered:
+                self._asked[uuid] = Question(lambda uuid=uuid: self._read(library, uuid), "nvml")  # type: ignore[misc]
+        readings: dict[str, Reading | Exception] = {}
+        for uuid in uuids:
+            try:
+                readings[uuid] = self._asked[uuid].answer(until)
+            except Exception as error:  # noqa: BLE001 - given to the caller, for this card
+                readings[uuid] = error
+        return readings
+
+    def close(self, until: float) -> None:
+        """Give the library back, unless a card still hangs in it: closing it under a question is undefined."""
+        opened, self._library = self._library, None
+        if opened is None or not opened.answered or not all(asked.answered for asked in self._asked.values()):
+            return
+        try:
+            library = opened.answer(until)
+            Question(library.nvmlShutdown, "nvml").answer(until)
+        except Exception:  # noqa: BLE001, S110 - closing a library that is gone, or never came, loses nothing
+            pass
+
+    def _read(self, library: Any, uuid: str) -> Reading:
+        """One reading; runs in the card's thread. A handle that failed is fetched anew next time."""
+        handle = self._handles.pop(uuid, None) or library.nvmlDeviceGetHandleByUUID(uuid)
+        reading = read(library, handle)
+        self._handles[uuid] = handle
+        return reading
+
+
+def _open() -> Any:
+    """pynvml, initialised."""
+    has_library()  # makes a library that only has a full path known by its name
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml
 
 
 def _why_no_driver(error: Exception, root: Path) -> str | None:
