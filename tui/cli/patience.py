@@ -11,6 +11,8 @@ from typing import TypeVar
 Result = TypeVar("Result")
 GRACE_SECONDS = 5.0
 """How long interrupted work may take to put its things in order."""
+HEARING_SECONDS = 0.1
+"""A signal that another thread received does not wake the main one, so it looks up this often."""
 
 
 def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Result:
@@ -31,7 +33,8 @@ def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Res
     thread = threading.Thread(target=run, daemon=True, name="modeldeck-work")
     thread.start()
     try:
-        thread.join()
+        while thread.is_alive():
+            thread.join(HEARING_SECONDS)
     except KeyboardInterrupt:
         stop()
         thread.join(GRACE_SECONDS)
