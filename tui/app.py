@@ -23,7 +23,7 @@ from tui import units
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
-from tui.services import DownloadQueue, Library, Services, Statuses
+from tui.services import DownloadQueue, Library, MachineWatch, Services, Statuses
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
@@ -105,6 +105,7 @@ class Deck(App[int]):
         self._closers: list[Callable[[], object]] = []
         self._queue_lock = threading.Lock()
         self._refreshing = False
+        self._watch: MachineWatch | None = None
         self._modes = {"browse": self._browse, "downloads": self._downloads, "chat": self._chat}
         for own in THEMES:
             self.register_theme(own)
@@ -220,8 +221,14 @@ class Deck(App[int]):
         """Look at the memory again, unless nobody sees it or the last look is not back."""
         if self._refreshing or self._current_mode != "browse" or len(self.screen_stack) > 1:
             return
+        machine = self.machine
+        if machine is None:
+            return
         self._refreshing = True
-        self.learn("machine", self.services.detect_machine, "looking at the hardware")
+        if self._watch is None:
+            self._watch = self.services.open_watch(machine)
+            self.at_end(self._watch.close)
+        self.learn("machine", self._watch.sample, "looking at the hardware")
 
     # Downloads
 

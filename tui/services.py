@@ -25,6 +25,13 @@ class Library(Protocol):
         ...
 
 
+class MachineWatch(Protocol):
+    """Cheap looks at this machine, with the drivers' handles kept between them."""
+
+    def sample(self) -> Machine: ...
+    def close(self) -> None: ...
+
+
 class DownloadQueue(Protocol):
     """The queue of downloads, as the downloads screen drives it."""
 
@@ -61,6 +68,12 @@ def _detect_machine() -> Machine:
     from backends.machine.detect import detect
 
     return detect()
+
+
+def _open_watch(machine: Machine) -> MachineWatch:
+    from backends.machine.watch import Watch
+
+    return Watch(machine)
 
 
 def _statuses() -> Statuses:
@@ -131,6 +144,12 @@ def _presets() -> Sequence[Machine]:
     return [preset(name) for name in PRESETS]
 
 
+def _load_machine(text: str) -> Machine:
+    from backends.machine.presets import load_machine
+
+    return load_machine(text)
+
+
 def _disk_free_bytes() -> int | None:
     import os
     import shutil
@@ -153,6 +172,7 @@ class Services:
 
     load_catalog: Callable[[], Catalog] = load_catalog_with
     detect_machine: Callable[[], Machine] = _detect_machine
+    open_watch: Callable[[Machine], MachineWatch] = _open_watch
     statuses: Callable[[], Statuses] = _statuses
     options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
     best_option: Callable[[Sequence[Option]], Option] = _best_option
@@ -166,6 +186,8 @@ class Services:
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = _open_queue
     adapter: Callable[[str], Adapter] = _adapter
     presets: Callable[[], Sequence[Machine]] = _presets
+    load_machine: Callable[[str], Machine] = _load_machine
+    """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""
     disk_free_bytes: Callable[[], int | None] = _disk_free_bytes
     background: Callable[[Callable[[], None]], None] = field(default=in_thread)
     """Runs slow work away from the event loop; tests run it at once."""

@@ -19,7 +19,7 @@ from tui.glyphs import glyphs
 from tui.keys import FAMILIES
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.line_list import LineList
-from tui.widgets.lines import Piece, clean, fitted, line, plain
+from tui.widgets.lines import Piece, clean, fitted, line, plain, wrapped
 
 ABILITY_WORDS: Mapping[str, str] = {"generate": "gen", "reasoning": "reason"}
 """Abilities that have a shorter word in the list."""
@@ -132,10 +132,11 @@ class FamilyList(LineList):
         return line(pieces, width, base)
 
     def render_line(self, y: int) -> Strip:
-        if not self._rows and y == 1 and self._empty:
-            muted = ink(self, "muted")
+        if not self._rows and y:
             width = self.scrollable_content_region.width
-            return line([(f"  {fitted(self._empty, width - 3, glyphs().ellipsis)}", muted)], width, self.rich_style)
+            words = wrapped(self._empty, width - 3)
+            if y <= len(words):
+                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, self.rich_style)
         return super().render_line(y)
 
     def _retitle(self) -> None:
