@@ -110,7 +110,7 @@ class _Answer:
     def _chunks(self, engine: Engine) -> Iterator[Chunk]:
         if not self._option.variant.family.chats:
             if self._system:
-                raise EngineError("this family continues a text and knows no turns, so there is nobody to tell --system")
+                raise EngineError("this family continues a text and knows no turns, so --system has no place in it")
             return engine.complete(self._prompt, self._sampling)
         turns = [Turn("system", self._system)] if self._system else []
         return engine.stream([*turns, Turn("user", self._prompt)], self._sampling)

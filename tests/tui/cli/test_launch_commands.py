@@ -45,7 +45,9 @@ def launch(
 ) -> Callable[..., tuple[int, str, str]]:
     """Launch in this process; gives the exit code, standard output and standard error."""
 
-    def run(*arguments: str, command: tuple[str, ...] = ("launch", "--model-name", "small-talk")) -> tuple[int, str, str]:
+    def run(
+        *arguments: str, command: tuple[str, ...] = ("launch", "--model-name", "small-talk")
+    ) -> tuple[int, str, str]:
         capfd.readouterr()
         code = main.run([*command, *VARIANT, "--specs", str(spec_file), *arguments])
         written = capfd.readouterr()
