@@ -154,10 +154,10 @@ def load_machine(text: str) -> Machine:
     Raises:
         ValueError: a file that cannot be read or is wrong, or a name that is not known, with the nearest ones.
     """
-    path = Path(text).expanduser()
     try:
+        path = Path(text).expanduser()
         is_file = path.is_file()
-    except (OSError, ValueError):  # too long, or with a null character: no path, then
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, nobody's home: no path, then
         is_file = False
     if is_file:
         return _read(path)
