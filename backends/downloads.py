@@ -1,91 +1,26 @@
-"""Downloads: what a variant needs, fetched whole or not at all."""
+"""Downloads, in the names that screens and commands use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from backends.fetching import fetch, plan
+from backends.local_index import LocalIndex, local_index, local_weights
+from backends.plans import Downloaded, FileOutcome, Job, Plan, PlannedFile, Progress, State
+from backends.queue import Queue
+from backends.transfer import Patience
 
-from specs.model import Variant
-
-State = Literal["queued", "running", "verifying", "paused", "done", "failed", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """One file of a download."""
-
-    name: str
-    file_bytes: int
-    sha256: str | None
-    """None: the hub gives no sum; the size is all that can be checked."""
-    present_bytes: int
-    """Bytes that lie here already, whole file or part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one download will fetch, and where the weights will be."""
-
-    variant: Variant
-    hub: str
-    model_id: str
-    revision: str
-    """The commit."""
-    files: tuple[PlannedFile, ...]
-    path: Path
-    """The GGUF file (the first part), or the folder, once all files are whole."""
-
-    @property
-    def total_bytes(self) -> int:
-        return sum(file.file_bytes for file in self.files)
-
-    @property
-    def missing_bytes(self) -> int:
-        return sum(file.file_bytes - file.present_bytes for file in self.files)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a download stands. Published as often as something changes, at most ten times a second."""
-
-    state: State
-    done_bytes: int
-    total_bytes: int
-    bytes_per_second: float | None = None
-    """Smoothed over some seconds; None: not known yet."""
-    seconds_left: float | None = None
-    note: str | None = None
-    """What it waits for, or why it failed, in one line."""
-    file: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FileOutcome:
-    """One file that is whole."""
-
-    name: str
-    file_bytes: int
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Downloaded:
-    """A finished download."""
-
-    path: Path
-    hub: str
-    model_id: str
-    revision: str
-    total_bytes: int
-    transferred_bytes: int
-    files: tuple[FileOutcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One entry of the queue, as it stands."""
-
-    id: str
-    plan: Plan
-    progress: Progress
+__all__ = [
+    "Downloaded",
+    "FileOutcome",
+    "Job",
+    "LocalIndex",
+    "Patience",
+    "Plan",
+    "PlannedFile",
+    "Progress",
+    "Queue",
+    "State",
+    "fetch",
+    "local_index",
+    "local_weights",
+    "plan",
+]

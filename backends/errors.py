@@ -31,6 +31,14 @@ class AccessDenied(HubError):
         self.url = url
 
 
+class RateLimited(HubError):
+    """The hub asks to wait; retry_after_seconds says how long, None when it does not say."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class DownloadError(BackendError):
     """A transfer that ended without whole files."""
 

@@ -76,6 +76,8 @@ _NAMES: Final = {name.lower(): name for name in (*ENGINES, LMDEPLOY)} | {
 _BY_FORMAT: Final[Mapping[str, Mapping[str, Rule]]] = {
     name: {rule.engine: rule for rule in RULES if rule.format == name} for name in FORMATS
 }
+_OLDEST_CARD: Final[Mapping[str, tuple[int, int]]] = {VLLM: (7, 0), SGLANG: (7, 5)}
+"""Lowest compute capability that these engines start on at all. Source: their installation guides."""
 _OS_NAMES: Final = {"darwin": "macOS", "linux": "Linux", "windows": "Windows", "win32": "Windows"}
 
 
@@ -145,7 +147,9 @@ def refusal(
             return said
     else:
         spec, model_format = None, spec_or_format
-    why = _refused_by_rules(name, model_format, quantization.lower(), os, arch, compute_capability, has_cuda)
+    why = _refused_by_rules(name, model_format, quantization.lower()) or _refused_by_platform(
+        _BY_FORMAT[model_format][name], os, arch, compute_capability, has_cuda
+    )
     if why is None and spec is not None and _BY_FORMAT[model_format][name].single_file:
         parts = _part_count(spec, quantization)
         if parts > 1:
@@ -182,15 +186,8 @@ def not_carried(engine: str, model_format: str, quantization: str) -> str:
     )
 
 
-def _refused_by_rules(
-    name: str,
-    model_format: str,
-    quantization: str,
-    os: str,
-    arch: str,
-    compute_capability: str | None,
-    has_cuda: bool,
-) -> str | None:
+def _refused_by_rules(name: str, model_format: str, quantization: str) -> str | None:
+    """The refusal that holds on every machine."""
     if model_format in DEAD_FORMATS:
         return DEAD_FORMATS[model_format]
     if name not in ENGINES:
@@ -202,7 +199,7 @@ def _refused_by_rules(
         return f"{name} does not read {model_format}{takers}"
     if not _takes(rule, quantization):
         return _wrong_quantization(rule, quantization)
-    return _refused_by_platform(rule, os, arch, compute_capability, has_cuda)
+    return None
 
 
 def _refused_by_platform(rule: Rule, os: str, arch: str, compute_capability: str | None, has_cuda: bool) -> str | None:
@@ -222,11 +219,11 @@ def _refused_by_platform(rule: Rule, os: str, arch: str, compute_capability: str
     capability = _capability(compute_capability)
     needed = rule.min_capability
     if has_cuda and capability is not None and needed is not None and capability < needed:
-        return f"{name}'s {rule.kernels} need compute capability {needed[0]}.{needed[1]}; this card has {compute_capability}"
-    if has_cuda and capability is not None and name in {VLLM, SGLANG}:
-        least = (7, 0) if name == VLLM else (7, 5)
-        if capability < least:
-            return f"{name} needs compute capability {least[0]}.{least[1]}; this card has {compute_capability}"
+        least = f"{needed[0]}.{needed[1]}"
+        return f"{name}'s {rule.kernels} need compute capability {least}; this card has {compute_capability}"
+    oldest = _OLDEST_CARD.get(name)
+    if has_cuda and capability is not None and oldest is not None and capability < oldest:
+        return f"{name} needs compute capability {oldest[0]}.{oldest[1]}; this card has {compute_capability}"
     return None
 
 
@@ -248,7 +245,8 @@ def _said_by_file(name: str, spec: ModelSpec, quantization: str) -> str | None:
         if engine in ENGINES and any(entry.lower() == wanted for entry in names)
     ]
     instead = f"; {_either(others)} can" if others else ""
-    return f"{name} takes only quantization {', '.join(allowed) or 'none of these'} of this spec, not {quantization}{instead}"
+    only = ", ".join(allowed) or "none of them"
+    return f"{name} is only available for quantization {only} of this spec, not {quantization}{instead}"
 
 
 def _wrong_quantization(rule: Rule, quantization: str) -> str:

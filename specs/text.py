@@ -17,9 +17,9 @@ _NEWLINES: Final = re.compile("\r\n|[\x85\u2028\u2029]")
 def printable(text: str, *, newlines: bool = False) -> str:
     """The same text with nothing left in it that a terminal would obey.
 
-    Control characters become their pictures (an escape sequence stays readable as "␛[31m"), bidirectional
-    overrides and invisible characters become "\N{REPLACEMENT CHARACTER}". Joiners inside words and emoji stay, since Persian,
-    Hindi and many emoji are written with them.
+    Control characters become their pictures (an escape sequence stays readable as "␛[31m"), bidirectional overrides and
+    invisible characters become "\N{REPLACEMENT CHARACTER}". Joiners inside words and emoji stay, since Persian, Hindi
+    and many emoji are written with them.
 
     Args:
         text: from a spec file, a hub, a model or a library.

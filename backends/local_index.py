@@ -1,0 +1,127 @@
+"""Which variants lie whole on this disk, known without a network and quickly enough to ask for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from backends import records
+from backends.errors import BackendError
+from backends.hubs import environment, hf_cache
+from backends.hubs.hub import Listing, RepoFile
+from backends.hubs.selection import needed_files
+from specs.model import HUGGINGFACE, HubSource, Variant
+
+
+class LocalIndex:
+    """What lies on this disk at one moment. Building it lists folders; asking it is a look into a dictionary."""
+
+    def __init__(self) -> None:
+        self._records = {record.key: record for record in records.all_records()}
+        self._snapshots = _snapshots()
+        self._whole: dict[str, Path | None] = {}
+
+    def path(self, variant: Variant) -> Path | None:
+        """The GGUF file (the first part) or the folder of a variant's whole weights; None: not here, or not whole."""
+        local = variant.spec.path
+        if local:
+            path = Path(local).expanduser()
+            return path if path.exists() else None
+        if not self._records and not self._snapshots:
+            return None
+        for source in variant.spec.hubs:
+            if source.hub != HUGGINGFACE or not source.carries(variant.quantization):
+                continue
+            model_id = source.model_id(variant.quantization)
+            if model_id in self._snapshots:
+                key = variant.key
+                if key not in self._whole:
+                    self._whole[key] = self._in_snapshots(variant, source, model_id)
+                if (found := self._whole[key]) is not None:
+                    return found
+        record = self._records.get(variant.key) if self._records else None
+        return record.path if record is not None and record.whole() else None
+
+    def _in_snapshots(self, variant: Variant, source: HubSource, model_id: str) -> Path | None:
+        for folder in self._snapshots[model_id]:
+            with contextlib.suppress(BackendError, OSError):
+                listing = _listing_of(folder, model_id)
+                files = needed_files(listing, variant, source)
+                if variant.spec.format == "ggufv2":
+                    return folder / files[0].name
+                if _repository_whole(folder, [file.name for file in files]):
+                    return folder
+        return None
+
+
+def local_index() -> LocalIndex:
+    """A look at the disk as it is now."""
+    return LocalIndex()
+
+
+def local_weights(variant: Variant) -> Path | None:
+    """Where a variant's whole weights lie on this disk; None: not here. For many variants use local_index()."""
+    return LocalIndex().path(variant)
+
+
+def _snapshots() -> dict[str, list[Path]]:
+    """Snapshot folders by repository, the branch's current one first, then the newest."""
+    found: dict[str, list[Path]] = {}
+    cache = environment.cache_folder()
+    for folder in _folders(cache):
+        if not folder.name.startswith("models--"):
+            continue
+        model_id = folder.name.removeprefix("models--").replace("--", "/", 1)
+        snapshots = _folders(folder / "snapshots")
+        if snapshots:
+            current = hf_cache.commit_of(model_id, None)
+            found[model_id] = sorted(snapshots, key=lambda path: (path.name != current, -path.stat().st_mtime))
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _listing_of(folder: Path, model_id: str) -> Listing:
+    """A snapshot as a listing: links whose blob is missing are left out."""
+    files = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place) / name
+            with contextlib.suppress(OSError):
+                files.append(RepoFile(path.relative_to(folder).as_posix(), path.stat().st_size))
+    return Listing(HUGGINGFACE, model_id, folder.name, tuple(files))
+
+
+def _repository_whole(folder: Path, names: Iterable[str]) -> bool:
+    """Whether configuration and every shard that the index names are there."""
+    present = set(names)
+    if "config.json" not in present:
+        return False
+    for index in (name for name in present if name.endswith(".safetensors.index.json")):
+        stat = (folder / index).stat()
+        if not _shards(str(folder / index), stat.st_mtime_ns) <= present:
+            return False
+    sharded = [name for name in present if "-of-" in name and name.endswith(".safetensors")]
+    if sharded and not any(name.endswith(".index.json") for name in present):
+        counts = {name.rpartition("-of-")[2].removesuffix(".safetensors") for name in sharded}
+        return len(counts) == 1 and next(iter(counts)).isdecimal() and len(sharded) == int(next(iter(counts)))
+    return True
+
+
+@lru_cache(maxsize=256)
+def _shards(index: str, _modified: int) -> frozenset[str]:
+    try:
+        found = json.loads(Path(index).read_text(encoding="utf-8"))
+        return frozenset(str(name) for name in found["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return frozenset(("unreadable index",))

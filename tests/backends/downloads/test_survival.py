@@ -1,0 +1,233 @@
+"""Downloads that are killed, shared, cancelled, or given a disk that does not take them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends import downloads, fetching, transfer
+from backends.errors import Cancelled, DiskFull, DownloadError, HubError
+from backends.hubs import hf_cache
+from backends.transfer import Patience
+from specs.model import Variant
+from tests.backends.downloads.conftest import REPO, make_variant
+
+SIZE = 12_000_000
+GGUF = os.urandom(SIZE)
+NAME = "tiny-Q4_K_M.gguf"
+CDN = r"^GET /-cdn/"
+CHILD = """
+import sys
+sys.path[:0] = [{root!r}]
+from tests.backends.downloads.conftest import make_variant
+from backends import downloads
+done = downloads.fetch(downloads.plan(make_variant()))
+print(done.transferred_bytes)
+"""
+
+
+def start_child() -> subprocess.Popen[str]:
+    root = str(Path(__file__).parents[3])
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD.format(root=root)], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+    )
+
+
+def sent(hub: Any) -> int:
+    return sum(line["bytes"] for line in hub.log() if "/-cdn/" in line["path"])
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.005)
+
+
+@pytest.mark.parametrize("killed_at", [1, 3_000_000, 11_000_000])
+def test_after_kill_9_at_any_byte_only_the_rest_is_transferred(hub: Any, variant: Variant, killed_at: int) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="hang", after=killed_at)
+    child = start_child()
+    part = hf_cache.part(REPO, downloads.plan(variant).files[0].etag or "")
+    wait_until(lambda: part.exists() and part.stat().st_size >= killed_at)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    hub.calm()
+    assert downloads.local_weights(variant) is None
+    hub.forget()
+    done = downloads.fetch(downloads.plan(variant))
+    assert done.path.read_bytes() == GGUF
+    assert sent(hub) == done.transferred_bytes == SIZE - killed_at
+
+
+def test_two_processes_at_once_transfer_a_file_once(hub: Any, variant: Variant) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="slow", bps=12_000_000)
+    children = [start_child(), start_child()]
+    moved = sorted(int(child.communicate()[0]) for child in children)
+    assert moved == [0, SIZE]
+    assert sent(hub) == SIZE
+
+
+def test_the_librarys_client_and_ours_wait_for_each_other(hub: Any, variant: Variant) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="slow", bps=12_000_000)
+    plan = downloads.plan(variant)
+    part = hf_cache.part(REPO, plan.files[0].etag or "")
+    done: list[downloads.Downloaded] = []
+    ours = threading.Thread(target=lambda: done.append(downloads.fetch(plan)))
+    ours.start()
+    wait_until(part.exists)
+    from huggingface_hub import hf_hub_download
+
+    theirs = hf_hub_download(REPO, NAME, endpoint=hub.url, cache_dir=Path(os.environ["HF_HOME"]) / "hub", token=False)
+    ours.join()
+    assert theirs == str(done[0].path)
+    assert sent(hub) == SIZE
+
+
+@pytest.mark.parametrize("fault", [{"after": 1_000_000}, {"after": -1}])
+def test_cancel_is_noticed_within_a_fifth_of_a_second_while_the_hub_hangs(
+    hub: Any, variant: Variant, fault: dict[str, int]
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="hang", **fault)
+    plan, cancel = downloads.plan(variant), threading.Event()
+    outcome: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            downloads.fetch(plan, cancel=cancel)
+        except Cancelled as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: hub.control("GET", "log?match=-cdn&wait=0"))
+    part = hf_cache.part(REPO, plan.files[0].etag or "")
+    wait_until(lambda: part.stat().st_size >= fault["after"])
+    cancel.set()
+    thread.join(5)
+    assert outcome
+    assert downloads.plan(variant).files[0].present_bytes == max(0, fault["after"])
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_transferred(
+    hub: Any, variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    monkeypatch.setattr(fetching, "free_bytes", lambda folder: 5_000_000)
+    with pytest.raises(DiskFull, match=r"12\.0 MB are needed and 5\.0 MB are free") as caught:
+        downloads.fetch(downloads.plan(variant))
+    assert (caught.value.needed_bytes, caught.value.free_bytes) == (SIZE, 5_000_000)
+    assert sent(hub) == 0
+
+
+def test_a_disk_that_fills_up_on_the_way_keeps_what_has_arrived(
+    hub: Any, variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    real, written = os.write, [0]
+
+    def write(descriptor: int, content: Any) -> int:
+        if written[0] > 4_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written[0] += len(content)
+        return real(descriptor, content)
+
+    monkeypatch.setattr(transfer.os, "write", write)
+    with pytest.raises(DiskFull):
+        downloads.fetch(downloads.plan(variant))
+    monkeypatch.undo()
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(
+    hub: Any, variant: Variant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("HF_HUB_CACHE", str(blocked / "hub"))
+    with pytest.raises(DownloadError, match=r"cannot write to the cache .* set HF_HOME"):
+        downloads.fetch(downloads.plan(variant))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_whole_weights_in_a_read_only_cache_are_used_as_they_are(hub: Any, variant: Variant) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    done = downloads.fetch(downloads.plan(variant))
+    cache = hf_cache.environment.cache_folder()
+    folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert downloads.fetch(downloads.plan(variant)).path == done.path
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_a_repository_that_changes_between_two_files_is_said_and_the_rest_is_kept(hub: Any) -> None:
+    hub.add(
+        "maker/Tiny",
+        {"model.safetensors": GGUF, "config.json": b"{}", "tokenizer.json": b'{"version": 1}'},
+    )
+    one = make_variant("none", model_format="pytorch", repo="maker/Tiny", file=None)
+    plan = downloads.plan(one)
+
+    def change(progress: downloads.Progress) -> None:
+        if progress.file == "model.safetensors":
+            (hub.root / "maker/Tiny/tokenizer.json").write_text('{"version": 2}')
+
+    with pytest.raises(DownloadError, match="has changed on the hub"):
+        downloads.fetch(plan, change)
+    assert downloads.local_weights(one) is None
+    hub.forget()
+    done = downloads.fetch(downloads.plan(one))
+    assert (done.path / "tokenizer.json").read_text() == '{"version": 2}'
+    assert (done.path / "model.safetensors").read_bytes() == GGUF
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil.gguf",
+        "/etc/evil.gguf",
+        "a/../../evil.gguf",
+        "a//evil.gguf",
+        "C:evil.gguf",
+        "a\\evil.gguf",
+        "x" * 300 + ".gguf",
+        "a/" * 200 + "evil.gguf",
+        "ev\nil.gguf",
+    ],
+)
+def test_a_hostile_file_name_is_refused_before_it_touches_the_disk(
+    hub: Any, name: str, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    from backends.hubs.hub import Listing, RepoFile
+    from backends.hubs.huggingface import HuggingFaceHub
+
+    listing = Listing("huggingface", REPO, "c" * 40, (RepoFile(name, 4, "a" * 64, "a" * 64),))
+    monkeypatch.setattr(HuggingFaceHub, "listing", lambda *_, **__: listing)
+    with pytest.raises(HubError, match="the repository lists") as caught:
+        downloads.plan(make_variant(file=name))
+    assert "\n" not in str(caught.value)
+    assert not list(home.rglob("*evil*"))
+
+
+def test_damaged_patience_is_not_needed_when_nothing_is_missing(hub: Any, variant: Variant) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    downloads.fetch(downloads.plan(variant))
+    hub.fault(match=CDN, kind="refuse")
+    assert downloads.fetch(downloads.plan(variant), patience=Patience(tries=1)).transferred_bytes == 0
