@@ -90,7 +90,7 @@ class History:
         self.path, self.note = usable_database(path or home.database_file())
         """note says which database is damaged and where conversations go instead; None: all is well."""
         self.on_trouble = on_trouble
-        self._queue: queue.SimpleQueue[Change | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | None | threading.Event] = queue.SimpleQueue()
         self._pending: list[Change] = []
         self._closing = threading.Event()
         self._troubled = False
@@ -194,13 +194,13 @@ class History:
         with self._reading() as database:
             words = query.split()
             if not words:
-                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))
+                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))  # noqa: S608
                 return tuple(_summary(database, row) for row in rows.fetchall())
             found = _search(database, words)
             names = list(found)[: limit * 2]
             marks = ",".join("?" * len(names))
             rows = database.execute(
-                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",
+                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",  # noqa: S608
                 (*names, limit),
             )
             return tuple(replace(_summary(database, row), excerpt=found[row["id"]]) for row in rows.fetchall())

@@ -122,7 +122,8 @@ def speeds(machine: Machine, *, path: Path | None = None) -> dict[tuple[str, str
         return {}
     with _database(path) as database:
         rows = database.execute(
-            "SELECT variant, engine, tokens_per_second FROM loads WHERE machine = ? AND tokens_per_second > 0 ORDER BY id",
+            "SELECT variant, engine, tokens_per_second FROM loads WHERE machine = ? AND tokens_per_second > 0"
+            " ORDER BY id",
             (fingerprint(machine),),
         ).fetchall()
     return {(variant, engine): Speed(value, "measured") for variant, engine, value in rows}
