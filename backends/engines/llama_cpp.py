@@ -32,7 +32,7 @@ from backends.engines.engine import (
     Turn,
     Weights,
 )
-from backends.engines.llama_cache import PrefixCache, common_prefix
+from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefix
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
 from backends.engines.threads import compute_threads
@@ -323,14 +323,15 @@ class LlamaCppEngine:
             raise PromptTooLong(len(tokens), self.context)
         library, context, vocabulary = self._library, self._context, self._vocabulary
         started = time.perf_counter()
-        cached = self._cache.prepare(tokens)
+        exact = sampling.seed is not None and sampling.temperature > 0
+        cached = self._cache.prepare(tokens, exact=exact)
         room = self.context - len(tokens)
         limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         reason: StopReason = "length"
         first = last = started
         sampler = self._sampler(sampling, tokens)
         try:
-            alive = self._prefill(job, tokens, cached, stable, exact=sampling.seed is not None)
+            alive = self._prefill(job, tokens, cached, stable, exact=exact)
             first = last = time.perf_counter()
             while alive and answer.tokens < limit:
                 token = library.llama_sampler_sample(sampler, context, -1)
@@ -359,18 +360,16 @@ class LlamaCppEngine:
 
         Args:
             stable: Where a checkpoint is worth taking; None: nowhere.
-            exact: Computes the last token alone. The same question asked again finds all but that token in the cache,
-                and only a computation of the same shape gives the same logits to the last bit.
+            exact: In batches that do not depend on what was cached.
         """
-        stops = {len(tokens)}
-        if exact and len(tokens) > 1:
-            stops.add(len(tokens) - 1)
+        batch = BLOCK_TOKENS if exact else self._batch_tokens
+        pauses = {len(tokens)}
         if stable is not None and self._cache.wants_checkpoints:
-            stops.add(stable)
+            pauses.add(stable)
         at = start
-        for end in sorted(stops):
+        for end in sorted(pauses):
             while at < end:
-                upto = min(end, at + self._batch_tokens)
+                upto = min(end, at - at % batch + batch if exact else at + batch)
                 if not self._decode(job, tokens[at:upto]):
                     return False
                 at = upto
