@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from backends.downloads import Job, Plan
-from backends.engines.engine import Adapter, EngineStatus
-from backends.fit import Knowledge, Option, Verdict, Wish
-from backends.machine.model import Machine
-from specs.model import Variant
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
+    from backends.downloads import Job, Plan
+    from backends.engines.engine import Adapter, EngineStatus
+    from backends.fit import Knowledge, Option, Verdict, Wish
+    from backends.machine.model import Machine
     from specs.catalog import Catalog
+    from specs.model import Variant
 
 
 class Library(Protocol):
@@ -24,6 +23,13 @@ class Library(Protocol):
     def path(self, variant: Variant) -> Path | None:
         """The weights of a variant when all of them are whole; asks no network."""
         ...
+
+
+class MachineWatch(Protocol):
+    """Cheap looks at this machine, with the drivers' handles kept between them."""
+
+    def sample(self) -> Machine: ...
+    def close(self) -> None: ...
 
 
 class DownloadQueue(Protocol):
@@ -41,7 +47,7 @@ class DownloadQueue(Protocol):
 HUB_SECONDS = 6.0
 """How long the hubs have to tell the sizes of a family's files."""
 
-Statuses = Mapping[str, EngineStatus]
+Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
 
 
@@ -62,6 +68,12 @@ def _detect_machine() -> Machine:
     from backends.machine.detect import detect
 
     return detect()
+
+
+def _open_watch(machine: Machine) -> MachineWatch:
+    from backends.machine.watch import Watch
+
+    return Watch(machine)
 
 
 def _statuses() -> Statuses:
@@ -132,6 +144,12 @@ def _presets() -> Sequence[Machine]:
     return [preset(name) for name in PRESETS]
 
 
+def _load_machine(text: str) -> Machine:
+    from backends.machine.presets import load_machine
+
+    return load_machine(text)
+
+
 def _disk_free_bytes() -> int | None:
     import os
     import shutil
@@ -154,6 +172,7 @@ class Services:
 
     load_catalog: Callable[[], Catalog] = load_catalog_with
     detect_machine: Callable[[], Machine] = _detect_machine
+    open_watch: Callable[[Machine], MachineWatch] = _open_watch
     statuses: Callable[[], Statuses] = _statuses
     options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
     best_option: Callable[[Sequence[Option]], Option] = _best_option
@@ -167,6 +186,8 @@ class Services:
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = _open_queue
     adapter: Callable[[str], Adapter] = _adapter
     presets: Callable[[], Sequence[Machine]] = _presets
+    load_machine: Callable[[str], Machine] = _load_machine
+    """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""
     disk_free_bytes: Callable[[], int | None] = _disk_free_bytes
     background: Callable[[Callable[[], None]], None] = field(default=in_thread)
     """Runs slow work away from the event loop; tests run it at once."""

@@ -24,6 +24,7 @@ from tui.glyphs import bar, glyphs
 from tui.widgets.entry import Entry
 from tui.widgets.frame_line import FrameLine, Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
+from tui.widgets.passage import Passage, share, tokens_of
 from tui.widgets.prompt import Draft
 from tui.widgets.transcript import Transcript
 
@@ -40,6 +41,8 @@ WORDS: dict[State, str] = {
 }
 BUSY = ("waiting", "reading", "answering")
 SMALLEST_CONTEXT = 512
+ALTERNATIVES = 5
+"""Alternatives that a completion pane asks for at each token."""
 REASONS = {
     "cancelled": "stopped",
     "length": "cut at the token limit · ctrl+g goes on",
@@ -118,6 +121,12 @@ class ChatPane(Vertical):
         self.generation: Generation | None = None
         self.context_used: int | None = None
         """Tokens of the conversation so far; None: not counted."""
+        self.transcript = Transcript()
+        """The turns."""
+        self._head = FrameLine("╭╮", id="head")
+        self._notice = Static(id="notice")
+        self._foot = FrameLine("╰╯", id="foot")
+        self._gone = False
         self._entry: Entry | None = None
         self._taken_at = 0.0
         self._take_timer: Timer | None = None
@@ -128,30 +137,26 @@ class ChatPane(Vertical):
     # -- the picture
 
     def compose(self) -> ComposeResult:
-        yield FrameLine("╭╮", id="head")
-        yield Transcript()
-        yield Static(id="notice")
-        yield FrameLine("╰╯", id="foot")
-
-    @property
-    def transcript(self) -> Transcript:
-        """The turns."""
-        return self.query_one(Transcript)
+        yield self._head
+        yield self.transcript
+        yield self._notice
+        yield self._foot
 
     def on_mount(self) -> None:
         self._say_all()
 
     def on_unmount(self) -> None:
+        self._gone = True
         self.leave()
 
     def watch_active(self, active: bool) -> None:
         self.set_class(active, "-active")
-        for line in self.query(FrameLine):
+        for line in (self._head, self._foot):
             line.active = active
             line.refresh()
 
     def watch_state(self, _state: State) -> None:
-        if self.is_mounted:
+        if self.is_mounted and not self._gone:
             self._say_all()
             self.post_message(self.Changed(self))
 
@@ -183,7 +188,7 @@ class ChatPane(Vertical):
                 parts += [(" · ", "muted"), (where, "muted")]
             if self.completes:
                 parts += [(" · completion", "accent")]
-        self.query_one("#head", FrameLine).say(parts)
+        self._head.say(parts)
 
     def _say_foot(self) -> None:
         generation = self.generation or self._last
@@ -210,10 +215,10 @@ class ChatPane(Vertical):
             signs = glyphs()
             right.append((f"{units.count(used or 0)} of {units.count(context)} ", full))
             right.append((f"{signs.bar_start}{bar(share, 8, signs)}{signs.bar_end}", full))
-        self.query_one("#foot", FrameLine).say(parts, right)
+        self._foot.say(parts, right)
 
     def _say_notice(self) -> None:
-        notice = self.query_one("#notice", Static)
+        notice = self._notice
         text = ""
         if self.state == "loading" and self.model is not None:
             signs = glyphs()
@@ -225,6 +230,8 @@ class ChatPane(Vertical):
             text = f"{what}\nctrl+l loads it again{self._smaller_words()} · f5 chooses another model"
         elif self.state == "unloaded":
             text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
+        elif alternatives := self._alternatives_text():
+            text = f"instead of this token, a digit goes on from:   {alternatives}"
         elif self.model is not None and self.model.engine is not None and self.model.engine.template_note:
             text = printable(self.model.engine.template_note)
         notice.update(Content(text))
@@ -281,7 +288,7 @@ class ChatPane(Vertical):
         self.stop()
         if self.generation is not None:
             self._take(self.generation)
-            self._finish(self.generation, left=True)
+            self._finish(self.generation)
         if self.model is not None:
             self._models.release(self.model, self._model_moved)
             self.model = None
@@ -319,7 +326,7 @@ class ChatPane(Vertical):
         """Show another conversation."""
         self.stop()
         if self.generation is not None:
-            self._finish(self.generation, left=True)
+            self._finish(self.generation)
         self.conversation = chosen
         self._last = None
         self._show_path()
@@ -327,9 +334,28 @@ class ChatPane(Vertical):
         self.post_message(self.Changed(self))
 
     def _show_path(self) -> None:
-        places = self.conversation.places()
-        self.transcript.show(self._entry_of(n, places) for n in self.conversation.path())
+        path = self.conversation.path()
+        if self.completes:
+            passage = Passage()
+            for n in path:
+                passage.add(n.id, n.text, generated=n.role == "assistant")
+            if path:
+                passage.note, passage.warning = _note(path[-1])
+            self.transcript.show([passage])
+        else:
+            places = self.conversation.places()
+            self.transcript.show(self._entry_of(n, places) for n in path)
         self._say_all()
+
+    @property
+    def passage(self) -> Passage:
+        """The text of a completion pane."""
+        entries = self.transcript.entries
+        if not entries or not isinstance(entries[0], Passage):
+            self.transcript.show([Passage()])
+        found = self.transcript.entries[0]
+        assert isinstance(found, Passage)
+        return found
 
     def _entry_of(self, turn: Node, places: dict[str, tuple[int, int]]) -> Entry:
         at, of = places.get(turn.id, (1, 1))
@@ -352,11 +378,17 @@ class ChatPane(Vertical):
         self.stop()
         if self.generation is not None:
             self._take(self.generation)
-            self._finish(self.generation, left=True)
+            self._finish(self.generation)
         if text:
             new = node("user", text, self.conversation.leaf)
             self.conversation = self.conversation.append(new)
-            self.transcript.add(self._entry_of(new, {}))
+            if self.completes:
+                self.passage.note = ""
+                self.passage.add(new.id, text, generated=False)
+                self.transcript.changed(self.passage)
+            else:
+                self.transcript.add(self._entry_of(new, {}))
+            self.said(new)
         self.transcript.following = True
         self.answer()
         return True
@@ -369,9 +401,19 @@ class ChatPane(Vertical):
         """Let the model answer what stands there, as a new turn."""
         new = node("assistant", "", self.conversation.leaf, model=self.request.key if self.request else "")
         self.conversation = self.conversation.append(new)
-        entry = self._entry_of(new, self.conversation.places())
+        self.said(new)
+        entry = self._open_entry(new)
+        self._generate(new.id, entry, self.conversation.turns(new.parent) if new.parent else ())
+
+    def _open_entry(self, turn: Node) -> Entry:
+        """The entry that this turn's text is written to, standing last."""
+        if self.completes:
+            self.passage.note = ""
+            self.passage.begin(turn.id)
+            return self.passage
+        entry = self._entry_of(turn, self.conversation.places())
         self.transcript.add(entry)
-        self._generate(entry, self.conversation.turns(new.parent) if new.parent else ())
+        return entry
 
     def again(self) -> bool:
         """Another answer to the last prompt, on a branch of its own."""
@@ -400,17 +442,22 @@ class ChatPane(Vertical):
             return True
         fresh = replace(last, stop_reason=None, error="")
         self.conversation = self.conversation.with_node(fresh)
-        entry = self._entry_of(fresh, self.conversation.places())
-        before = self.transcript.entries[-2] if len(self.transcript.entries) > 1 else None
-        self.transcript.remove_after(before)
-        # Its text goes on growing, so the entry must take it as a stream.
-        entry = Entry(fresh.id, "assistant", branch=entry.branch)
-        if fresh.reasoning:
-            entry.append(fresh.reasoning, reasoning=True, tokens=fresh.reasoning_tokens)
-        if fresh.text:
-            entry.append(fresh.text)
-        self.transcript.add(entry)
-        self._generate(entry, self.conversation.turns())
+        if self.completes:
+            entry: Entry = self.passage
+            self.passage.note = ""
+            self.passage.begin(fresh.id)
+        else:
+            before = self.transcript.entries[-2] if len(self.transcript.entries) > 1 else None
+            self.transcript.remove_after(before)
+            # Its text goes on growing, so the entry must take it as a stream.
+            at, of = self.conversation.place(fresh.id)
+            entry = Entry(fresh.id, "assistant", branch=f"{at} of {of}" if of > 1 else "")
+            if fresh.reasoning:
+                entry.append(fresh.reasoning, reasoning=True, tokens=fresh.reasoning_tokens)
+            if fresh.text:
+                entry.append(fresh.text)
+            self.transcript.add(entry)
+        self._generate(fresh.id, entry, self.conversation.turns())
         return True
 
     def edit(self, node_id: str, text: str) -> None:
@@ -447,13 +494,60 @@ class ChatPane(Vertical):
         self._count_context()
         self.post_message(self.Changed(self))
 
+    # -- what else could have stood there
+
+    def on_transcript_wished(self, event: Transcript.Wished) -> None:
+        """In a completion pane the cursor walks over tokens; everything else goes up to the screen."""
+        if not self.completes:
+            return
+        if event.what in ("previous", "next"):
+            event.stop()
+            self.passage.move_spot(-1 if event.what == "previous" else 1)
+            self.transcript.changed(self.passage)
+            line = self.passage.spot_line()
+            if line is not None:
+                self.transcript.show_line(self.passage, line)
+            self._say_notice()
+        elif event.what.isdecimal():
+            event.stop()
+            self.choose_alternative(int(event.what))
+
+    def choose_alternative(self, number: int) -> bool:
+        """Go on from another token at the cursor, on a branch of its own; False: there is none."""
+        passage = self.passage
+        part = passage.parts[passage.spot] if passage.spot is not None else None
+        if part is None or not 1 <= number <= len(part.alternatives) or self.engine is None:
+            return False
+        self._end_now()
+        old = self.conversation.node(part.node_id)
+        text = old.text[: part.offset] + part.alternatives[number - 1].text
+        new = node("assistant", text, old.parent, model=old.model)
+        self.conversation = self.conversation.append(new)
+        self.said(new)
+        self._show_path()
+        self.transcript.following = True
+        return self.go_on()
+
+    def _alternatives_text(self) -> str:
+        if not self.completes or not self.transcript.entries:
+            return ""
+        passage = self.passage
+        if passage.spot is None:
+            return ""
+        part = passage.parts[passage.spot]
+        choices = [
+            f"{n} {printable(repr(a.text)[1:-1]) or '(end)'} {share(a) * 100:.0f} %"
+            for n, a in enumerate(part.alternatives, 1)
+        ]
+        return "   ".join(choices)
+
     # -- an answer
 
     def _end_now(self) -> None:
         self.stop()
         if self.generation is not None:
             self._take(self.generation)
-            self._finish(self.generation, left=True)
+            self._finish(self.generation)
 
     def stop(self) -> bool:
         """End the answer; what came is kept. False: there was none."""
@@ -464,11 +558,13 @@ class ChatPane(Vertical):
             self.model.engine.stop()
         return True
 
-    def _generate(self, entry: Entry, turns: tuple[Turn, ...]) -> None:
+    def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
         model = self.model
         if model is None:
             return
         sampling = self.sampling
+        if self.completes and not sampling.logprobs:
+            sampling = replace(sampling, logprobs=ALTERNATIVES)
         text = "".join(turn.text for turn in turns if turn.role != "system")
         completes = self.completes
         entry.streaming = True
@@ -479,7 +575,7 @@ class ChatPane(Vertical):
         def wake() -> None:
             self.post_message(self.Arrived(generation))
 
-        generation = Generation(entry.key, wake)
+        generation = Generation(node_id, wake)
         self.generation = self._last = generation
 
         def ask(engine: Engine) -> Iterator[Chunk]:
@@ -516,7 +612,7 @@ class ChatPane(Vertical):
         done = generation.done
         chunks = generation.take()
         entry = self._entry
-        text, reasoning = "", ""
+        text, reasoning, shown = "", "", False
         for chunk in chunks:
             if chunk.reasoning_so_far:
                 entry.all_was_thinking(text)
@@ -524,6 +620,9 @@ class ChatPane(Vertical):
             if chunk.reasoning:
                 reasoning += chunk.text
                 entry.append(chunk.text, reasoning=True, tokens=chunk.tokens)
+            elif chunk.text and isinstance(entry, Passage):
+                entry.append_spots(tokens_of(chunk.text, chunk.alternatives))
+                shown = True
             elif chunk.text:
                 text += chunk.text
             if chunk.text:
@@ -532,18 +631,22 @@ class ChatPane(Vertical):
             entry.append(text)
         if generation.prompt_tokens is not None:
             self.context_used = generation.prompt_tokens + generation.tokens
-        if text or reasoning:
-            self.transcript.changed(entry)
-            self.arrived(entry, text, reasoning)
-        if generation.running:
+        if text or reasoning or shown:
+            if not self._gone:
+                self.transcript.changed(entry)
+            self.arrived(generation.node_id, entry)
+        if generation.running and not self._gone:
             self.state = "answering" if generation.tokens else "reading"
         if done:
             self._finish(generation)
 
-    def arrived(self, entry: Entry, text: str, reasoning: str) -> None:
+    def said(self, turn: Node) -> None:
+        """A turn began; the history keeps it."""
+
+    def arrived(self, node_id: str, entry: Entry) -> None:
         """Text was shown; the history keeps it."""
 
-    def _finish(self, generation: Generation, *, left: bool = False) -> None:
+    def _finish(self, generation: Generation) -> None:
         entry = self._entry
         self.generation, self._entry = None, None
         if self._pulse is not None:
@@ -554,10 +657,10 @@ class ChatPane(Vertical):
         generation.thinking = False
         stats = generation.stats
         reason = stats.stop_reason if stats is not None else "error" if generation.error is not None else "cancelled"
-        old = self.conversation.node(entry.key)
+        old = self.conversation.node(generation.node_id)
         finished = replace(
             old,
-            text=entry.text,
+            text=entry.answer_text(generation.node_id),
             reasoning=entry.reasoning,
             reasoning_tokens=entry.reasoning_tokens,
             decoded_tokens=(old.decoded_tokens or 0)
@@ -570,15 +673,13 @@ class ChatPane(Vertical):
         self.conversation = self.conversation.with_node(finished)
         entry.note, entry.warning = _note(finished)
         entry.finish()
-        if self.is_mounted and not left:
-            self.transcript.changed(entry)
         if stats is not None:
             self.context_used = stats.prompt_tokens + stats.decoded_tokens
-        if self.is_mounted:
+        if not self._gone:
             self.transcript.changed(entry)
             self.state = "ready" if self.engine is not None else self.state
             self._say_all()
-            self.post_message(self.Answered(self, entry.key))
+            self.post_message(self.Answered(self, generation.node_id))
 
     def _count_context(self) -> None:
         """Count what the conversation takes, on the model's thread."""

@@ -143,6 +143,10 @@ class Entry:
         """What the model thought."""
         return self._thinking.text
 
+    def answer_text(self, node_id: str) -> str:  # noqa: ARG002 - a passage holds several turns
+        """What one turn says."""
+        return self.text
+
     def append(self, text: str, *, reasoning: bool = False, tokens: int = 0) -> None:
         """More of an answer."""
         if reasoning:

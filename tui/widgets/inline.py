@@ -114,7 +114,7 @@ def wrapped(pieces: Sequence[Run], width: int, palette: Palette, base: Style) ->
         text = "".join(part for part, _ in paragraph)
         offsets = breaks(text, width)
         styled = ((part, palette.inline(bits, base) if bits else base) for part, bits in paragraph)
-        lines.extend(_cut(styled, offsets))
+        lines.extend(cut(styled, offsets))
     return lines
 
 
@@ -122,7 +122,7 @@ def wrapped_plain(text: str, width: int, style: Style) -> list[list[Segment]]:
     """Lines of a text as it stands."""
     lines: list[list[Segment]] = []
     for line in text.split("\n"):
-        lines.extend(_cut([(line, style)], breaks(line, width)))
+        lines.extend(cut([(line, style)], breaks(line, width)))
     return lines
 
 
@@ -171,22 +171,23 @@ def _by_line(pieces: Sequence[Run]) -> Iterable[list[Run]]:
     yield line
 
 
-def _cut(styled: Iterable[tuple[str, Style]], offsets: list[int]) -> Iterable[list[Segment]]:
+def cut(styled: Iterable[tuple[str, Style]], offsets: list[int]) -> Iterable[list[Segment]]:
+    """Styled text broken at these offsets, without the spaces that a line ends with."""
     line: list[Segment] = []
     at = 0
     remaining = iter(offsets)
-    cut = next(remaining, None)
+    at_cut = next(remaining, None)
     for text, style in styled:
         rest = text
-        while cut is not None and at + len(rest) > cut:
-            head = rest[: cut - at]
+        while at_cut is not None and at + len(rest) > at_cut:
+            head = rest[: at_cut - at]
             if head:
                 line.append(Segment(head, style))
             yield _trimmed(line)
             line = []
-            rest = rest[cut - at :]
-            at = cut
-            cut = next(remaining, None)
+            rest = rest[at_cut - at :]
+            at = at_cut
+            at_cut = next(remaining, None)
         if rest:
             line.append(Segment(rest, style))
         at += len(rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.style import Style
 from textual.strip import Strip
@@ -13,6 +12,7 @@ from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.fit_matrix import size_label
+from tui.widgets.inks import ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import Piece, clean, fitted, joined, line
 
@@ -25,6 +25,8 @@ STATE_WORDS = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+
+STATE_INKS = {"running": "primary", "verifying": "primary", "done": "success", "failed": "error"}
 
 
 def job_name(job: Job) -> str:
@@ -51,14 +53,6 @@ def progress_words(job: Job) -> str:
 
 class JobList(LineList):
     """Downloads in the queue's order."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "job-list--bar",
-        "job-list--done",
-        "job-list--idle",
-        "job-list--failed",
-        "job-list--muted",
-    }
 
     def __init__(self) -> None:
         super().__init__(id="jobs")
@@ -93,9 +87,9 @@ class JobList(LineList):
         name_cells = max(18, min(36, width * 3 // 10))
         bar_cells = max(6, min(26, width // 5))
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-        part = {"running": "bar", "verifying": "bar", "done": "done", "failed": "failed"}.get(progress.state, "idle")
-        style = self.get_component_rich_style(f"job-list--{part}", partial=True)
-        muted = self.get_component_rich_style("job-list--muted", partial=True)
+        part = STATE_INKS.get(progress.state, "muted")
+        style = ink(self, part)
+        muted = ink(self, "muted")
         hub = HUB_WORDS.get(job.plan.hub, clean(job.plan.hub)) if width >= 100 else ""
         rest = width - name_cells - bar_cells - 13 - (len(hub) + 2 if hub else 0)
         words_style = style if progress.state == "failed" else Style.null()
@@ -112,7 +106,7 @@ class JobList(LineList):
 
     def render_line(self, y: int) -> Strip:
         if not self._jobs and y in {1, 2}:
-            muted = self.get_component_rich_style("job-list--muted", partial=True)
+            muted = ink(self, "muted")
             words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
             width = self.scrollable_content_region.width
             return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, self.rich_style)

@@ -266,11 +266,14 @@ class PieceStream:
     def _close(self, *, ended: bool = True) -> None:
         if self._kind is None:
             return
-        if self._lines or self._kind == "code":
+        parts = self._parts_from
+        if self._lines or (self._kind == "code" and parts is None):
             self.pieces.append(self._piece(last=ended))
-            self._previous = self._kind
-            if self._kind == "code" and self._parts_from is not None and ended:
-                self._merge(self._parts_from)
+        elif parts is not None and self.pieces and ended:
+            self.pieces[-1] = replace(self.pieces[-1], last=True)
+        self._previous = self._kind if self.pieces else self._previous
+        if self._kind == "code" and parts is not None and ended:
+            self._merge(parts)
         self._kind = None
         self._lines = []
         self._parts_from = None

@@ -10,7 +10,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import var
@@ -19,6 +19,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.chat_keys import TRANSCRIPT
 from tui.widgets.entry import Entry
 from tui.widgets.palette import Palette
 
@@ -42,15 +43,7 @@ class Transcript(ScrollView, can_focus=True):
     }
     """
     ALLOW_SELECT = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "walk(-1)", "turn up", id="transcript.up", show=False),
-        Binding("down", "walk(1)", "turn down", id="transcript.down", show=False),
-        Binding("pageup", "page_up", "page up", id="transcript.page_up", show=False),
-        Binding("pagedown", "page_down", "page down", id="transcript.page_down", show=False),
-        Binding("home", "scroll_home", "first", id="transcript.home", show=False),
-        Binding("end", "follow", "last", id="transcript.end", show=False),
-        Binding("enter,space", "fold", "fold", id="transcript.fold", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*TRANSCRIPT]
 
     cursor: var[int | None] = var[int | None](None)
     """Index of the turn that keys act on; None: none is chosen."""
@@ -62,6 +55,19 @@ class Transcript(ScrollView, can_focus=True):
             super().__init__()
             self.transcript = transcript
             self.key = key
+
+        @property
+        def control(self) -> Transcript:
+            return self.transcript
+
+    class Wished(Message):
+        """The user wants something done with the turn under the cursor."""
+
+        def __init__(self, transcript: Transcript, what: str) -> None:
+            super().__init__()
+            self.transcript = transcript
+            self.what = what
+            """As the key says it: "copy", "copy_code", "edit", "previous", "next", "delete", or a digit."""
 
         @property
         def control(self) -> Transcript:
@@ -367,6 +373,10 @@ class Transcript(ScrollView, can_focus=True):
         elif end > top + height:
             self._scroll_now(end - height)
 
+    def action_wish(self, what: str) -> None:
+        """Ask for something to be done with the turn under the cursor."""
+        self.post_message(self.Wished(self, what))
+
     def action_follow(self) -> None:
         """To the end, and stay there as it grows."""
         self.following = True
@@ -379,6 +389,14 @@ class Transcript(ScrollView, can_focus=True):
         """Fold or unfold the thinking, or a long prompt."""
         if self.chosen is not None:
             self.fold(self.chosen)
+
+    def show_line(self, entry: Entry, line: int) -> None:
+        """Bring a line of an entry into sight."""
+        y = self._start(self.entries.index(entry)) + line
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if not top <= y < top + height:
+            self.following = False
+            self._scroll_now(y - height // 2)
 
     def fold(self, entry: Entry) -> None:
         """Fold or unfold one entry, with its fold line staying in sight."""
