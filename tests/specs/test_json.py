@@ -184,8 +184,11 @@ KEYS = ["model_name", "model_lang", "model_specs", "model_format", "model_size_i
         "quantizations", "huggingface", "model_uri", "quantization_parts", "stop", "architectures"]  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), values), st.dictionaries(st.sampled_from(KEYS), values))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), values, max_size=3),
+    st.dictionaries(st.sampled_from(KEYS), values, max_size=4),
+)
 def test_no_content_raises_anything_but_a_spec_error(top: dict[str, Any], inner: dict[str, Any]) -> None:
     nested = {**REGISTERED, "model_specs": [{**REGISTERED["model_specs"][1], **inner}], **top}
     shipped = {**SHIPPED, "model_specs": [{**SHIPPED["model_specs"][0], "model_src": {"huggingface": inner}}]}

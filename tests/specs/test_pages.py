@@ -204,7 +204,7 @@ def test_a_spec_may_leave_format_and_size_to_its_title_and_engines_to_us() -> No
 @pytest.mark.parametrize(
     ("label", "bullets", "kind"),
     [
-        ("_models_embedding_bge", "- **Model Name:** bge\n- **Languages:** en\n- **Abilities:** embed", "an embedding model"),
+        ("_models_embedding_bge", "- **Model Name:** bge\n- **Abilities:** embed", "an embedding model"),
         ("_models_builtin_bge", "- **Model Name:** bge\n- **Abilities:** embed", "an embedding model"),
         ("_models_rerank_r", "- **Model Name:** r\n- **Abilities:** rerank", "a rerank model"),
         ("_models_image_sd", "- **Model Name:** sd\n- **Model Family:** stable_diffusion", "an image model"),

@@ -193,7 +193,7 @@ def test_a_file_is_read_by_its_ending_in_any_case(tmp_path: Path) -> None:
     assert read_spec_file(path)[0].source == str(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=200), st.integers(0, len(WHOLE)))
 def test_no_text_raises_anything_but_a_spec_error(noise: str, place: int) -> None:
     for text in (noise, WHOLE[:place] + noise + WHOLE[place:]):
@@ -211,8 +211,12 @@ values = st.recursive(
 KEYS = ["name", "context_length", "languages", "models", "size_in_billions", "specs", "format", "hubs", "engines", "id"]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), values | st.lists(st.dictionaries(st.sampled_from(KEYS), values))))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(KEYS), values | st.lists(st.dictionaries(st.sampled_from(KEYS), values, max_size=4), max_size=2)
+    )
+)
 def test_no_table_raises_anything_but_wrong(table: dict[str, object]) -> None:
     from specs.readers.values import Wrong
 
