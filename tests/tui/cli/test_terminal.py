@@ -21,9 +21,8 @@ VARIANT = ("--size-in-billions", "1", "--model-format", "ggufv2", "--quantizatio
 def terminal() -> Callable[..., pexpect.spawn]:
     """Start modeldeck on a terminal of so many columns."""
 
-    clean = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
-
     def start(*arguments: object, columns: int = 80, **environment: str) -> pexpect.spawn:
+        clean = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         return pexpect.spawn(
             sys.executable,
             ["-m", "tui", *map(str, arguments)],
