@@ -66,7 +66,7 @@ class Deck(App[int]):
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
     library: reactive[Library | None] = reactive(None, repaint=False)
-    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False)
+    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
     """What went wrong without stopping anything: spec files, devices, background work."""
@@ -243,15 +243,21 @@ class Deck(App[int]):
     def on_job_changed(self, message: JobChanged) -> None:
         job = message.job
         before = self.jobs.get(job.id)
-        if self.queue is not None and job.progress.state in {"queued", "cancelled"}:
-            self.jobs = {job.id: job for job in self.queue.jobs()}
-        else:
-            self.jobs = {**self.jobs, job.id: job}
+        self.jobs = {**self.jobs, job.id: job}
+        if before is None or before.progress.state != job.progress.state:
+            self.read_queue()
         if job.progress.state == "done" and (before is None or before.progress.state != "done"):
             self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
             self.post_message(LibraryChanged())
         elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
             self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
+
+    def read_queue(self) -> None:
+        """Take over the queue's order, and what an earlier run left under way."""
+        self.in_background(
+            lambda: self._post(self.Learned("jobs", {job.id: job for job in self.download_queue().jobs()})),
+            "reading the download queue",
+        )
 
     def on_library_changed(self) -> None:
         self.learn("library", self.services.local_index, "reading what lies on this disk")

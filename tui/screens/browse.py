@@ -190,7 +190,7 @@ class Browse(Screen[None]):
 
     def _jobs_changed(self) -> None:
         shares = {
-            job.plan.variant.key: job.progress.done_bytes / job.progress.total_bytes
+            job.plan.variant.key: round(job.progress.done_bytes / job.progress.total_bytes, 2)
             for job in self.app.jobs.values()
             if job.progress.state in {"running", "queued", "paused", "verifying"} and job.progress.total_bytes
         }
