@@ -10,7 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import (
-    EIGHT_H100, FAMILY, GIB, LAPTOP, READY, RTX_3060, RTX_4090, SMALL, TINY, TWO_3090, UNLIKE, card, linux, mac, variant,
+    EIGHT_H100,
+    FAMILY,
+    GIB,
+    LAPTOP,
+    READY,
+    RTX_3060,
+    RTX_4090,
+    SMALL,
+    TINY,
+    TWO_3090,
+    UNLIKE,
+    card,
+    linux,
+    mac,
+    variant,
 )  # fmt: skip
 
 from backends.engines.engine import EngineStatus
@@ -255,8 +269,12 @@ machines_of_all_kinds = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(machines_of_all_kinds, st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
-       st.sampled_from(["f16", "q8_0", "q4_0"]), st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]))  # fmt: skip
+@given(
+    machines_of_all_kinds,
+    st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
+    st.sampled_from(["f16", "q8_0", "q4_0"]),
+    st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]),
+)
 def test_quick_verdicts_agree_with_judge(
     machine: Machine, context: int | None, cache_type: str, statuses: dict[str, EngineStatus]
 ) -> None:
