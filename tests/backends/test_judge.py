@@ -28,7 +28,7 @@ from machines import (
 )  # fmt: skip
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction, Knowledge, Wish
+from backends.fit import Correction, Knowledge, Speed, Wish
 from backends.judge import best_option, judge, option_to_json, options, quick_verdicts
 from backends.machine.model import Accelerator, Machine
 from specs.model import Variant
@@ -196,6 +196,23 @@ def test_the_ready_engine_stands_before_the_better_one() -> None:
     found = options([variant("pytorch", 8, "none")], RTX_4090, statuses=statuses)
     assert {option.engine for option in found} >= {"Transformers", "vLLM"}
     assert best_option(found).engine == "Transformers"
+
+
+def test_a_build_without_cuda_runs_on_the_cpu_and_says_so() -> None:
+    build = EngineStatus("ready", "this build has no CUDA: models run on the CPU", accelerators=())
+    option = judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", RTX_4090, status=build)
+    assert option.verdict == "cpu"
+    assert option.reason == "this build has no CUDA: models run on the CPU"
+    statuses = {"llama.cpp": build}
+    assert quick_verdicts([variant("ggufv2", 8, "Q4_K_M")], RTX_4090, None, statuses) == ["cpu"]
+    other = replace(RTX_4090, label="a preset")
+    assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", other, status=build).verdict == "gpu"
+
+
+def test_a_measured_speed_stands_above_a_prediction() -> None:
+    one = variant("ggufv2", 8, "Q4_K_M")
+    found = options([one], RTX_4090, speeds={(one.key, "llama.cpp"): Speed(77.0, "measured")})
+    assert next(option for option in found if option.engine == "llama.cpp").tokens_per_second == Speed(77.0, "measured")
 
 
 def test_a_header_makes_the_estimate_exact() -> None:
