@@ -39,6 +39,15 @@ class Knowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What loads on this machine took, over what was predicted, for one engine and format."""
+
+    ratio: float
+    """The median of measured over predicted bytes."""
+    loads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """Decode speed in tokens per second."""
 
@@ -71,3 +80,7 @@ class Option:
     """What the place that the verdict names has to give; for "no" the largest place."""
     about: bool = False
     """Whether the quantization is an uploader's own mix, so that bytes are approximate."""
+    card_indices: tuple[int, ...] = ()
+    """Accelerators that hold layers, by the machine's numbers."""
+    card_layers: tuple[int, ...] = ()
+    """Layers on each of them."""

@@ -33,7 +33,8 @@ class Sampling:
     min_p: float = 0.05
     repetition_penalty: float = 1.0
     seed: int | None = None
-    """None: another answer each time."""
+    """None: another answer each time. The same seed gives the same text where the engine can promise it, and may cost a
+    part of the prefix cache for that."""
     stop: tuple[str, ...] = ()
     logprobs: int = 0
     """Alternatives to report for each token, with their probabilities; 0: none."""
@@ -82,8 +83,11 @@ class Chunk:
     tokens: int = 0
     """Tokens that this piece was made of."""
     alternatives: tuple[tuple[Alternative, ...], ...] = ()
-    """By token of this piece, when sampling.logprobs asks for them."""
+    """By token of this piece, when sampling.logprobs asks for them: the most probable first, as many as asked for,
+    and the token that was chosen behind them if it is none of them."""
     stats: Stats | None = None
+    reasoning_so_far: bool = False
+    """Whether all text up to here was thinking after all: a closing tag came without its opening one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +135,18 @@ class EngineStatus:
 
     status: Literal["ready", "not-installed", "unsupported"]
     reason: str | None = None
-    """One line for every status but "ready"."""
+    """One line for every status but "ready"; for that one what it cannot do here, as "this build has no CUDA: …"."""
     install_line: str | None = None
     version: str | None = None
+    accelerators: tuple[str, ...] | None = None
+    """Kinds of accelerator that the installed library can use, in the words of Accelerator.kind; (): the CPU alone;
+    None: whatever the engine is made for."""
 
 
 Progress = Callable[[float, str], None]
-"""Called while loading with a share of 0 to 1 and what is being done; from any thread."""
+"""Called while loading with a share of 0 to 1 and what is being done; from any thread.
+
+An exception that it raises ends the load and comes out of load(): raise Cancelled to stop one."""
 
 
 class Engine(Protocol):

@@ -12,6 +12,8 @@ class Cpu:
     name: str | None
     physical_cores: int | None
     logical_cores: int | None
+    performance_cores: int | None = None
+    """Fast cores of a processor that has two kinds; None: all alike, or not told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+# modeldeck: `make run` opens the app, `make test` runs all tests. Both make .venv when it is missing and ask nothing.
+
+PYTHON3 ?= python3
+PYTHON := .venv/bin/python
+ENVIRONMENT := pyproject.toml constraints.txt .ci/environment.py
+SOURCES := $(shell find tui backends specs -name '*.py')
+TESTS ?=
+PYTEST_ARGS ?=
+DEMO ?= app
+
+.DEFAULT_GOAL := help
+.PHONY: help run test venv check format bench demo clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: .venv/.run-is-installed .venv/.bytecode ## open the app, with the llama.cpp engine
+	@.venv/bin/modeldeck
+
+test: .venv/.all-is-installed ## every test
+	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS) $(TESTS)
+
+venv: .venv/.all-is-installed .venv/.bytecode ## only the environment, with every engine that fits into one
+
+check: .venv/.all-is-installed ## format, lint, types, import contracts
+	@$(PYTHON) -m ruff format --check --quiet . || { echo "not formatted; run: make format" >&2; exit 1; }
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+format: .venv/.all-is-installed ## put the sources into their one format
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+bench: .venv/.all-is-installed .venv/.bytecode ## benchmarks, as ratios measured in one run
+	@$(PYTHON) tests/benchmarks/run.py
+
+demo: .venv/.demo-is-installed .venv/.bytecode ## the whole journey with no hub in reach (DEMO=script: without the app)
+	@$(PYTHON) tests/demo/demo.py $(DEMO)
+
+clean: ## remove what can be made again, .venv too
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find tui backends specs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.run-is-installed: $(ENVIRONMENT)
+	@$(PYTHON3) .ci/environment.py run
+
+.venv/.demo-is-installed: $(ENVIRONMENT)
+	@$(PYTHON3) .ci/environment.py demo
+
+.venv/.all-is-installed: $(ENVIRONMENT)
+	@$(PYTHON3) .ci/environment.py all
+
+# Without bytecode the app takes twice as long to start; compileall writes it even where PYTHONDONTWRITEBYTECODE is set.
+.venv/.bytecode: $(SOURCES)
+	@$(PYTHON) -m compileall -q tui backends specs
+	@touch $@

@@ -1,0 +1,45 @@
+"""Every engine adapter by name; a module is imported when its adapter is asked for, its library only by load()."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Final, cast
+
+from backends.engines import installed
+from backends.engines.engine import Adapter, EngineStatus
+from backends.errors import NotFound
+from specs.model import ENGINES, LLAMA_CPP
+
+ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
+    LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
+}
+"""Module and class by engine, in the spelling of the spec pages."""
+
+
+def adapter(name: str) -> Adapter:
+    """The adapter of an engine; its name may be written in any case.
+
+    Raises:
+        NotFound: modeldeck carries no such engine.
+    """
+    engine = next((known for known in ADAPTERS if known.lower() == name.lower()), None)
+    if engine is None:
+        raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
+    module, kind = ADAPTERS[engine]
+    return cast("Adapter", getattr(importlib.import_module(module), kind)())
+
+
+def status(name: str) -> EngineStatus:
+    """Whether one engine can be used here."""
+    if name not in ADAPTERS:
+        return EngineStatus("unsupported", f"modeldeck has no adapter for {name} yet")
+    return adapter(name).status()
+
+
+def statuses() -> dict[str, EngineStatus]:
+    """The status of every engine that the spec pages name; imports no library and never raises."""
+    return {engine: status(engine) for engine in ENGINES}
+
+
+__all__ = ["ADAPTERS", "adapter", "installed", "status", "statuses"]

@@ -1,0 +1,278 @@
+"""Judging variants: verdict, place, longest context and reason for every variant, engine and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from backends.cures import cheapest_cure
+from backends.engines.engine import EngineStatus
+from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+from backends.machine.model import Machine
+from backends.memory.demand import Demand
+from backends.memory.estimators import demand_of
+from backends.memory.placement import Placement, place
+from backends.places import Places, places
+from backends.quick import quick_verdicts
+from backends.speed import decode_speed
+from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
+from backends.words import amount, tokens
+from specs.engines import candidate_engines
+from specs.model import LLAMA_CPP, ModelFamily, Variant
+
+__all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
+
+UNKNOWN_CONTEXT_LIMIT: Final = 1 << 20
+"""Tokens beyond which nobody asks, for families that do not say what they were trained for."""
+
+
+def judge(
+    variant: Variant,
+    engine: str,
+    machine: Machine,
+    wish: Wish | None = None,
+    *,
+    knowledge: Knowledge | None = None,
+    status: EngineStatus | None = None,
+    correction: Correction | None = None,
+) -> Option:
+    """How this variant runs under this engine on this machine, and what would make it run if it does not."""
+    wish = wish or Wish()
+    state, refused = support(variant, engine, machine, status)
+    demand = demand_of(variant, engine, knowledge)
+    if correction is not None:
+        demand = demand.corrected(correction.ratio, correction.loads)
+    context = context_of(variant.family, wish)
+    found = places(machine)
+    cache_type = cache_type_of(engine, wish)
+    placed = place(demand, found, context, cache_type)
+    speed = None
+    verdict: Verdict = placed.verdict
+    reason: str | None
+    longest: int | None = None
+    if refused is not None:
+        verdict, reason = "no", refused
+    elif verdict == "no":
+        reason = _missing(demand, found, placed, context, cache_type)
+        cure = cheapest_cure(variant, engine, machine, found, wish, demand)
+        reason = f"{reason}; {cure}" if cure else reason
+    else:
+        longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
+        reason = _why_not_better(demand, found, placed, context, cache_type)
+        reason = _join(
+            _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
+        )
+        speed = decode_speed(demand, placed, machine, context)
+    kind = placed.kind
+    devices = max(1, len(placed.cards)) if placed.verdict in {"gpu", "split"} else 1
+    layered = engine == LLAMA_CPP and verdict in {"gpu", "split", "cpu"}
+    return Option(
+        variant=variant,
+        engine=engine,
+        engine_status=state,
+        verdict=verdict,
+        reason=reason,
+        where=_where(demand, placed, verdict),
+        context=context,
+        max_context=longest,
+        gpu_layers=placed.gpu_layers if layered else None,
+        total_layers=len(demand.block_bytes) + 1 if engine == LLAMA_CPP else None,
+        download_bytes=demand.download_bytes,
+        tokens_per_second=Speed(speed, "predicted") if speed is not None else None,
+        memory=demand.estimate(context, cache_type, kind, devices),
+        budget_bytes=placed.budget_bytes or None,
+        about=demand.about,
+        card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
+        card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
+    )
+
+
+def options(
+    variants: Iterable[Variant],
+    machine: Machine,
+    wish: Wish | None = None,
+    *,
+    statuses: Mapping[str, EngineStatus] | None = None,
+    knowledge: Mapping[str, Knowledge] | None = None,
+    corrections: Mapping[tuple[str, str], Correction] | None = None,
+) -> list[Option]:
+    """One option for each variant and engine of ours that takes its format, ready or not."""
+    wish = wish or Wish()
+    statuses = statuses or {}
+    knowledge = knowledge or {}
+    corrections = corrections or {}
+    found: list[Option] = []
+    for variant in variants:
+        known = knowledge.get(variant.key) if knowledge else None
+        found.extend(
+            judge(
+                variant,
+                engine,
+                machine,
+                wish,
+                knowledge=known,
+                status=statuses.get(engine),
+                correction=corrections.get((engine, variant.spec.format)),
+            )
+            for engine in candidate_engines(variant.spec, variant.quantization)
+        )
+    return found
+
+
+_VERDICT_RANK: Final[Mapping[str, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
+_STATUS_RANK: Final[Mapping[str, int]] = {"ready": 0, "not-installed": 1, "unsupported": 2}
+
+
+def best_option(options: Sequence[Option]) -> Option:
+    """The option to offer first: the best verdict, of equal ones the engine that is ready, then the earliest.
+
+    An engine that is ready and runs it anyhow stands before one that would have to be installed.
+    """
+
+    def rank(option: Option) -> tuple[int, int, int]:
+        runs = option.verdict != "no"
+        ready = option.engine_status == "ready"
+        return (
+            0 if runs and ready else 1 if runs else 2,
+            _VERDICT_RANK[option.verdict],
+            _STATUS_RANK[option.engine_status],
+        )
+
+    return min(options, key=rank)
+
+
+def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str, trained: int | None) -> int | None:
+    """The longest context that keeps the verdict, by inversion; None: no limit was met and none is published."""
+    limit = trained or UNKNOWN_CONTEXT_LIMIT
+    if place(demand, found, limit, cache_type).verdict == verdict:
+        return trained
+    low, high = 0, -(-limit // CONTEXT_STEP)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if place(demand, found, middle * CONTEXT_STEP, cache_type).verdict == verdict:
+            low = middle
+        else:
+            high = middle
+    return low * CONTEXT_STEP or None
+
+
+def _missing(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str:
+    if not found.cards and not found.host_bytes:
+        return "neither memory nor accelerators of this machine are known"
+    if not demand.on_cpu and not found.cards:
+        return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
+    devices = 1
+    total = demand.estimate(context, cache_type, placed.kind, devices).total_bytes
+    where = _largest_place(demand, found)
+    return f"needs {amount(total)} and {where}: {amount(placed.short_bytes)} short"
+
+
+def _largest_place(demand: Demand, found: Places) -> str:
+    if not found.cards:
+        return f"RAM has {amount(found.host_bytes)} to give"
+    names = _names([card.accelerator.name for card in found.cards])
+    if found.unified:
+        return f"{names} has {amount(found.largest_bytes)} to give"
+    have = "have" if len(found.cards) > 1 else "has"
+    cards = f"{names} {have} {amount(found.cards_bytes)}"
+    if demand.splits:
+        return f"{cards} and RAM {amount(found.host_bytes)} to give"
+    return f"{cards} to give"
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) > 1 and len(set(names)) == 1:
+        return f"{len(names)} x {_short_name(names[0])}"
+    return " and ".join(_short_name(name) for name in names)
+
+
+def _short_name(name: str) -> str:
+    for maker in ("NVIDIA GeForce ", "NVIDIA ", "AMD Radeon "):
+        if name.startswith(maker):
+            return name.removeprefix(maker)
+    return name
+
+
+def _where(demand: Demand, placed: Placement, verdict: Verdict) -> str:
+    if verdict == "no":
+        return "nowhere"
+    if verdict == "cpu":
+        return "in RAM, on the CPU"
+    names = _names([card.accelerator.name for card in placed.cards])
+    total = len(demand.block_bytes) + 1
+    if verdict == "split":
+        return f"{placed.gpu_layers} of {total} layers on the {names}, the others in RAM"
+    if placed.gpu_layers is not None:
+        return f"on the {names}, all {total} layers"
+    return f"on the {names}"
+
+
+def _why_not_better(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str | None:
+    if placed.verdict == "gpu":
+        return None
+    if not found.cards:
+        if found.unknown:
+            return f"{_names(found.unknown)} does not tell its memory, so the CPU is what is left"
+        return None
+    kind = found.cards[0].accelerator.kind
+    whole = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
+    whole += demand.device_compute(context) + demand.overhead_of(kind)
+    best = found.cards_bytes if demand.layer_split and not found.unified else found.largest_bytes
+    short = round(whole * demand.correction) - best
+    names = _names([card.accelerator.name for card in found.cards])
+    if short <= 0:
+        return None
+    return f"{amount(short)} too large for the {names} alone"
+
+
+def _too_long(family: ModelFamily, context: int) -> str | None:
+    if family.context_length and context > family.context_length:
+        return f"{family.name} was trained for {tokens(family.context_length)} tokens only"
+    return None
+
+
+def _correction_note(demand: Demand, placed: Placement, context: int, cache_type: str) -> str | None:
+    if not demand.loads:
+        return None
+    total = demand.estimate(context, cache_type, placed.kind, max(1, len(placed.cards))).total_bytes
+    loads = "1 load" if demand.loads == 1 else f"{demand.loads} loads"
+    return f"predicted {amount(total)}, from {loads} here"
+
+
+def _join(*parts: str | None) -> str | None:
+    said = [part for part in parts if part]
+    return "; ".join(said) if said else None
+
+
+def option_to_json(option: Option) -> dict[str, Any]:
+    """An option in the form that `fit --json` promises."""
+    variant = option.variant
+    memory = option.memory
+    speed = option.tokens_per_second
+    return {
+        "name": variant.family.name,
+        "size_in_billions": variant.spec.size_in_billions,
+        "format": variant.spec.format,
+        "quantization": variant.quantization,
+        "model_id": variant.model_id,
+        "hubs": list(variant.hub_names),
+        "engine": option.engine,
+        "engine_status": option.engine_status,
+        "reason": option.reason,
+        "verdict": option.verdict,
+        "where": option.where,
+        "context": option.context,
+        "max_context": option.max_context,
+        "gpu_layers": option.gpu_layers,
+        "download_bytes": option.download_bytes,
+        "about": option.about,
+        "tokens_per_second": {"value": round(speed.value, 1), "basis": speed.basis} if speed else None,
+        "memory": {
+            "weights_bytes": memory.weights_bytes,
+            "kv_cache_bytes": memory.kv_cache_bytes,
+            "compute_bytes": memory.compute_bytes,
+            "overhead_bytes": memory.overhead_bytes,
+            "total_bytes": memory.total_bytes,
+            "basis": memory.basis,
+        },
+    }

@@ -1,0 +1,227 @@
+"""The models that are in memory: each on a thread of its own, shared by whoever talks to it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
+from backends.errors import BackendError, EngineError
+from backends.fit import Option
+
+State = Literal["loading", "ready", "failed", "closed"]
+CLOSE_SECONDS = 2.0
+"""How long quitting waits for engines to give their memory back; the process's end does it for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """One model to load: which weights, with which engine, how."""
+
+    engine: str
+    weights: Weights
+    options: LoadOptions
+    key: str
+    """The variant's key."""
+    predicted_bytes: int | None = None
+    where: str = ""
+    """Where the fit says that it will run, until the engine says it."""
+
+
+def load_request(option: Option, path: Path) -> LoadRequest:
+    """How the fit says that weights on this disk are to be loaded."""
+    family, spec = option.variant.family, option.variant.spec
+    tags = (family.reasoning_start_tag, family.reasoning_end_tag)
+    weights = Weights(
+        path,
+        f"{family.name} {spec.size_in_billions}B",
+        spec.format,
+        option.variant.quantization,
+        chats=family.chats,
+        chat_template=family.chat_template,
+        reasoning_tags=(tags[0], tags[1]) if tags[0] and tags[1] else None,
+        stop=family.stop,
+    )
+    options = LoadOptions(option.context, gpu_layers=option.gpu_layers)
+    return LoadRequest(option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where)
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model in memory, or on its way there. Everything that it does happens on its own thread."""
+
+    request: LoadRequest
+    state: State = "loading"
+    share: float = 0.0
+    """Of loading, 0 to 1."""
+    doing: str = ""
+    """What loading does now."""
+    engine: Engine | None = None
+    error: BackendError | None = None
+    users: int = 0
+    """Panes that hold it."""
+    load_seconds: float | None = None
+    used_at: float = 0.0
+    """time.monotonic() when it last ended an answer."""
+    busy: bool = False
+    _jobs: queue.SimpleQueue[Callable[[], None] | None] = field(default_factory=queue.SimpleQueue)
+    _thread: threading.Thread | None = None
+    _closing: threading.Event = field(default_factory=threading.Event)
+    _listeners: list[Callable[[LoadedModel], None]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Model, size and quantization, as one says it."""
+        return f"{self.request.weights.name} {self.request.weights.quantization}"
+
+    def measured_bytes(self) -> int | None:
+        """What the engine says it holds; None: not known, or not loaded."""
+        return self.engine.measured_bytes() if self.engine is not None and self.state == "ready" else None
+
+    def submit(self, job: Callable[[Engine], None]) -> None:
+        """Do something with the engine on its thread, after what it does now. The job shows its own errors."""
+
+        def run() -> None:
+            if self.engine is None or self._closing.is_set():
+                return
+            self.busy = True
+            try:
+                job(self.engine)
+            finally:
+                self.busy = False
+                self.used_at = time.monotonic()
+
+        self._jobs.put(run)
+
+    def listen(self, listener: Callable[[LoadedModel], None]) -> None:
+        """Call with every change of state and progress, from the model's thread."""
+        self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[LoadedModel], None]) -> None:
+        """Do not call any more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener(self)
+
+    def _start(self, adapter: Callable[[str], Adapter], ended: Callable[[LoadedModel], None]) -> None:
+        def work() -> None:
+            self._load(adapter)
+            while (job := self._jobs.get()) is not None:
+                job()
+            if self.engine is not None:
+                self.engine.close()
+            self.state = "closed" if self.state != "failed" else "failed"
+            ended(self)
+            self._tell()
+
+        # A daemon: a library that does not come back must not hold the user's shell.
+        self._thread = threading.Thread(target=work, name=f"model {self.name}", daemon=True)
+        self._thread.start()
+
+    def _load(self, adapter: Callable[[str], Adapter]) -> None:
+        def progress(share: float, doing: str) -> None:
+            self.share, self.doing = share, doing
+            self._tell()
+
+        begun = time.monotonic()
+        try:
+            engine = adapter(self.request.engine).load(self.request.weights, self.request.options, progress)
+        except BackendError as error:
+            self.error, self.state = error, "failed"
+        except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
+            self.error = EngineError(
+                f"{self.request.engine} could not load {self.name}", f"{type(error).__name__}: {error}"
+            )
+            self.state = "failed"
+        else:
+            self.engine, self.state, self.share = engine, "ready", 1.0
+        self.load_seconds = self.used_at = time.monotonic()
+        self.load_seconds -= begun
+        self._tell()
+
+    def close(self) -> None:
+        """Stop what it does and give the memory back; returns at once."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        if self.engine is not None:
+            self.engine.stop()
+        self._jobs.put(None)
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Whether its thread ended within so long."""
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+class LoadedModels:
+    """All models of this program."""
+
+    def __init__(self, adapter: Callable[[str], Adapter]) -> None:
+        self._adapter = adapter
+        self._models: list[LoadedModel] = []
+        self._lock = threading.Lock()
+
+    def models(self) -> tuple[LoadedModel, ...]:
+        """What is loaded or being loaded, oldest first."""
+        with self._lock:
+            return tuple(self._models)
+
+    def open(self, request: LoadRequest, listener: Callable[[LoadedModel], None]) -> LoadedModel:
+        """The model that answers this request: one that is there already is shared."""
+        with self._lock:
+            for model in self._models:
+                if model.request == request and model.state in ("loading", "ready") and not model._closing.is_set():
+                    model.users += 1
+                    model.listen(listener)
+                    return model
+            model = LoadedModel(request, users=1)
+            model.listen(listener)
+            self._models.append(model)
+        model._start(self._adapter, self._ended)
+        return model
+
+    def release(self, model: LoadedModel, listener: Callable[[LoadedModel], None]) -> None:
+        """A pane needs it no more; the last one to say so unloads it."""
+        model.forget(listener)
+        with self._lock:
+            model.users -= 1
+            last = model.users <= 0
+        if last:
+            model.close()
+
+    def _ended(self, model: LoadedModel) -> None:
+        with self._lock:
+            if model in self._models:
+                self._models.remove(model)
+
+    def unload_idle(self, idle_seconds: float) -> tuple[LoadedModel, ...]:
+        """Unload what nobody used for so long; returns what was unloaded."""
+        now = time.monotonic()
+        idle = [m for m in self.models() if m.state == "ready" and not m.busy and now - m.used_at >= idle_seconds]
+        for model in idle:
+            model.close()
+        return tuple(idle)
+
+    def held_bytes(self) -> int:
+        """Memory of everything loaded, measured where the engine says it, else predicted."""
+        return sum(m.measured_bytes() or m.request.predicted_bytes or 0 for m in self.models() if m.state != "failed")
+
+    def close(self) -> None:
+        """Stop and unload everything, waiting a little."""
+        models = self.models()
+        for model in models:
+            model.close()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for model in models:
+            model.wait_closed(max(0.0, deadline - time.monotonic()))

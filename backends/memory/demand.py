@@ -1,0 +1,125 @@
+"""The demand of one variant under one engine: bytes as functions of the context, whatever the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from backends.memory.estimate import Basis, MemoryEstimate
+from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache
+
+UBATCH: Final = DEFAULT_UBATCH
+
+CPU: Final = "cpu"
+"""Device kind of a load without an accelerator."""
+
+
+ANSWER_TOKENS: Final = 2048
+"""Tokens of a context that are left for the answer: the prompt is never all of it."""
+
+
+def longest_prompt(context: int) -> int:
+    """The longest prompt that leaves room for an answer of 2,048 tokens; a quarter of a short context at least."""
+    return max(context - ANSWER_TOKENS, context // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a load takes, by part."""
+
+    engine: str
+    weights_bytes: int
+    """Bytes of all tensors."""
+    block_bytes: tuple[int, ...]
+    """Weights of each block, in order."""
+    outside_bytes: int
+    """Weights on the first accelerator beside the blocks: the output layer."""
+    host_bytes: int
+    """Weights that lie in RAM even when every layer is on accelerators: llama.cpp's input embedding."""
+    kv: KvCache
+    padded: bool
+    """Whether the engine rounds the cache up to whole blocks of cells, as llama.cpp does."""
+    compute_fixed: int
+    """Compute buffer of a device, the part that does not depend on the context."""
+    compute_per_token: float
+    host_compute_fixed: int
+    host_compute_per_token: float
+    overhead: tuple[tuple[str, int], ...]
+    """Per process and device, by kind of device; the first entry counts for kinds that are not listed."""
+    basis: Basis
+    about: bool
+    download_bytes: int | None
+    """Exact, or predicted from the tensors; None: not even that."""
+    parameters: int
+    active_share: float
+    """Share of the weights that one token reads."""
+    splits: bool = False
+    """Whether some layers may stay on the host."""
+    layer_split: bool = True
+    """Whether layers may lie on several cards."""
+    parallel_heads: tuple[int, int] | None = None
+    """Heads and KV heads that tensor parallelism divides; None: the engine does not divide."""
+    on_cpu: bool = True
+    """Whether the engine runs this without an accelerator."""
+    kv_element_bytes: float = 2.0
+    prompt_bytes: float = 0.0
+    """Activations that a prefill in one piece holds for each token of the prompt."""
+    step: int = 0
+    """Tokens of one prefill step where the engine takes the prompt in pieces; 0: in one."""
+    correction: float = 1.0
+    """Measured over predicted on this machine."""
+    loads: int = 0
+    """How many loads the correction comes from."""
+
+    def corrected(self, ratio: float, loads: int) -> Demand:
+        """The same with the ratio of measured loads; ratios that no load explains are cut to a third and threefold."""
+        return replace(self, correction=min(3.0, max(1 / 3, ratio)), loads=loads)
+
+    def kv_bytes(self, context: int, cache_type: str = "f16") -> int:
+        """KV cache and recurrent state of one sequence."""
+        if self.padded:
+            return self.kv.bytes_at(context, cache_type)
+        return self.kv.exact_bytes_at(context, self.kv_element_bytes)
+
+    def device_compute(self, context: int) -> int:
+        """Compute buffer of each device."""
+        fixed = self.compute_fixed + int(self.compute_per_token * context)
+        if not self.prompt_bytes:
+            return fixed
+        prompt = longest_prompt(context)
+        if self.step:
+            return fixed + int(self.prompt_bytes * min(prompt, self.step))
+        # The peak is the larger of the end of prefill and the end of the answer, whose cache is counted apart.
+        later = self.kv_bytes(context) - self.kv_bytes(prompt)
+        return fixed + max(0, int(self.prompt_bytes * prompt) - later)
+
+    def host_compute(self, context: int) -> int:
+        """Compute buffer of the host beside the devices."""
+        return self.host_compute_fixed + int(self.host_compute_per_token * context)
+
+    def overhead_of(self, kind: str) -> int:
+        """What the process takes on a device of this kind before any tensor."""
+        for name, size in self.overhead:
+            if name == kind:
+                return size
+        return self.overhead[0][1]
+
+    def estimate(self, context: int, cache_type: str, kind: str, devices: int = 1) -> MemoryEstimate:
+        """The load as a whole: on devices of this kind and their host, or on the host alone."""
+        compute = self.device_compute(context) * devices
+        if kind != CPU:
+            compute += self.host_compute(context)
+        weights, kv = self.weights_bytes, self.kv_bytes(context, cache_type)
+        overhead = self.overhead_of(kind) * devices
+        basis: Basis = self.basis
+        if self.loads:
+            # Weights and KV follow from the tensors; what a measurement corrects is all that surrounds them.
+            total = (weights + kv + compute + overhead) * self.correction
+            overhead = max(0, round(total) - weights - kv - compute)
+            basis = "measured"
+        return MemoryEstimate(weights, kv, compute, overhead, basis)
+
+
+def host_total(demand: Demand, context: int, cache_type: str) -> int:
+    """Bytes of a load in RAM alone."""
+    return demand.estimate(context, cache_type, CPU).total_bytes

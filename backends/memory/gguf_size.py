@@ -1,0 +1,179 @@
+"""Bytes of a GGUF file and of its parts, from the architecture and the mix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from backends.memory.mixes import Model, category, model_of, more_bits, tensor_type
+from backends.memory.tensors import Tensor, block_tensors, name_of, outer_tensors
+from specs.formats import TENSOR_TYPES, Quantization
+from specs.model import Architecture
+
+ALIGNMENT: Final = 32
+"""general.alignment's default: every tensor starts at a multiple of it."""
+
+TENSOR_INFO_BYTES: Final = 64
+"""Name, dimensions, type and offset of one tensor in the header, on the average."""
+
+TOKENIZER_BYTES: Final[Mapping[int, int]] = {
+    128_256: 7_820_000,
+    151_936: 5_930_000,
+    152_064: 5_930_000,
+    32_000: 720_000,
+    131_072: 7_400_000,
+    151_552: 8_300_000,
+    201_088: 13_000_000,
+    202_048: 12_700_000,
+    102_400: 4_300_000,
+    129_280: 5_300_000,
+    248_320: 10_000_000,
+    256_000: 5_800_000,
+    262_144: 6_500_000,
+}
+"""Tokens, scores or merges, and types in the header, by the size of the vocabulary."""
+
+SENTENCEPIECE: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "internlm2", "baichuan", "orion"})
+
+SENTENCEPIECE_WORDS: Final = frozenset({32_768, 64_000, 92_544, 92_416})
+"""Larger sentencepiece vocabularies of Llama-like models: Mistral v0.3, Yi, InternLM2."""
+
+
+@dataclass(frozen=True, slots=True)
+class GgufSize:
+    """Bytes of a GGUF file's parts."""
+
+    tensors_bytes: int
+    header_bytes: int
+    embedding_bytes: int
+    """The token embedding."""
+    output_bytes: int
+    """Everything else outside the blocks."""
+    block_bytes: tuple[int, ...]
+    expert_bytes: int
+    """Of the blocks' bytes, those of routed experts."""
+
+    @property
+    def file_bytes(self) -> int:
+        """The whole file."""
+        return self.tensors_bytes + self.header_bytes
+
+
+def tokenizer_bytes(architecture: Architecture) -> int:
+    """Bytes of the vocabulary in a header.
+
+    A byte-pair vocabulary carries its merges beside its tokens, some 40 to 60 bytes a token; a sentencepiece one
+    scores, some 22.
+    """
+    words = architecture.vocab_size or 0
+    known = TOKENIZER_BYTES.get(words)
+    if known is not None:
+        return known
+    name = name_of(architecture)
+    if name in SENTENCEPIECE or (name in {"llama", "phi3"} and (words < 32_200 or words in SENTENCEPIECE_WORDS)):
+        return words * 22
+    return words * (35 if words < 60_000 else 45)
+
+
+def header_bytes(architecture: Architecture, tensors: int) -> int:
+    """Bytes before the first tensor: metadata, vocabulary, tensor infos."""
+    size = 3_000 + tokenizer_bytes(architecture) + tensors * TENSOR_INFO_BYTES
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def tensor_bytes(tensor: Tensor, kind: str) -> int:
+    """Bytes of a tensor of this type, with the padding to the next one."""
+    size = TENSOR_TYPES[kind].row_bytes(tensor.columns) * tensor.rows
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+VALUES: Final = frozenset({"v", "qkv", "kv_b"})
+"""Categories that count as attn_v."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Blocks in classes: those of one class have the same tensors and get the same types under every mix."""
+
+    classes: tuple[tuple[tuple[tuple[Tensor, str], ...], int, int], ...]
+    """Tensors with their categories, and the number and the attn_v count of the first such block."""
+    class_of: tuple[int, ...]
+    """Class of each block."""
+    values: int
+    tensors: int
+
+
+@lru_cache(maxsize=4096)
+def _plan(architecture: Architecture) -> _Plan:
+    blocks = [block_tensors(architecture, index) for index in range(architecture.block_count or 0)]
+    listed: dict[tuple[Tensor, ...], tuple[tuple[Tensor, str], ...]] = {}
+    for block in blocks:
+        if block not in listed:
+            listed[block] = tuple((tensor, category(tensor.name)) for tensor in block)
+    values = sum(1 for block in blocks for _, kind in listed[block] if kind in VALUES)
+    count = len(blocks)
+    classes: dict[tuple[object, ...], int] = {}
+    firsts: list[tuple[tuple[tuple[Tensor, str], ...], int, int]] = []
+    class_of: list[int] = []
+    value = 0
+    for layer, block in enumerate(blocks):
+        # Everything that the rules ask of a block's number, see mixes.
+        asked = (
+            layer < count // 16,
+            layer < count // 8,
+            layer >= 7 * count // 8,
+            more_bits(layer, count),
+            min(value, 4),
+            more_bits(value, values),
+        )
+        key = (block, asked)
+        if key not in classes:
+            classes[key] = len(firsts)
+            firsts.append((listed[block], layer, value))
+        class_of.append(classes[key])
+        value += sum(1 for _, kind in listed[block] if kind in VALUES)
+    return _Plan(tuple(firsts), tuple(class_of), values, sum(len(block) for block in blocks))
+
+
+@lru_cache(maxsize=16_384)
+def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: bool = False) -> GgufSize | None:
+    """Bytes of the file; None for a mix that nobody knows."""
+    mix = quantization.mix
+    if mix is None:
+        return None
+    plan = _plan(architecture)
+    model: Model = model_of(architecture, plan.values)
+    sizes_of: list[int] = []
+    experts_of: list[int] = []
+    for block, layer, value in plan.classes:
+        total = experts = 0
+        for tensor, kind in block:
+            size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, layer, value))
+            total += size
+            if tensor.experts > 1:
+                experts += size
+        sizes_of.append(total)
+        experts_of.append(experts)
+    sizes = tuple(sizes_of[number] for number in plan.class_of)
+    experts = sum(experts_of[number] for number in plan.class_of)
+    count = plan.tensors
+    outer = outer_tensors(architecture)
+    embedding = output = 0
+    for tensor in outer:
+        kind = category(tensor.name)
+        size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, 0, 0))
+        if kind == "embedding":
+            embedding += size
+        else:
+            output += size
+    tensors_bytes = embedding + output + sum(sizes)
+    return GgufSize(
+        tensors_bytes,
+        header_bytes(architecture, count + len(outer)),
+        embedding,
+        output,
+        sizes,
+        experts,
+    )

@@ -1,0 +1,220 @@
+"""KV cache and recurrent state, from the hyper-parameters and the context."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from specs.formats import TENSOR_TYPES
+from specs.model import Architecture
+
+PADDING: Final = 256
+"""llama.cpp rounds a context up to so many cells. Source: GGML_PAD in src/llama-context.cpp."""
+
+DEFAULT_UBATCH: Final = 512
+"""Tokens llama.cpp computes at once."""
+
+WINDOW_PATTERNS: Final = {
+    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gemma4": 6, "gpt-oss": 2, "cohere2": 4, "cohere2moe": 4, "llama4": 4,
+    "exaone4": 4, "exaone-moe": 4, "olmo2": 4, "smallthinker": 4, "afmoe": 4, "laguna": 4, "muse-glimmer": 4,
+    "mellum": 4, "plamo3": 8,
+}  # fmt: skip
+"""Of so many blocks one attends fully, where a file names only the window. Source: load_swa_pattern in src/models."""
+
+FULL_FIRST: Final = frozenset({"cohere2moe", "laguna", "smallthinker"})
+"""Architectures of which the first block of each pattern attends fully, not the last."""
+
+PARALLEL: Final = frozenset({"falcon-h1"})
+"""Architectures whose every layer has both a KV cache and recurrent state."""
+
+TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
+                     "q5_0": "Q5_0", "q5_1": "Q5_1", "iq4_nl": "IQ4_NL"}  # fmt: skip
+
+LayerKind = Literal["full", "window", "recurrent", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCache:
+    """What one layer keeps."""
+
+    kind: LayerKind
+    key_elements: int = 0
+    """Elements of K a cell: KV heads x key length, or the latent row."""
+    value_elements: int = 0
+    state_elements: int = 0
+    """Elements of recurrent state, 32 bits each, whatever the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvCache:
+    """The caches of all layers; bytes follow from the context."""
+
+    layers: tuple[LayerCache, ...]
+    window: int = 0
+    """Tokens that a sliding-window layer sees; 0: there is none."""
+    groups: tuple[tuple[int, LayerCache], ...] = ()
+    """Equal layers with their count."""
+
+    def bytes_at(
+        self, context: int, cache_type: str = "f16", *, ubatch: int = DEFAULT_UBATCH, full: bool = False
+    ) -> int:
+        """Bytes of one sequence at this context, as llama.cpp allocates them.
+
+        Per full layer cells x (row(kv_heads x key_length) + row(kv_heads x value_length)), the cells being the context
+        rounded up to 256; per window layer min(cells, window + ubatch) rounded up to 256, or all cells when the
+        full-size window cache is asked for. Source: llama_kv_cache and llama_kv_cache_iswa in llama.cpp.
+        """
+        cells = padded(context)
+        windowed = cells if full or not self.window else min(cells, padded(self.window + ubatch))
+        return sum(count * layer_bytes(layer, cells, windowed, cache_type) for count, layer in self.groups)
+
+    def exact_bytes_at(self, context: int, bytes_per_element: float = 2.0) -> int:
+        """Bytes at so many tokens without padding, windows exact: what Transformers, MLX and vLLM keep."""
+        total = 0.0
+        for count, layer in self.groups:
+            cells = min(context, self.window) if layer.kind == "window" and self.window else context
+            total += count * cells * (layer.key_elements + layer.value_elements) * bytes_per_element
+            total += count * layer.state_elements * 4
+        return int(total)
+
+    def layer_at(self, index: int, context: int, cache_type: str = "f16", *, ubatch: int = DEFAULT_UBATCH) -> int:
+        """Bytes of one layer, for splitting a model."""
+        cells = padded(context)
+        windowed = min(cells, padded(self.window + ubatch)) if self.window else cells
+        return layer_bytes(self.layers[index], cells, windowed, cache_type)
+
+
+def padded(context: int) -> int:
+    """Cells that llama.cpp makes for so many tokens."""
+    return -(-context // PADDING) * PADDING
+
+
+def layer_bytes(layer: LayerCache, cells: int, windowed: int, cache_type: str) -> int:
+    """Bytes of one layer's cache."""
+    if layer.kind == "none":
+        return 0
+    if layer.kind == "recurrent":
+        return layer.state_elements * 4
+    kind = TENSOR_TYPES[TYPE_NAMES[cache_type]]
+    rows = kind.row_bytes(layer.key_elements) + (kind.row_bytes(layer.value_elements) if layer.value_elements else 0)
+    state = layer.state_elements * 4
+    return (windowed if layer.kind == "window" else cells) * rows + state
+
+
+def per_layer(value: int | tuple[int, ...] | None, index: int) -> int | None:
+    """The value of one layer where the file gives one for all or one a layer."""
+    if value is None or isinstance(value, int):
+        return value
+    return value[index] if index < len(value) else (value[-1] if value else None)
+
+
+def whole(extra: object) -> int | None:
+    """A whole number out of a file's further keys, or None."""
+    return extra if isinstance(extra, int) and not isinstance(extra, bool) and extra >= 0 else None
+
+
+@lru_cache(maxsize=4096)
+def kv_cache(architecture: Architecture) -> KvCache | None:
+    """The caches of a model; None when block count, heads or head length are not known."""
+    blocks = architecture.block_count
+    if not blocks or blocks > 10_000:
+        return None
+    layers = tuple(_layer(architecture, index) for index in range(blocks))
+    if any(layer is None for layer in layers):
+        return None
+    known = tuple(layer for layer in layers if layer is not None)
+    counted = Counter(known)
+    window = architecture.sliding_window or 0
+    return KvCache(known, window, tuple((count, layer) for layer, count in counted.items()))
+
+
+def recurrent_elements(architecture: Architecture) -> int | None:
+    """Elements of one recurrent layer's state.
+
+    (d_conv - 1) x (d_inner + 2 x groups x d_state) + d_state x d_inner. Source: n_embd_r and n_embd_s in llama.cpp's
+    src/llama-hparams.cpp.
+    """
+    extra = architecture.extra
+    heads = per_layer(architecture.head_count, 0) or 0
+    embedding = architecture.embedding_length or 0
+    wkv = whole(extra.get("wkv.head_size"))
+    if wkv:
+        return (whole(extra.get("token_shift_count")) or 2) * embedding + embedding * wkv
+    short = whole(extra.get("shortconv.l_cache"))
+    if short:
+        return embedding * (short - 1)
+    kda = whole(extra.get("kda.head_dim"))
+    if kda:
+        kernel = architecture.ssm_conv_kernel or 4
+        return 3 * (kernel - 1) * heads * kda + kda * kda * heads
+    inner, state = architecture.ssm_inner_size, architecture.ssm_state_size
+    if not inner or not state:
+        return None
+    kernel = architecture.ssm_conv_kernel or 0
+    groups = architecture.ssm_group_count or 0
+    return max(kernel - 1, 0) * (inner + 2 * groups * state) + state * inner
+
+
+def layer_kind(architecture: Architecture, index: int) -> LayerKind:
+    """Whether a layer attends fully, through a window, or is recurrent."""
+    name = architecture.architecture or ""
+    interval = architecture.full_attention_interval
+    if interval:
+        return "full" if (index + 1) % interval == 0 else "recurrent"
+    heads = per_layer(architecture.head_count_kv, index)
+    if heads == 0:
+        recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
+        return "recurrent" if recurrent else "none"
+    from_start = whole(architecture.extra.get("layer_kv_from_start"))
+    shared = whole(architecture.extra.get("attention.shared_kv_layers"))
+    if shared and architecture.block_count:
+        from_start = architecture.block_count - shared
+    if from_start and index >= from_start:
+        return "none"
+    if architecture.sliding_window:
+        listed = architecture.extra.get("attention.sliding_window_pattern")
+        if isinstance(listed, (list, tuple)) and index < len(listed):
+            return "window" if listed[index] else "full"
+        pattern = architecture.sliding_window_pattern
+        if pattern is None:
+            pattern = WINDOW_PATTERNS.get(name)
+        if pattern is None:
+            # llama.cpp caches the whole context where its source names no pattern: Mistral, Qwen2, Phi-3.
+            return "full"
+        if pattern == 0:
+            return "window"
+        full_at = 0 if name in FULL_FIRST else pattern - 1
+        return "full" if index % pattern == full_at else "window"
+    return "full"
+
+
+def _layer(architecture: Architecture, index: int) -> LayerCache | None:
+    kind = layer_kind(architecture, index)
+    if kind == "none":
+        return LayerCache("none")
+    if kind == "recurrent":
+        state = recurrent_elements(architecture)
+        # An interval without the state's sizes: the state is some MB, and leaving it out is nearer than a KV cache.
+        return LayerCache("recurrent", state_elements=state or 0)
+    if architecture.kv_lora_rank:
+        # Latent attention: one row for all heads, and V is read out of it.
+        return LayerCache(kind, architecture.kv_lora_rank + (architecture.rope_dimension_count or 64))
+    heads_kv = per_layer(architecture.head_count_kv, index)
+    heads = per_layer(architecture.head_count, index)
+    if heads_kv is None:
+        heads_kv = heads
+    key = architecture.key_length
+    if key is None and architecture.embedding_length and heads:
+        key = architecture.embedding_length // heads
+    if heads_kv is None or key is None:
+        return None
+    value = architecture.value_length if architecture.value_length is not None else key
+    if kind == "window":
+        key = whole(architecture.extra.get("attention.key_length_swa")) or key
+        value = whole(architecture.extra.get("attention.value_length_swa")) or value
+    state = 0
+    if architecture.architecture in PARALLEL:
+        state = recurrent_elements(architecture) or 0
+    return LayerCache(kind, heads_kv * key, heads_kv * value, state)

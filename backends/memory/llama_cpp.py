@@ -1,0 +1,75 @@
+"""What llama.cpp takes for a GGUF file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from backends.memory.compute import compute_fixed, mask_bytes
+from backends.memory.demand import CPU, UBATCH, Demand
+from backends.memory.gguf_size import gguf_size, header_bytes
+from backends.memory.shape import Shape
+from backends.memory.tensors import is_tied
+from specs.formats import Quantization
+from specs.model import LLAMA_CPP
+
+_MIB: Final = 1 << 20
+
+OVERHEAD: Final = (("cuda", 500 * _MIB), ("rocm", 500 * _MIB), ("metal", 160 * _MIB), (CPU, 12 * _MIB))
+"""A device's context beside the buffers; in RAM what ggml keeps of graphs and repacked weights."""
+
+
+def demand(
+    shape: Shape,
+    quantization: Quantization,
+    *,
+    weights_bytes: int | None = None,
+    download_bytes: int | None = None,
+    imatrix: bool | None = None,
+) -> Demand:
+    """Bytes of a load with flash attention, batches of 512 and the default size of sliding windows."""
+    architecture = shape.architecture
+    vocabulary = architecture.vocab_size or 0
+    width = architecture.embedding_length or 0
+    sized = gguf_size(architecture, quantization, bool(imatrix or quantization.imatrix)) if shape.whole else None
+    if sized is not None:
+        weights, table, blocks = sized.tensors_bytes, sized.embedding_bytes, sized.block_bytes
+        outside = sized.output_bytes
+        predicted_file = sized.file_bytes
+    else:
+        bits = quantization.bits_per_weight or 5.0
+        weights = int(shape.parameters * bits / 8)
+        table = min(int(vocabulary * width * bits / 8), weights // 3)
+        outside = 0 if is_tied(architecture) else table
+        count = architecture.block_count or 1
+        each = (weights - table - outside) // count
+        blocks = (each,) * count
+        outside = weights - table - each * count
+        predicted_file = weights + header_bytes(architecture, 12 * count)
+    if weights_bytes:
+        # The header's sum is exact; the parts follow the prediction in proportion.
+        scale = weights_bytes / max(weights, 1)
+        blocks = tuple(int(size * scale) for size in blocks)
+        table = int(table * scale)
+        outside = max(0, weights_bytes - table - sum(blocks))
+        weights = weights_bytes
+    host = 0 if is_tied(architecture) else table
+    return Demand(
+        engine=LLAMA_CPP,
+        weights_bytes=weights,
+        block_bytes=blocks,
+        outside_bytes=weights - host - sum(blocks),
+        host_bytes=host,
+        kv=shape.kv,
+        padded=True,
+        compute_fixed=compute_fixed(architecture, shape.kv),
+        compute_per_token=mask_bytes(),
+        host_compute_fixed=UBATCH * 4 * width,
+        host_compute_per_token=mask_bytes(),
+        overhead=OVERHEAD,
+        basis=shape.basis,
+        about=quantization.uploader_mix,
+        download_bytes=download_bytes or predicted_file,
+        parameters=shape.parameters,
+        active_share=shape.active_parameters / max(shape.parameters, 1),
+        splits=True,
+    )

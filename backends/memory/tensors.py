@@ -1,0 +1,344 @@
+"""The tensors of a model's GGUF file, from its hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from backends.memory.kv_cache import layer_kind, per_layer, whole
+from specs.model import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor: what it is called inside its block, and its shape in ggml's order."""
+
+    name: str
+    """"attn_q.weight"; without the block's number."""
+    columns: int
+    """Elements of a row: the dimension that is packed into blocks."""
+    rows: int = 1
+    """Product of the other dimensions."""
+    dimensions: int = 2
+    experts: int = 1
+    """Length of the third dimension."""
+
+    @property
+    def elements(self) -> int:
+        """Elements in all."""
+        return self.columns * self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How an architecture's blocks differ from Llama's."""
+
+    fused_qkv: bool = False
+    gated: bool = True
+    """Whether the feed-forward has a gate matrix."""
+    fused_gate: bool = False
+    """Whether gate and up lie in one matrix."""
+    qkv_bias: bool = False
+    bias: bool = False
+    """Whether output projection and feed-forward have biases."""
+    norm_bias: bool = False
+    qk_norm: str = ""
+    """"head": one vector of a head's length; "full": of all heads' length."""
+    norms: int = 2
+    """Vectors of the embedding length in each block."""
+    positions: bool = False
+    """Whether positions are a learned matrix."""
+    sinks: bool = False
+    expert_bias: bool = False
+    expert_shared_gate: bool = False
+    double_query: bool = False
+    """Whether full attention carries a gate beside its queries."""
+    half_feed_forward: bool = False
+
+
+TRAITS: Final[Mapping[str, Traits]] = {
+    "llama": Traits(),
+    "qwen": Traits(fused_qkv=True, qkv_bias=True, half_feed_forward=True),
+    "qwen2": Traits(qkv_bias=True),
+    "qwen2vl": Traits(qkv_bias=True),
+    "qwen2moe": Traits(qkv_bias=True, expert_shared_gate=True),
+    "qwen3": Traits(qk_norm="head"),
+    "qwen3moe": Traits(qk_norm="head"),
+    "qwen3vl": Traits(qk_norm="head"),
+    "qwen3vlmoe": Traits(qk_norm="head"),
+    "qwen3next": Traits(qk_norm="head", expert_shared_gate=True, double_query=True),
+    "qwen35": Traits(qk_norm="head", double_query=True),
+    "qwen35moe": Traits(qk_norm="head", expert_shared_gate=True, double_query=True),
+    "gemma": Traits(),
+    "gemma2": Traits(norms=4),
+    "gemma3": Traits(norms=4, qk_norm="head"),
+    "gemma3n": Traits(norms=4, qk_norm="head"),
+    "gemma4": Traits(norms=4, qk_norm="head"),
+    "phi2": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True, norms=1),
+    "phi3": Traits(fused_qkv=True, fused_gate=True),
+    "phimoe": Traits(qkv_bias=True, bias=True, norm_bias=True),
+    "glm4": Traits(fused_gate=True, norms=4),
+    "glm4moe": Traits(qkv_bias=True),
+    "chatglm": Traits(fused_qkv=True, fused_gate=True, qkv_bias=True),
+    "command-r": Traits(norms=1),
+    "cohere2": Traits(norms=1),
+    "falcon": Traits(fused_qkv=True, gated=False, norm_bias=True, norms=1),
+    "starcoder": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True, positions=True),
+    "starcoder2": Traits(gated=False, qkv_bias=True, bias=True, norm_bias=True),
+    "gpt2": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True, positions=True),
+    "gptneox": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True),
+    "mpt": Traits(fused_qkv=True, gated=False),
+    "bloom": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True),
+    "stablelm": Traits(norm_bias=True),
+    "orion": Traits(norm_bias=True),
+    "nemotron": Traits(gated=False, norm_bias=True),
+    "olmo": Traits(norms=0),
+    "olmo2": Traits(qk_norm="full"),
+    "olmoe": Traits(qk_norm="full"),
+    "exaone4": Traits(qk_norm="head"),
+    "gpt-oss": Traits(qkv_bias=True, bias=True, sinks=True, expert_bias=True),
+    "seed_oss": Traits(qkv_bias=True),
+    "hunyuan-dense": Traits(qk_norm="head"),
+    "hunyuan-moe": Traits(qk_norm="head"),
+    "apertus": Traits(gated=False, qk_norm="head"),
+    "smallthinker": Traits(),
+    "minimax-m2": Traits(qk_norm="full"),
+}
+"""Source: load_arch_tensors of each architecture in llama.cpp's src/models."""
+
+TIED: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "command-r", "cohere2"})
+"""Architectures whose output is always the token embedding, whatever a configuration says."""
+
+LATENT: Final = frozenset({"deepseek2", "deepseek3", "minicpm3", "glm-dsa", "kimi-linear"})
+
+
+def name_of(architecture: Architecture) -> str:
+    """llama.cpp's name; by the shape where the file does not say: latent attention is DeepSeek's."""
+    if architecture.architecture:
+        return architecture.architecture
+    return "deepseek2" if architecture.kv_lora_rank else "llama"
+
+
+def is_tied(architecture: Architecture) -> bool:
+    """Whether there is no output matrix of its own."""
+    if name_of(architecture) in TIED:
+        return True
+    return bool(architecture.tied_embeddings)
+
+
+def outer_tensors(architecture: Architecture) -> tuple[Tensor, ...]:
+    """The tensors outside the blocks."""
+    width = architecture.embedding_length or 0
+    words = architecture.vocab_size or 0
+    traits = TRAITS.get(name_of(architecture), Traits())
+    tensors = [Tensor("token_embd.weight", width, words), Tensor("output_norm.weight", width, dimensions=1)]
+    if traits.norm_bias:
+        tensors.append(Tensor("output_norm.bias", width, dimensions=1))
+    if not is_tied(architecture):
+        tensors.append(Tensor("output.weight", width, words))
+    if name_of(architecture) == "phi2":
+        tensors.append(Tensor("output.bias", words, dimensions=1))
+    if traits.positions:
+        positions = whole(architecture.extra.get("context_length")) or 1024
+        tensors.append(Tensor("position_embd.weight", width, positions))
+    each = whole(architecture.extra.get("embedding_length_per_layer_input"))
+    if each:
+        wide = each * (architecture.block_count or 1)
+        tensors += [
+            Tensor("per_layer_token_embd.weight", wide, words),
+            Tensor("per_layer_model_proj.weight", width, wide),
+            Tensor("per_layer_proj_norm.weight", each, dimensions=1),
+        ]
+    return tuple(tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adder:
+    """Collects the tensors of a block, without those that would be empty."""
+
+    tensors: list[Tensor]
+
+    def matrix(self, part: str, columns: int, rows: int, experts: int = 0) -> None:
+        if columns > 0 and rows > 0:
+            each = max(experts, 1)
+            self.tensors.append(Tensor(f"{part}.weight", columns, rows * each, 3 if experts else 2, each))
+
+    def vector(self, name: str, length: int) -> None:
+        if length > 0:
+            self.tensors.append(Tensor(name, length, dimensions=1))
+
+
+def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
+    """The tensors of one block."""
+    name = name_of(architecture)
+    traits = TRAITS.get(name, Traits())
+    width = architecture.embedding_length or 0
+    add = _Adder([])
+    for number in range(traits.norms):
+        add.vector(f"norm_{number}_norm.weight", width)
+        if traits.norm_bias:
+            add.vector(f"norm_{number}_norm.bias", width)
+    kind = layer_kind(architecture, index)
+    if kind == "recurrent":
+        _recurrent(architecture, width, add)
+    if kind != "recurrent" and name in LATENT and architecture.kv_lora_rank:
+        _latent(architecture, index, width, add)
+    elif kind != "recurrent":
+        _attention(architecture, index, width, traits, add)
+    if name == "falcon-h1":
+        _recurrent(architecture, width, add)
+    _feed_forward(architecture, index, width, traits, add)
+    each = whole(architecture.extra.get("embedding_length_per_layer_input"))
+    if each:
+        add.matrix("inp_gate", width, each)
+        add.matrix("proj", each, width)
+        add.vector("post_norm.weight", width)
+    return tuple(add.tensors)
+
+
+def _attention(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
+    heads = per_layer(architecture.head_count, index) or 0
+    heads_kv = per_layer(architecture.head_count_kv, index)
+    if heads_kv is None:
+        heads_kv = heads
+    if not heads:
+        return
+    key = architecture.key_length or width // heads
+    value = architecture.value_length or key
+    if layer_kind(architecture, index) == "window":
+        key = whole(architecture.extra.get("attention.key_length_swa")) or key
+        value = whole(architecture.extra.get("attention.value_length_swa")) or value
+    query = heads * key * (2 if traits.double_query else 1)
+    keys, values = heads_kv * key, heads_kv * value
+    if traits.fused_qkv:
+        add.matrix("attn_qkv", width, query + keys + values)
+        if traits.qkv_bias:
+            add.vector("attn_qkv.bias", query + keys + values)
+    else:
+        add.matrix("attn_q", width, query)
+        add.matrix("attn_k", width, keys)
+        add.matrix("attn_v", width, values)
+        if traits.qkv_bias:
+            add.vector("attn_q.bias", query)
+            add.vector("attn_k.bias", keys)
+            add.vector("attn_v.bias", values)
+    add.matrix("attn_output", heads * value, width)
+    if traits.bias:
+        add.vector("attn_output.bias", width)
+    if traits.qk_norm:
+        full = traits.qk_norm == "full"
+        add.vector("attn_q_norm.weight", heads * key if full else key)
+        add.vector("attn_k_norm.weight", keys if full else key)
+    if traits.sinks:
+        add.vector("attn_sinks.weight", heads)
+
+
+def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> None:
+    heads = per_layer(architecture.head_count, index) or 1
+    rank = architecture.kv_lora_rank or 0
+    rope = architecture.rope_dimension_count or 64
+    key = architecture.key_length or 192
+    value = architecture.value_length or 128
+    nope = max(key - rope, 1)
+    if architecture.q_lora_rank:
+        add.matrix("attn_q_a", width, architecture.q_lora_rank)
+        add.vector("attn_q_a_norm.weight", architecture.q_lora_rank)
+        add.matrix("attn_q_b", architecture.q_lora_rank, heads * key)
+    else:
+        add.matrix("attn_q", width, heads * key)
+    add.matrix("attn_kv_a_mqa", width, rank + rope)
+    add.vector("attn_kv_a_norm.weight", rank)
+    # Since April 2025 the converter writes the two halves of attn_kv_b apart.
+    add.matrix("attn_k_b", nope, rank, heads)
+    add.matrix("attn_v_b", rank, value, heads)
+    add.matrix("attn_output", heads * value, width)
+
+
+def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
+    inner = architecture.ssm_inner_size or 0
+    state = architecture.ssm_state_size or 0
+    groups = architecture.ssm_group_count or 1
+    kernel = architecture.ssm_conv_kernel or 4
+    short = whole(architecture.extra.get("shortconv.l_cache"))
+    if short:
+        add.matrix("shortconv.conv", short, width)
+        add.matrix("shortconv.in_proj", width, 3 * width)
+        add.matrix("shortconv.out_proj", width, width)
+        return
+    if not inner or not state:
+        return
+    heads = whole(architecture.extra.get("ssm.time_step_rank")) or inner // state
+    if name_of(architecture).startswith(("qwen3next", "qwen35")) or architecture.full_attention_interval:
+        # Gated delta net: keys and queries of `groups` heads, values of `heads`.
+        keys = state * groups
+        add.matrix("attn_qkv", width, 2 * keys + inner)
+        add.matrix("attn_gate", width, inner)
+        add.matrix("ssm_conv1d", kernel, 2 * keys + inner)
+        add.matrix("ssm_alpha", width, heads)
+        add.matrix("ssm_beta", width, heads)
+        add.vector("ssm_dt.bias", heads)
+        add.vector("ssm_a", heads)
+        add.vector("ssm_norm.weight", state)
+    else:
+        add.matrix("ssm_in", width, 2 * inner + 2 * groups * state + heads)
+        add.matrix("ssm_conv1d", kernel, inner + 2 * groups * state)
+        add.vector("ssm_conv1d.bias", inner + 2 * groups * state)
+        add.vector("ssm_dt.bias", heads)
+        add.vector("ssm_a", heads)
+        add.vector("ssm_d", heads)
+        add.vector("ssm_norm.weight", inner)
+    add.matrix("ssm_out", inner, width)
+
+
+def _feed_forward(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
+    forward = per_layer(architecture.feed_forward_length, index) or 0
+    experts = architecture.expert_count or 0
+    if experts and index >= (architecture.leading_dense_block_count or 0) and _has_experts(architecture, index):
+        each = architecture.expert_feed_forward_length or forward
+        add.matrix("ffn_gate_inp", width, experts)
+        if traits.gated:
+            add.matrix("ffn_gate_exps", width, each, experts)
+        add.matrix("ffn_up_exps", width, each, experts)
+        add.matrix("ffn_down_exps", each, width, experts)
+        if traits.expert_bias:
+            add.vector("ffn_gate_inp.bias", experts)
+            add.vector("ffn_gate_exps.bias", each * experts)
+            add.vector("ffn_up_exps.bias", each * experts)
+            add.vector("ffn_down_exps.bias", width * experts)
+        shared = architecture.expert_shared_feed_forward_length or 0
+        if not shared:
+            shared = (whole(architecture.extra.get("expert_shared_count")) or 0) * each
+        if shared:
+            if traits.expert_shared_gate:
+                add.vector("ffn_gate_inp_shexp.weight", width)
+            if traits.gated:
+                add.matrix("ffn_gate_shexp", width, shared)
+            add.matrix("ffn_up_shexp", width, shared)
+            add.matrix("ffn_down_shexp", shared, width)
+        return
+    if traits.half_feed_forward:
+        forward //= 2
+    if traits.fused_gate:
+        add.matrix("ffn_up", width, 2 * forward)
+    else:
+        if traits.gated:
+            add.matrix("ffn_gate", width, forward)
+        add.matrix("ffn_up", width, forward)
+    add.matrix("ffn_down", forward, width)
+    if traits.bias:
+        add.vector("ffn_up.bias", forward)
+        add.vector("ffn_down.bias", width)
+
+
+def _has_experts(architecture: Architecture, index: int) -> bool:
+    step = whole(architecture.extra.get("interleave_moe_layer_step"))
+    return not step or step < 2 or (index + 1) % step == 0
+
+
+def parameter_count(architecture: Architecture) -> int:
+    """Elements of all tensors: the model's parameters."""
+    total = sum(tensor.elements for tensor in outer_tensors(architecture))
+    for index in range(architecture.block_count or 0):
+        total += sum(tensor.elements for tensor in block_tensors(architecture, index))
+    return total

@@ -1,0 +1,116 @@
+"""A small app round the chat screen, with an engine that answers from a script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+
+from backends.engines.engine import LoadOptions, Weights
+from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
+from backends.loaded import LoadRequest
+from tui.screens.chat import ChatScreen
+from tui.themes import DARK, THEMES
+from tui.widgets.chat_pane import ChatPane
+
+
+class ChatApp(App[None]):
+    """Nothing but the chat screen."""
+
+    def __init__(self, adapter: ScriptedAdapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK
+
+    def on_mount(self) -> None:
+        self.push_screen(ChatScreen(lambda _name: self.adapter))
+
+
+def load_request(
+    name: str = "llama-3-instruct 8B", quantization: str = "Q4_K_M", *, chats: bool = True, context: int = 8192
+) -> LoadRequest:
+    """What a fit would ask to be loaded."""
+    weights = Weights(Path("/weights/model.gguf"), name, "ggufv2", quantization, chats=chats)
+    return LoadRequest("llama.cpp", weights, LoadOptions(context), f"{name}/{quantization}", 5_000_000_000, "GPU")
+
+
+@dataclass
+class Chat:
+    """The running app, and the ways a user goes."""
+
+    app: ChatApp
+    pilot: Pilot[None]
+    adapter: ScriptedAdapter
+
+    @property
+    def screen(self) -> ChatScreen:
+        screen = self.app.screen_stack[1]
+        assert isinstance(screen, ChatScreen)
+        return screen
+
+    @property
+    def pane(self) -> ChatPane:
+        pane = self.screen.active_pane
+        assert pane is not None
+        return pane
+
+    @property
+    def engine(self) -> ScriptedEngine:
+        return self.adapter.engines[-1]
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Let the app run until something is so; the test's own deadline ends a wait for nothing."""
+        while not true():
+            await self.pilot.pause(0.001)
+        await self.pilot.pause()
+
+    async def load(self, request: LoadRequest | None = None, *, beside: bool = False) -> ChatPane:
+        pane = await self.screen.load(request or load_request(), beside=beside)
+        await self.until(lambda: pane.state != "loading")
+        return pane
+
+    async def type(self, text: str) -> None:
+        self.screen.prompt.area.insert(text)
+        await self.pilot.pause()
+
+    async def say(self, text: str) -> None:
+        """Type, send, and wait for every answer."""
+        await self.type(text)
+        await self.pilot.press("enter")
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        await self.pilot.pause()
+        await self.until(lambda: all(pane.generation is None for pane in self.screen.panes))
+
+    def shown(self, pane: ChatPane | None = None) -> str:
+        """What stands in the transcript's part of the screen."""
+        transcript = (pane or self.pane).transcript
+        height = transcript.scrollable_content_region.height
+        return "\n".join(transcript.render_line(y).text.rstrip() for y in range(height))
+
+
+RunChat = Callable[..., AbstractAsyncContextManager[Chat]]
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> RunChat:
+    """Start the app: `async with chat(adapter) as c`."""
+    monkeypatch.setenv("MODELDECK_ASCII", "0")
+
+    @asynccontextmanager
+    async def run(adapter: ScriptedAdapter | None = None, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Chat]:
+        adapter = adapter or ScriptedAdapter()
+        app = ChatApp(adapter)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            yield Chat(app, pilot, adapter)
+
+    return run

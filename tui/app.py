@@ -1,0 +1,402 @@
+"""The app: what all screens share, and what they send each other to."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from asyncio import sleep
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.command import Provider
+from textual.message import Message
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from tui import units
+from tui.glyphs import ASCII, glyphs
+from tui.keys import APP
+from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
+from tui.services import DownloadQueue, Library, MachineWatch, Services, Statuses
+from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
+from tui.widgets.lines import clean
+
+if TYPE_CHECKING:
+    from backends.downloads import Job, Plan
+    from backends.fit import Option
+    from backends.machine.model import Machine
+    from specs.catalog import Catalog
+    from specs.model import Variant
+    from tui.settings import Settings
+
+logger = logging.getLogger("modeldeck")
+
+CLOSE_SECONDS = 0.12
+"""How long the end waits for engines and downloads to let go; what is slower ends with the process."""
+
+
+def _palette_provider() -> type[Provider]:
+    from tui.palette import Everything  # Textual's command palette is loaded when first asked for
+
+    return Everything
+
+
+class Deck(App[int]):
+    """Browse, downloads and chat, each built when first shown."""
+
+    TITLE = "modeldeck"
+    CSS_PATH = ["app.tcss", "screens/browse.tcss"]  # noqa: RUF012
+    DEFAULT_MODE = "browse"
+    BINDINGS: ClassVar[list[BindingType]] = [*APP]
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_palette_provider}
+    PAUSE_GC_ON_SCROLL = True
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny-width"), (40, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-tiny-height"), (10, "-low"), (30, "-tall")]  # noqa: RUF012
+
+    catalog: reactive[Catalog | None] = reactive(None, repaint=False, always_update=True)
+    """None while it is read."""
+    machine: reactive[Machine | None] = reactive(None, repaint=False)
+    """This machine as it stands; None while it is looked at."""
+    statuses: reactive[Statuses | None] = reactive(None, repaint=False)
+    library: reactive[Library | None] = reactive(None, repaint=False)
+    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
+    """Downloads by ID, in the queue's order."""
+    notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
+    """What went wrong without stopping anything: spec files, devices, background work."""
+
+    class Learned(Message):
+        """Background work found out a value of the app."""
+
+        def __init__(self, name: str, value: object) -> None:
+            super().__init__()
+            self.name = name
+            self.value = value
+
+    class Failed(Message):
+        """Background work raised; shown as a notice."""
+
+        def __init__(self, what: str, error: BaseException) -> None:
+            super().__init__()
+            self.what = what
+            self.error = error
+
+    class Planned(Message):
+        """A download is planned and may join the queue."""
+
+        def __init__(self, plan: Plan) -> None:
+            super().__init__()
+            self.plan = plan
+
+    def __init__(
+        self, services: Services | None = None, *, theme: str | None = None, launch: Option | None = None
+    ) -> None:
+        super().__init__()
+        self.services = services or Services()
+        self.settings: Settings | None = None
+        self.queue: DownloadQueue | None = None
+        self._launch = launch
+        self._closers: list[Callable[[], object]] = []
+        self._queue_lock = threading.Lock()
+        self._refreshing = False
+        self._watch: MachineWatch | None = None
+        self._modes = {"browse": self._browse, "downloads": self._downloads, "chat": self._chat}
+        for own in THEMES:
+            self.register_theme(own)
+        wanted = theme if theme not in {None, "modeldeck"} else default_theme()
+        self.theme = wanted if wanted in self.available_themes else default_theme()
+
+    def adopt_settings(self, settings: Settings) -> None:
+        """Take over what the user chose: keys, context, notices about the file itself."""
+        if settings.keys:
+            self.set_keymap(dict(settings.keys))
+        if settings.low_bandwidth:
+            self.animation_level = "none"
+        self.settings = settings
+        for problem in settings.problems:
+            self.notice(problem)
+
+    def _browse(self) -> Screen[None]:
+        from tui.screens.browse import Browse
+
+        screen = Browse(self.services)
+        # Its rules are parsed already: without this Textual would parse everything again before the first frame.
+        screen._css_update_count = self._css_update_count
+        return screen
+
+    def _downloads(self) -> Screen[None]:
+        from tui.screens.downloads import Downloads
+
+        return Downloads(self.services)
+
+    def _chat(self) -> Screen[None]:
+        from tui.screens.chat import ChatScreen
+
+        return ChatScreen()
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return fallback_variables(self.current_theme)
+
+    def on_mount(self) -> None:
+        self.set_class(glyphs() is ASCII, "-ascii")
+        self.call_after_refresh(self._learn_everything)
+
+    def _learn_everything(self) -> None:
+        """Read the catalog and look at the machine, once the first frame stands."""
+        # What is alive now stays alive: the collector need not walk it again.
+        gc.freeze()
+        gc.enable()
+        services = self.services
+        self.learn("statuses", services.statuses, "looking for engines")
+        self.learn("machine", services.detect_machine, "looking at the hardware")
+        self.learn("catalog", services.load_catalog, "reading the catalog")
+        self.learn("library", services.local_index, "reading what lies on this disk")
+        if services.refresh_seconds:
+            self.set_interval(services.refresh_seconds, self._refresh_machine)
+        if self._launch is not None:
+            self.post_message(ChatWanted(self._launch))
+
+    # Work away from the screen's thread
+
+    def in_background(self, work: Callable[[], None], what: str) -> None:
+        """Run work that only posts messages; what it raises becomes a notice."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:
+                logger.exception(what)
+                self._post(self.Failed(what, error))
+
+        self.services.background(guarded)
+
+    def learn(self, name: str, find: Callable[[], object], what: str) -> None:
+        """Find a value of the app in the background and take it over."""
+        self.in_background(lambda: self._post(self.Learned(name, find())), what)
+
+    def _post(self, message: Message) -> None:
+        try:
+            self.post_message(message)
+        except RuntimeError:
+            logger.debug("%s came after the end", type(message).__name__)
+
+    def on_deck_learned(self, message: Learned) -> None:
+        if message.name == "machine":
+            self._refreshing = False
+        setattr(self, message.name, message.value)
+
+    def on_deck_failed(self, message: Failed) -> None:
+        self._refreshing = False
+        self.notice(f"{message.what}: {message.error}")
+        if message.what.startswith("planning"):
+            self.say(str(message.error), severity="error")
+
+    def watch_catalog(self, catalog: Catalog | None) -> None:
+        if catalog is not None:
+            for problem in catalog.problems:
+                self.notice(problem)
+
+    def watch_machine(self, machine: Machine | None) -> None:
+        if machine is not None:
+            for warning in machine.warnings:
+                self.notice(warning)
+
+    def notice(self, text: str) -> None:
+        """Keep a line for the notices; each is kept once."""
+        line = clean(text)
+        if line not in self.notices:
+            self.notices = (*self.notices, line)
+
+    def say(self, text: str, *, severity: str = "information") -> None:
+        """Say something in a corner for some seconds, as literal text."""
+        self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def _refresh_machine(self) -> None:
+        """Look at the memory again, unless nobody sees it or the last look is not back."""
+        if self._refreshing or self._current_mode != "browse" or len(self.screen_stack) > 1:
+            return
+        machine = self.machine
+        if machine is None:
+            return
+        self._refreshing = True
+        if self._watch is None:
+            self._watch = self.services.open_watch(machine)
+            self.at_end(self._watch.close)
+        self.learn("machine", self._watch.sample, "looking at the hardware")
+
+    # Downloads
+
+    def download_queue(self) -> DownloadQueue:
+        """The queue, opened when first needed; safe from any thread."""
+        with self._queue_lock:
+            if self.queue is None:
+                self.queue = self.services.open_queue(lambda job: self._post(JobChanged(job)))
+                self.at_end(self.queue.close)
+            return self.queue
+
+    def on_job_changed(self, message: JobChanged) -> None:
+        job = message.job
+        before = self.jobs.get(job.id)
+        self.jobs = {**self.jobs, job.id: job}
+        if before is None or before.progress.state != job.progress.state:
+            self.read_queue()
+        if job.progress.state == "done" and (before is None or before.progress.state != "done"):
+            self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
+            self.post_message(LibraryChanged())
+        elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
+            self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
+
+    def read_queue(self) -> None:
+        """Take over the queue's order, and what an earlier run left under way."""
+        self.in_background(
+            lambda: self._post(self.Learned("jobs", {job.id: job for job in self.download_queue().jobs()})),
+            "reading the download queue",
+        )
+
+    def on_library_changed(self) -> None:
+        self.learn("library", self.services.local_index, "reading what lies on this disk")
+
+    def on_download_wanted(self, message: DownloadWanted) -> None:
+        variant = message.variant
+        if self.library is not None and self.library.path(variant) is not None:
+            self.say(f"{variant.family.name} {variant.quantization} is on this disk already")
+            return
+        if any(
+            job.plan.variant == variant and job.progress.state not in {"failed", "cancelled", "done"}
+            for job in self.jobs.values()
+        ):
+            self.say(f"{variant.family.name} {variant.quantization} is under way: f6 shows the downloads")
+            return
+        self.say(f"asking the hub for {variant.family.name} {variant.quantization}")
+
+        def work() -> None:
+            self._post(self.Planned(self.services.plan(variant, message.hub)))
+
+        self.in_background(work, f"planning the download of {variant.family.name} {variant.quantization}")
+
+    def on_deck_planned(self, message: Planned) -> None:
+        plan = message.plan
+
+        def work() -> None:
+            self.download_queue().add(plan)
+
+        self.in_background(work, "queueing the download")
+        self.say(f"{units.file_size(plan.missing_bytes)} to fetch: f6 shows the downloads")
+
+    # Chat
+
+    def on_chat_wanted(self, message: ChatWanted) -> None:
+        option = message.option
+        if option.engine_status != "ready":
+            status = (self.statuses or {}).get(option.engine)
+            words = (status.reason if status else None) or option.reason or f"{option.engine} is {option.engine_status}"
+            line = f"; {status.install_line}" if status and status.install_line else ""
+            self.say(f"{words}{line}", severity="warning")
+            return
+        path = self.library.path(option.variant) if self.library is not None else None
+        if path is None:
+            self._offer_download(option)
+        elif option.verdict == "no":
+            self._ask(
+                "It does not fit",
+                f"{option.reason or 'This machine has not enough memory for it.'} Load it all the same?",
+                partial(self._talk, option, path, message.beside),
+            )
+        else:
+            self._talk(option, path, message.beside)
+
+    def _offer_download(self, option: Option) -> None:
+        variant: Variant = option.variant
+        size = f", {units.file_size(option.download_bytes)}" if option.download_bytes is not None else ""
+        self._ask(
+            "Not on this disk",
+            f"Download {variant.family.name} {variant.quantization}{size}?",
+            lambda: self.post_message(DownloadWanted(variant)),
+        )
+
+    def _ask(self, title: str, question: str, then: Callable[[], object]) -> None:
+        from tui.screens.ask import Ask
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                then()
+
+        self.push_screen(Ask(title, question), answered)
+
+    def _talk(self, option: Option, path: Path, beside: bool) -> None:
+        self.switch_mode("chat")
+        self.screen.post_message(LoadAndTalk(option, path, beside=beside))
+
+    # Keys of the whole app
+
+    def action_mode(self, mode: str) -> None:
+        """Go to browse, downloads or chat."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.switch_mode(mode)
+
+    def action_help(self) -> None:
+        """Show the guide."""
+        from tui.screens.help import Help
+
+        if not isinstance(self.screen, Help):
+            self.push_screen(Help())
+
+    def action_notices(self) -> None:
+        """Show what went wrong on the way."""
+        from tui.screens.notices import Notices
+
+        if not isinstance(self.screen, Notices):
+            self.push_screen(Notices(self.notices))
+
+    def open_family(self, name: str) -> None:
+        """Show a family on the browse screen."""
+        from tui.screens.browse import Browse
+
+        self.action_mode("browse")
+        screen = self.screen
+        if isinstance(screen, Browse):
+            screen.open_family(name)
+
+    def action_flip_theme(self) -> None:
+        """Between our dark and our light theme."""
+        self.theme = LIGHT if self.current_theme.dark else DARK
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:  # noqa: ARG002
+        yield SystemCommand("Theme: choose", "Preview and choose a colour theme", self.action_change_theme)
+        yield SystemCommand("Theme: dark or light", "Change between our dark and light theme", self.action_flip_theme)
+
+    # The end
+
+    def at_end(self, close: Callable[[], object]) -> None:
+        """Have something closed when the app ends."""
+        self._closers.append(close)
+
+    async def on_unmount(self) -> None:
+        """Let engines and downloads stop, all at once, and wait for them no longer than the eye notices."""
+
+        def closing(close: Callable[[], object]) -> None:
+            try:
+                close()
+            except Exception:
+                logger.exception("closing")
+
+        threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in self._closers]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+            await sleep(0.005)
+
+
+def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
+    """Run the app on this terminal; see tui.start."""
+    from tui.start import run_app as start
+
+    return start(specs=specs, launch=launch)

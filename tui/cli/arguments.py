@@ -1,0 +1,258 @@
+"""The grammar of the command line: every command, flag and its help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Final, Never
+
+from specs.model import ENGINES, FORMATS, HUBS, Number
+
+COMMANDS: Final = {
+    "list": "tui.cli.catalog:list_families",
+    "show": "tui.cli.catalog:show_family",
+    "fit": "tui.cli.fit:fit",
+    "hardware": "tui.cli.hardware:hardware",
+    "download": "tui.cli.download:download",
+    "pull": "tui.cli.download:download",
+    "launch": "tui.cli.launch:launch",
+    "library": "tui.cli.library:library",
+    "specs": "tui.cli.specs:specs",
+    "bench": "tui.cli.bench:bench",
+    "doctor": "tui.cli.doctor:doctor",
+}
+"""Where each command lives; its module is imported when it is called."""
+
+KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
+ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")
+
+
+class WrongUsage(Exception):
+    """Arguments that make no sense; the text says which and what would. Exit code 2."""
+
+    def __init__(self, message: str, command: str = "modeldeck") -> None:
+        super().__init__(message)
+        self.command = command
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is raised instead of printed, and names the nearest right word."""
+
+    def error(self, message: str) -> Never:
+        import re
+
+        from tui.settings import nearest
+
+        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if unknown:
+            word, choices = unknown[1], tuple(re.findall(r"[^\s',]+", unknown[2]))
+            near = nearest(word, choices)
+            message = f"there is no {word!r} here" + (f"; did you mean {near}?" if near else f": {', '.join(choices)}")
+        stray = re.search(r"unrecognized arguments: (-\S+)", message)
+        if stray:
+            flags = tuple(flag for action in self._every_action() for flag in action.option_strings)
+            near = nearest(stray[1].partition("=")[0], flags)
+            message += f"; did you mean {near}?" if near else ""
+        raise WrongUsage(message, self.prog)
+
+    def _every_action(self) -> list[argparse.Action]:
+        actions = list(self._actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    actions += inner._actions
+        return actions
+
+
+def size_in_billions(text: str) -> Number:
+    """A size as spec files write it: 8, 0.5, 1.8, or 1_8 for 1.8 as the spec pages do."""
+    try:
+        value = float(text.lower().removesuffix("b").replace("_", ".", 1))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in billions; write 8, 0.5 or 1_8")
+    return int(value) if value.is_integer() else value
+
+
+def _count(text: str) -> int:
+    cleaned = text.replace(",", "").replace("_", "")
+    if not cleaned.isdecimal() or int(cleaned) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(cleaned)
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no temperature; write 0 for the most probable answer, or 0.7")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar."""
+    top = _Parser(
+        prog="modeldeck",
+        description="Browse language models, see what runs on this machine, download and talk to them.",
+        epilog="Without a command the app opens. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit, "
+        "130 interrupted. modeldeck COMMAND --help shows a command's flags.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    _specs_flag(top, "specs_before")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def add(name: str, what: str, example: str, *, json: bool = True, **more: object) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **more,  # type: ignore[arg-type]
+        )
+        _specs_flag(command, "specs")
+        if json:
+            command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+        return command
+
+    one = add(
+        "list", "list the families of the catalog", "modeldeck list llama --fits\nmodeldeck list --format mlx --json"
+    )
+    one.add_argument("query", nargs="?", default="", metavar="QUERY", help="words that all must occur in it")
+    one.add_argument("--format", choices=FORMATS, metavar="F", help="only with this format: " + ", ".join(FORMATS))
+    one.add_argument("--engine", type=_engine, metavar="E", help="only what this engine takes: " + ", ".join(ENGINES))
+    one.add_argument(
+        "--ability", choices=ABILITIES, metavar="A", help="only with this ability: " + ", ".join(ABILITIES)
+    )
+    one.add_argument("--max-size", type=size_in_billions, metavar="B", help="only up to so many billion parameters")
+    one.add_argument("--fits", action="store_true", help="only what runs on this machine")
+    one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
+    _machine_flag(one)
+
+    one = add("show", "show one family with every variant", "modeldeck show llama-3-instruct")
+    one.add_argument("name", metavar="NAME")
+
+    one = add(
+        "fit",
+        "say what runs here, how far and how fast",
+        "modeldeck fit llama-3-instruct --context 32768\nmodeldeck fit --machine rtx-4090 --json",
+    )
+    one.add_argument("name", nargs="?", metavar="NAME", help="one family; the whole catalog without it")
+    _variant_flags(one)
+    _load_flags(one)
+    _machine_flag(one)
+
+    one = add("hardware", "show the hardware that was found, and what could not be known", "modeldeck hardware --json")
+    _machine_flag(one)
+
+    one = add(
+        "download",
+        "download the weights of one variant",
+        "modeldeck download llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
+        aliases=["pull"],
+    )
+    one.add_argument("name", metavar="NAME")
+    _variant_flags(one, engine=False)
+    one.add_argument("--hub", choices=HUBS, help="take it from this hub; the first that lists it without")
+    one.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
+
+    one = add(
+        "launch",
+        "talk to a model, or stream one answer to standard output",
+        "modeldeck launch --model-engine llama.cpp --model-name llama-3-instruct --size-in-billions 8 \\\n"
+        "    --model-format ggufv2 --quantization Q4_K_M --prompt 'Why is the sky blue?'\n"
+        "git diff | modeldeck launch --model-name llama-3-instruct --quantization Q4_K_M",
+    )
+    one.add_argument("--model-name", required=True, dest="name", metavar="NAME")
+    _variant_flags(one)
+    _load_flags(one)
+    one.add_argument("--prompt", metavar="TEXT|-", help="one prompt; - reads it from standard input")
+    one.add_argument("--system", metavar="TEXT", help="what the model is told before the prompt")
+    one.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens")
+    one.add_argument("--temperature", type=_temperature, metavar="T", help="0: always the most probable token")
+    one.add_argument("--seed", type=int, metavar="N", help="the same answer each time")
+    one.add_argument("--hub", choices=HUBS, help="take missing weights from this hub")
+    one.add_argument("--yes", action="store_true", help="download what is missing without asking")
+    one.add_argument("--force", action="store_true", help="load even what does not fit")
+
+    one = add(
+        "library",
+        "show, verify, remove or adopt the weights on this disk",
+        "modeldeck library\nmodeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
+        "modeldeck library adopt ~/models",
+    )
+    one.add_argument("action", nargs="?", choices=("scan", "verify", "remove", "adopt"), default="scan")
+    one.add_argument(
+        "what", nargs="?", metavar="VARIANT|PATH", help="as library prints it, or a file or folder to adopt"
+    )
+    one.add_argument("--yes", action="store_true", help="remove without asking")
+
+    one = add(
+        "specs",
+        "check spec files, or add them to the catalog",
+        "modeldeck specs check my-model.toml\nmodeldeck specs import page.rst",
+        json=False,
+    )
+    one.add_argument("action", choices=("check", "import"))
+    one.add_argument("files", nargs="+", metavar="FILE", type=Path)
+
+    one = add(
+        "bench",
+        "measure prefill and decode speed of downloaded weights",
+        "modeldeck bench llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
+    )
+    one.add_argument("name", metavar="NAME")
+    _variant_flags(one)
+    _load_flags(one)
+    one.add_argument(
+        "--prompt-tokens", type=_count, default=512, metavar="N", help="prefill about so many (%(default)s)"
+    )
+    one.add_argument("--max-tokens", type=_count, default=128, metavar="N", help="decode so many (%(default)s)")
+    one.add_argument(
+        "--runs", type=_count, default=3, metavar="N", help="take the median of so many runs (%(default)s)"
+    )
+
+    add("doctor", "print one report for a bug report, without secrets", "modeldeck doctor")
+    return top
+
+
+def _specs_flag(to: argparse.ArgumentParser, target: str) -> None:
+    to.add_argument(
+        "--specs",
+        dest=target,
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="add spec files for this call: a file or a folder; may be given more than once",
+    )
+
+
+def _engine(text: str) -> str:
+    folded = {engine.lower(): engine for engine in ENGINES} | {"llama-cpp": ENGINES[0], "llamacpp": ENGINES[0]}
+    if text.lower() not in folded:
+        raise argparse.ArgumentTypeError(f"there is no engine {text!r}; the engines are {', '.join(ENGINES)}")
+    return folded[text.lower()]
+
+
+def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True) -> None:
+    to.add_argument("--size-in-billions", type=size_in_billions, dest="size", metavar="B")
+    to.add_argument("--model-format", choices=FORMATS, dest="format", metavar="F", help=", ".join(FORMATS))
+    to.add_argument("--quantization", metavar="Q")
+    to.add_argument("--model-id", metavar="ID", help="where two repositories publish the same variant")
+    if engine:
+        to.add_argument("--model-engine", type=_engine, dest="engine", metavar="E", help=", ".join(ENGINES))
+
+
+def _load_flags(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--context", type=_count, metavar="N", help="tokens that one conversation may hold")
+    to.add_argument("--kv-cache-type", choices=KV_CACHE_TYPES, metavar="T", help=" or ".join(KV_CACHE_TYPES))
+
+
+def _machine_flag(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--machine", metavar="FILE|PRESET", help="judge for another machine than this one")

@@ -1,0 +1,159 @@
+"""The command `download`: the weights of one variant, whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from backends.downloads import Downloaded, Plan, Progress
+from specs.model import Variant
+from tui import units
+from tui.cli import choose
+from tui.cli.output import Column, clean, document, lines, note, table
+from tui.cli.patience import interruptible
+
+HUB_NAMES: Final = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+
+
+def download(arguments: argparse.Namespace) -> int:
+    """Fetch what is missing, with progress on standard error."""
+    family = choose.family(choose.catalog(arguments), arguments.name)
+    planned = plan_of(choose.one_variant(family, arguments), arguments.hub)
+    if arguments.dry_run:
+        _print_plan(planned, as_json=arguments.json)
+        return 0
+    done = fetch_with_progress(planned)
+    if arguments.json:
+        document(downloaded_document(done))
+    else:
+        print(clean(done.path))
+    return 0
+
+
+def plan_of(variant: Variant, hub: str | None = None) -> Plan:
+    """What a download would fetch; asks the hub."""
+    from backends.downloads import plan
+
+    return interruptible(lambda: plan(variant, hub), lambda: None)
+
+
+def fetch_with_progress(planned: Plan) -> Downloaded:
+    """Download with a line of progress on standard error; ctrl+c leaves what is there for the next time."""
+    from backends.downloads import fetch
+
+    cancel = threading.Event()
+    place = f"{HUB_NAMES.get(planned.hub, planned.hub)}, {planned.model_id}"
+    if planned.missing_bytes:
+        note(f"downloading {units.file_size(planned.missing_bytes)} from {place}")
+    show, finish = _progress_line() if sys.stderr.isatty() else (_quiet, lambda: None)
+    try:
+        done = interruptible(lambda: fetch(planned, show, cancel), cancel.set)
+    except KeyboardInterrupt:
+        finish()
+        note("stopped; what is there stays, and the same command goes on from it")
+        raise
+    finally:
+        finish()
+    got = f"{units.file_size(done.transferred_bytes)} transferred" if done.transferred_bytes else "all of it was here"
+    note(f"{units.file_size(done.total_bytes)} whole, {got}")
+    return done
+
+
+def downloaded_document(done: Downloaded) -> dict[str, Any]:
+    """What `download --json` prints."""
+    return {
+        "path": str(done.path),
+        "hub": done.hub,
+        "model_id": done.model_id,
+        "revision": done.revision,
+        "total_bytes": done.total_bytes,
+        "transferred_bytes": done.transferred_bytes,
+        "files": [{"name": one.name, "bytes": one.file_bytes, "sha256": one.sha256} for one in done.files],
+    }
+
+
+def _print_plan(planned: Plan, *, as_json: bool) -> None:
+    """The plan in the document's shape: nothing transferred, and what of it is missing."""
+    if as_json:
+        document(
+            {
+                "path": str(planned.path),
+                "hub": planned.hub,
+                "model_id": planned.model_id,
+                "revision": planned.revision,
+                "total_bytes": planned.total_bytes,
+                "transferred_bytes": 0,
+                "missing_bytes": planned.missing_bytes,
+                "files": [
+                    {
+                        "name": one.name,
+                        "bytes": one.file_bytes,
+                        "sha256": one.sha256,
+                        "present_bytes": one.present_bytes,
+                    }
+                    for one in planned.files
+                ],
+            }
+        )
+        return
+    lines(
+        (
+            ("from", f"{HUB_NAMES.get(planned.hub, planned.hub)}, {planned.model_id}"),
+            ("revision", planned.revision),
+            ("to", str(planned.path)),
+            ("in all", units.file_size(planned.total_bytes)),
+            ("missing", units.file_size(planned.missing_bytes)),
+        )
+    )
+    print()
+    table(
+        [Column("FILE", wide=True), Column("BYTES", right=True), Column("HERE", right=True)],
+        [(one.name, units.count(one.file_bytes), units.count(one.present_bytes)) for one in planned.files],
+    )
+
+
+def _quiet(progress: Progress) -> None:
+    """Nothing: a log has no use for a bar."""
+
+
+def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
+    """A function that draws one line again and again, and one that ends it."""
+    import shutil
+
+    from tui.glyphs import bar, glyphs
+
+    signs = glyphs()
+    drawn = 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal drawn
+        now = time.monotonic()
+        if now - drawn < 0.1 and progress.done_bytes < progress.total_bytes:
+            return
+        drawn = now
+        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 1.0
+        words = [
+            f"{share:4.0%}",
+            f"{units.file_size(progress.done_bytes)} of {units.file_size(progress.total_bytes)}",
+        ]
+        if progress.state == "running":
+            words += [units.speed(progress.bytes_per_second)] if progress.bytes_per_second else []
+            words += [f"{units.duration(progress.seconds_left)} left"] if progress.seconds_left is not None else []
+        else:
+            words.append(progress.state)
+        words += [clean(progress.note)] if progress.note else []
+        width = shutil.get_terminal_size().columns - 1
+        text = f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} {'  '.join(words)}"
+        sys.stderr.write("\r" + text[:width].ljust(width))
+        sys.stderr.flush()
+
+    def finish() -> None:
+        if drawn:
+            sys.stderr.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
+            sys.stderr.flush()
+
+    return show, finish

@@ -1,0 +1,53 @@
+"""The command `hardware`: what was found, and what could not be known."""
+
+from __future__ import annotations
+
+import argparse
+
+from backends.machine.model import Accelerator, Machine
+from tui import units
+from tui.cli import choose
+from tui.cli.output import clean, document, lines, note
+
+
+def hardware(arguments: argparse.Namespace) -> int:
+    """The machine in lines, or as the document that fit --machine reads."""
+    machine = choose.machine(arguments)
+    if arguments.json:
+        from backends.machine.document import machine_to_json
+
+        document(machine_to_json(machine))
+        return 0
+    lines(described(machine))
+    for warning in machine.warnings:
+        note(warning)
+    return 0
+
+
+def described(machine: Machine) -> list[tuple[str, str]]:
+    """The machine as pairs of a name and what it is."""
+    cores = f"{units.count(machine.cpu.physical_cores)} cores, {units.count(machine.cpu.logical_cores)} threads"
+    memory = machine.memory
+    pairs = [
+        ("system", f"{machine.os} {machine.arch}" + (f", from {machine.label}" if machine.label else "")),
+        ("processor", f"{machine.cpu.name or units.UNKNOWN}, {cores}"),
+        ("memory", f"{units.memory(memory.available_bytes)} free of {units.memory(memory.total_bytes)}"),
+    ]
+    pairs += [(f"{one.kind} {one.index}", _accelerator(one)) for one in machine.accelerators]
+    if not machine.accelerators:
+        pairs.append(("GPU", "none found; models run on the processor"))
+    return pairs
+
+
+def _accelerator(one: Accelerator) -> str:
+    parts = [one.name, f"{units.memory(one.free_bytes)} free of {units.memory(one.total_bytes)}"]
+    if one.unified:
+        parts.append("of the unified memory")
+    if one.compute_capability:
+        parts.append(f"compute capability {one.compute_capability}")
+    if one.load_percent is not None:
+        parts.append(f"{one.load_percent} % busy")
+    parts += [
+        f"{holder.name or 'a process'} ({holder.pid}) holds {units.memory(holder.used_bytes)}" for holder in one.holders
+    ]
+    return ", ".join(clean(part) for part in parts)

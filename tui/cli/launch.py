@@ -1,0 +1,164 @@
+"""The command `launch`: a chat pane, or one answer streamed to standard output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
+from backends.errors import EngineError
+from backends.fit import Option
+from tui import units
+from tui.cli import choose
+from tui.cli.arguments import WrongUsage
+from tui.cli.loading import load, option_for, weights_here
+from tui.cli.native import Screen, engine_output_in_log
+from tui.cli.output import clean, document
+from tui.cli.patience import interruptible, leave_at_once, work_is_left
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    """Open the app on the model, or answer one prompt."""
+    prompt = _prompt(arguments)
+    option = option_for(arguments, force=arguments.force)
+    if prompt is None:
+        from tui.start import run_app
+
+        return run_app(specs=tuple(arguments.specs), launch=option)
+    path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
+    answer = _Answer(arguments, option, path, prompt)
+    with engine_output_in_log() as screen:
+        try:
+            interruptible(lambda: answer.run(screen), answer.stop)
+        except KeyboardInterrupt:
+            screen.passing("")
+            if work_is_left():
+                screen.note("modeldeck launch: interrupted")
+                leave_at_once(130)
+            raise
+    if arguments.json:
+        document(answer.document())
+    return 0
+
+
+def _prompt(arguments: argparse.Namespace) -> str | None:
+    """The prompt of the flag or of standard input; None: the user wants to chat."""
+    if arguments.prompt is not None and arguments.prompt != "-":
+        prompt = str(arguments.prompt)
+    elif arguments.prompt == "-" or not sys.stdin.isatty():
+        prompt = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    elif arguments.json or not sys.stdout.isatty():
+        raise WrongUsage("a chat needs a terminal; give --prompt TEXT for one answer", "modeldeck launch")
+    else:
+        return None
+    if not prompt.strip():
+        raise WrongUsage("the prompt is empty; give --prompt TEXT, or text on standard input", "modeldeck launch")
+    return prompt
+
+
+class _Answer:
+    """One prompt answered: the engine is loaded, asked and closed in one thread."""
+
+    def __init__(self, arguments: argparse.Namespace, option: Option, path: Path, prompt: str) -> None:
+        self._option = option
+        self._path = path
+        self._prompt = prompt
+        self._system: str | None = arguments.system
+        self._quiet = bool(arguments.json)
+        self._kv_cache_type = choose.wish(arguments).kv_cache_type
+        temperature = Sampling().temperature if arguments.temperature is None else arguments.temperature
+        self._sampling = Sampling(max_tokens=arguments.max_tokens, temperature=temperature, seed=arguments.seed)
+        self._engine: Engine | None = None
+        self._stopped = False
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._stats: Stats | None = None
+        self._load_seconds = 0.0
+        self._measured_bytes: int | None = None
+
+    def stop(self) -> None:
+        """End the stream; may be called from another thread, before there is an engine too."""
+        self._stopped = True
+        if self._engine is not None:
+            self._engine.stop()
+
+    def run(self, screen: Screen) -> None:
+        """Load, stream to the user, close."""
+        engine, self._load_seconds = load(self._option, self._path, self._kv_cache_type, screen)
+        self._engine = engine
+        try:
+            if engine.template_note and self._option.variant.family.chats:
+                screen.note(engine.template_note)
+            for chunk in () if self._stopped else self._chunks(engine):
+                self._take(chunk, screen)
+                if self._stopped:  # a stop that came before the stream began would be lost
+                    break
+            self._measured_bytes = engine.measured_bytes()
+        finally:
+            engine.close()
+        if self._quiet:
+            return
+        if self._text and not self._text[-1].endswith("\n"):
+            screen.out.write("\n")
+        screen.out.flush()
+        if screen.err_is_terminal and self._stats is not None:
+            screen.note(_summary(self._stats))
+
+    def _chunks(self, engine: Engine) -> Iterator[Chunk]:
+        if not self._option.variant.family.chats:
+            if self._system:
+                raise EngineError("this family continues a text and knows no turns, so --system has no place in it")
+            return engine.complete(self._prompt, self._sampling)
+        turns = [Turn("system", self._system)] if self._system else []
+        return engine.stream([*turns, Turn("user", self._prompt)], self._sampling)
+
+    def _take(self, chunk: Chunk, screen: Screen) -> None:
+        if chunk.reasoning_so_far:
+            self._reasoning += self._text
+            self._text.clear()
+        (self._reasoning if chunk.reasoning else self._text).append(chunk.text)
+        if chunk.stats is not None:
+            self._stats = chunk.stats
+        if self._quiet or not chunk.text:
+            return
+        if not chunk.reasoning:
+            screen.out.write(clean(chunk.text, newlines=True))
+            screen.out.flush()
+        elif screen.err_is_terminal:
+            screen.err.write(clean(chunk.text, newlines=True))
+            screen.err.flush()
+
+    def document(self) -> dict[str, Any]:
+        """What `launch --json` prints."""
+        stats = self._stats
+        return {
+            "text": "".join(self._text),
+            "reasoning": "".join(self._reasoning) or None,
+            "engine": self._option.engine,
+            "load_seconds": round(self._load_seconds, 3),
+            "memory": {
+                "predicted_bytes": self._option.memory.total_bytes,
+                "measured_bytes": self._measured_bytes,
+            },
+            "stats": stats_document(stats) if stats else None,
+        }
+
+
+def stats_document(stats: Stats) -> dict[str, Any]:
+    """What one answer took, in the contract's names."""
+    return {
+        "prompt_tokens": stats.prompt_tokens,
+        "cached_tokens": stats.cached_tokens,
+        "prefill_seconds": round(stats.prefill_seconds, 6),
+        "decoded_tokens": stats.decoded_tokens,
+        "decode_seconds": round(stats.decode_seconds, 6),
+        "stop_reason": stats.stop_reason,
+    }
+
+
+def _summary(stats: Stats) -> str:
+    decoded = f"{units.count(stats.decoded_tokens)} tokens"
+    return f"{decoded}, {units.tokens_per_second(stats.tokens_per_second)}, first after {stats.prefill_seconds:.2f} s"

@@ -1,0 +1,124 @@
+"""From the command line to a loaded engine: the way to run a variant, its weights, and the load."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backends.engines.engine import Engine, LoadOptions, Weights
+from backends.errors import BackendError, DoesNotFit, EngineError, EngineMissing
+from backends.fit import Option
+from specs.model import Variant
+from tui import units
+from tui.cli import choose
+
+if TYPE_CHECKING:
+    from tui.cli.native import Screen
+
+
+def option_for(arguments: argparse.Namespace, *, force: bool) -> Option:
+    """How the variant that the flags name would run here.
+
+    Raises:
+        EngineMissing: the engine is not installed.
+        EngineError: it does not run here, or does not take these weights.
+        DoesNotFit: nowhere on this machine, unless force.
+    """
+    from backends.engines.registry import statuses
+    from backends.judge import best_option, options
+    from backends.knowledge import known_of
+    from backends.machine.detect import detect
+
+    family = choose.family(choose.catalog(arguments), arguments.name)
+    variant = choose.one_variant(family, arguments)
+    found = statuses()
+    judged = options(
+        [variant],
+        detect(),
+        choose.wish(arguments),
+        statuses=found,
+        knowledge=known_of([variant], deadline_seconds=None),
+    )
+    if arguments.engine is not None:
+        judged = [one for one in judged if one.engine == arguments.engine]
+    if not judged:
+        raise EngineError(_untaken(variant, arguments.engine))
+    option = best_option(judged)
+    if option.engine_status == "not-installed":
+        line = found[option.engine].install_line or f"modeldeck[{option.engine.lower()}]"
+        raise EngineMissing(f"{option.engine} is not installed", line)
+    if option.engine_status == "unsupported":
+        raise EngineError(option.reason or f"{option.engine} does not run on this machine")
+    if option.verdict == "no" and not force:
+        raise DoesNotFit(option.reason or f"{variant.key} does not fit this machine")
+    return option
+
+
+def _untaken(variant: Variant, engine: str | None) -> str:
+    from specs.engines import candidate_engines
+
+    takers = candidate_engines(variant.spec, variant.quantization)
+    asked = engine or "no engine of ours"
+    if not takers:
+        return f"no engine of ours takes {variant.spec.format} {variant.quantization}"
+    return f"{asked} does not take {variant.spec.format} {variant.quantization}; {' or '.join(takers)} would"
+
+
+def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
+    """The weights of a variant, downloaded first when they are missing and the user agrees."""
+    from backends.downloads import local_index
+
+    path = local_index().path(variant)
+    if path is not None:
+        return path
+    from tui.cli.download import HUB_NAMES, fetch_with_progress, plan_of
+
+    planned = plan_of(variant, hub)
+    size = units.file_size(planned.missing_bytes)
+    place = f"{HUB_NAMES.get(planned.hub, planned.hub)} ({planned.model_id})"
+    if planned.missing_bytes and not yes and not _agreed(f"download {size} from {place}?"):
+        raise BackendError(f"the weights are not here, and nothing was downloaded; --yes fetches {size} from {place}")
+    return fetch_with_progress(planned).path
+
+
+def _agreed(question: str) -> bool:
+    """Whether the user says yes; no where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().lower()
+    return answer in {"y", "yes"}
+
+
+def weights_of(variant: Variant, path: Path) -> Weights:
+    """The weights with what the catalog knows of how to talk to them."""
+    family = variant.family
+    tags = (family.reasoning_start_tag, family.reasoning_end_tag)
+    return Weights(
+        path=path,
+        name=family.name,
+        format=variant.spec.format,
+        quantization=variant.quantization,
+        chats=family.chats,
+        chat_template=family.chat_template,
+        reasoning_tags=(tags[0], tags[1]) if tags[0] and tags[1] else None,
+        stop=family.stop,
+    )
+
+
+def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tuple[Engine, float]:
+    """The loaded engine and the seconds that it took."""
+    from backends.engines.registry import adapter
+
+    options = LoadOptions(context=option.context, gpu_layers=option.gpu_layers, kv_cache_type=kv_cache_type)
+    began = time.monotonic()
+    engine = adapter(option.engine).load(
+        weights_of(option.variant, path),
+        options,
+        lambda share, what: screen.passing(f"loading {share:.0%} {what}"),
+    )
+    screen.passing("")
+    return engine, time.monotonic() - began

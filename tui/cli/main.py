@@ -1,0 +1,132 @@
+"""One call of modeldeck: arguments in, exit code out, every mistake one line on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from backends.errors import BackendError, Cancelled, DoesNotFit
+from specs.model import SpecError
+
+if TYPE_CHECKING:
+    import argparse
+
+DONE, FAILED, USAGE, NO_FIT, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def run(arguments: list[str]) -> int:
+    """Run the app or a command; returns the exit code and never shows a traceback."""
+    try:
+        code = _guarded(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted, as in `modeldeck list | head`; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code
+
+
+def _guarded(arguments: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 gets "?" instead of an exception
+            stream.reconfigure(errors="replace")
+    if not arguments:
+        return _app()
+    from tui.cli.arguments import WrongUsage
+
+    name = "modeldeck"
+    try:
+        parsed = _parse(arguments)
+        if parsed.version:
+            return _version()
+        parsed.specs = [*parsed.specs_before, *getattr(parsed, "specs", [])]
+        if parsed.command is None:
+            return _app(parsed)
+        name = f"modeldeck {parsed.command}"
+        return _function(parsed.command)(parsed)
+    except SystemExit as wanted:  # argparse after --help
+        return wanted.code if isinstance(wanted.code, int) else DONE
+    except WrongUsage as error:
+        command = error.command if error.command != "modeldeck" else name
+        _say(command, error)
+        print(f"{command} --help shows how", file=sys.stderr)
+        return USAGE
+    except DoesNotFit as error:
+        _say(name, error, "--force loads it all the same")
+        return NO_FIT
+    except (KeyboardInterrupt, Cancelled):
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (BackendError, SpecError) as error:
+        _say(name, error)
+    except BrokenPipeError:
+        raise
+    except LookupError as error:
+        if type(error).__module__ != "specs.catalog":  # UnknownFamily and UnknownVariant; others are our mistakes
+            return _unexpected(name, error)
+        _say(name, error)
+    except OSError as error:
+        _say(name, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+    except Exception as error:  # noqa: BLE001 - the edge of the program: the traceback goes to the log
+        return _unexpected(name, error)
+    return FAILED
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    from tui.cli.arguments import parser
+
+    return parser().parse_args(arguments)
+
+
+def _function(command: str) -> Callable[[argparse.Namespace], int]:
+    import importlib
+
+    from tui.cli.arguments import COMMANDS
+
+    module, _, function = COMMANDS[command].partition(":")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _app(parsed: argparse.Namespace | None = None) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("modeldeck: the app needs a terminal; modeldeck --help lists the commands that do not", file=sys.stderr)
+        return USAGE
+    from tui.start import run_app
+
+    return run_app(specs=tuple(parsed.specs) if parsed else ())
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    print(f"modeldeck {version('modeldeck')}")
+    return DONE
+
+
+def _say(name: str, error: object, cure: str = "") -> None:
+    from specs.text import printable
+
+    text = " ".join(printable(str(error)).split())
+    print(f"{name}: {text}{f'; {cure}' if cure else ''}", file=sys.stderr)
+
+
+def _unexpected(name: str, error: Exception) -> int:
+    """One line and the path of the log, which holds the traceback."""
+    import time
+    import traceback
+
+    from backends.home import log_file, private_folder
+
+    path = log_file()
+    try:
+        private_folder(path.parent)
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name}\n{''.join(traceback.format_exception(error))}\n")
+        where = f"the details are in {path}"
+    except OSError as unwritable:
+        where = f"its details could not be written to {path}: {unwritable.strerror}"
+    _say(name, f"a mistake of modeldeck's own: {type(error).__name__}: {error}; {where}")
+    return FAILED

@@ -1,0 +1,67 @@
+"""Copying out of the terminal: OSC 52 where it can work, and always a file."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any
+
+from textual.app import App
+
+from backends.home import cache_folder, private_folder
+from tui.units import count
+
+LONGEST_SEQUENCE = 74_994
+"""Bytes of base64 that xterm takes, the smallest limit that is known."""
+
+
+def sequence(text: str) -> str | None:
+    """The sequence that asks the terminal to copy, wrapped for tmux and screen; None: the text is too long for it."""
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    if len(encoded) > LONGEST_SEQUENCE:
+        return None
+    asked = f"\x1b]52;c;{encoded}\x07"
+    if os.environ.get("TMUX"):
+        # tmux passes on what stands between these, with every escape doubled.
+        doubled = asked.replace("\x1b", "\x1b\x1b")
+        return f"\x1bPtmux;{doubled}\x1b\\"
+    if os.environ.get("TERM", "").startswith("screen") and os.environ.get("STY"):
+        return f"\x1bP{asked}\x1b\\"
+    return asked
+
+
+def copy(app: App[Any], text: str, what: str) -> str:
+    """Copy a text, and say in one line what was done."""
+    asked = sequence(text)
+    driver = app._driver
+    if asked is not None and driver is not None:
+        driver.write(asked)
+        driver.flush()
+    app._clipboard = text
+    file = private_folder(cache_folder()) / "copied.txt"
+    try:
+        file.write_text(text, encoding="utf-8")
+        file.chmod(0o600)
+        where = f"also in {file}"
+    except OSError as error:
+        where = f"no file: {error.strerror}"
+    how = "asked the terminal to copy" if asked is not None else "too long for the terminal's clipboard"
+    return f"{what}, {count(len(text))} characters: {how}; {where}"
+
+
+def code_blocks(text: str) -> list[str]:
+    """The code of every fence in a text."""
+    from tui.widgets.markdown_pieces import split
+
+    blocks: list[str] = []
+    open_block = False
+    for piece in split(text):
+        if piece.kind != "code":
+            continue
+        code = "\n".join(piece.lines)
+        if open_block and not piece.first:
+            blocks[-1] += "\n" + code
+        else:
+            blocks.append(code)
+        open_block = not piece.last
+    return blocks

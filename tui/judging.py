@@ -1,0 +1,116 @@
+"""Verdicts for the screen: the best of every family in slices, and all options of one family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from backends.fit import Option, Verdict
+from specs.model import ModelFamily, Variant
+
+RANK: Mapping[str, int] = {"no": 0, "cpu": 1, "split": 2, "gpu": 3}
+SLICE_VARIANTS = 400
+"""Some milliseconds of work: between two slices the screen's thread may run."""
+
+
+def better(first: Verdict | None, second: Verdict) -> Verdict:
+    """The verdict that a user would rather have."""
+    return second if first is None or RANK[second] > RANK[first] else first
+
+
+def judge_families(
+    families: Sequence[ModelFamily],
+    quick_verdicts: Callable[[Sequence[Variant]], Sequence[Verdict]],
+    stale: Callable[[], bool],
+    done: Callable[[Mapping[int, Verdict]], object],
+) -> None:
+    """Find the best verdict of each family by its index, giving way to other threads; calls done unless stale."""
+    best: dict[int, Verdict] = {}
+    owners: list[int] = []
+    pending: list[Variant] = []
+
+    def flush() -> None:
+        for index, verdict in zip(owners, quick_verdicts(pending), strict=True):
+            best[index] = better(best.get(index), verdict)
+        owners.clear()
+        pending.clear()
+
+    for index, family in enumerate(families):
+        for variant in family.variants():
+            owners.append(index)
+            pending.append(variant)
+        if len(pending) >= SLICE_VARIANTS:
+            if stale():
+                return
+            flush()
+            time.sleep(0.001)
+    flush()
+    if not stale():
+        done(best)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The options of one family's variants, by their keys."""
+
+    family: ModelFamily
+    options: Mapping[str, tuple[Option, ...]]
+    best: Mapping[str, Option]
+
+    @classmethod
+    def of(
+        cls, family: ModelFamily, options: Sequence[Option], best_option: Callable[[Sequence[Option]], Option]
+    ) -> Judged:
+        """Sort options by variant, and find the best of each."""
+        by_key: dict[str, list[Option]] = {}
+        for option in options:
+            by_key.setdefault(option.variant.key, []).append(option)
+        return cls(
+            family,
+            {key: tuple(found) for key, found in by_key.items()},
+            {key: best_option(found) for key, found in by_key.items()},
+        )
+
+    def of_variant(self, variant: Variant) -> tuple[Option, ...]:
+        """One option an engine that takes it."""
+        return self.options.get(variant.key, ())
+
+    def option(self, variant: Variant, engine: str | None) -> Option | None:
+        """The option with this engine, else the best."""
+        found = next((option for option in self.of_variant(variant) if option.engine == engine), None)
+        return found or self.best.get(variant.key)
+
+    def chosen(self, engine: str | None) -> dict[str, Option]:
+        """What each cell shows, by key."""
+        if engine is None:
+            return dict(self.best)
+        return {
+            key: next((option for option in found if option.engine == engine), self.best[key])
+            for key, found in self.options.items()
+        }
+
+    def best_start(self, on_disk: frozenset[str]) -> Variant | None:
+        """Where a newcomer should look first: what is here already, else the largest model that runs best.
+
+        Among quantizations of it the middle ones of four to five bits, which most people want.
+        """
+        here = [option for key, option in self.best.items() if key in on_disk and option.verdict != "no"]
+        candidates = here or list(self.best.values())
+        if not candidates:
+            return None
+
+        def rank(option: Option) -> tuple[int, int, float, int, int]:
+            ready = option.engine_status == "ready"
+            spec = option.variant.spec
+            size = float(spec.size_in_billions)
+            usual = "Q4_K_M" in option.variant.quantization.upper()
+            return (
+                int(ready),
+                RANK[option.verdict],
+                -size if option.verdict == "no" else size,
+                int(usual),
+                option.memory.weights_bytes,
+            )
+
+        return max(candidates, key=rank).variant

@@ -1,0 +1,605 @@
+"""The browse screen: families on the left, the fit matrix of one of them on the right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.timer import Timer
+
+from backends.fit import DEFAULT_CONTEXT, Knowledge, Option, Verdict, Wish
+from backends.machine.model import Machine
+from specs.model import ModelFamily, Variant
+from tui import units
+from tui.glyphs import glyphs
+from tui.judging import Judged, judge_families
+from tui.keys import BROWSE
+from tui.messages import ChatWanted, DownloadWanted
+from tui.services import Services
+from tui.widgets.cell_detail import CellDetail
+from tui.widgets.family_list import FamilyList
+from tui.widgets.fit_matrix import FitMatrix, size_label
+from tui.widgets.hardware_strip import HardwareStrip
+from tui.widgets.key_line import KeyLine
+from tui.widgets.line_list import LineList
+from tui.widgets.lines import clean, plain
+from tui.widgets.too_small import TooSmall
+
+if TYPE_CHECKING:
+    from tui.app import Deck
+
+CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
+"""Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
+KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
+STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
+"""Engine statuses in the order of the title, and the word before their engines."""
+BURST_SECONDS = 0.15
+"""Cursor moves closer together than this count as one: the family is drawn when they end."""
+UNFIT: Final = frozenset({"no"})
+
+
+class Browse(Screen[None]):
+    """What is there, and what of it runs here."""
+
+    # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
+    AUTO_FOCUS = "#families"
+    BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
+
+    context: reactive[int] = reactive(DEFAULT_CONTEXT, repaint=False)
+    """Tokens to judge at."""
+    kv_cache_type: reactive[str] = reactive("f16", repaint=False)
+    what_if: reactive[Machine | None] = reactive(None, repaint=False)
+    """A machine to judge for that is not this one; None: this one."""
+    fits_only: reactive[bool] = reactive(False, repaint=False)
+    on_disk_only: reactive[bool] = reactive(False, repaint=False)
+
+    class ListJudged(Message):
+        """The best verdict of every family is known for one state of wish and machine."""
+
+        def __init__(self, generation: int, verdicts: Mapping[int, Verdict]) -> None:
+            super().__init__()
+            self.generation = generation
+            self.verdicts = verdicts
+
+    class FamilyJudged(Message):
+        """Every option of one family is known for one state of wish and machine."""
+
+        def __init__(self, generation: int, judged: Judged) -> None:
+            super().__init__()
+            self.generation = generation
+            self.judged = judged
+
+    class HubsTold(Message):
+        """What the hubs said of one family's files."""
+
+        def __init__(self, knowledge: Mapping[str, Knowledge]) -> None:
+            super().__init__()
+            self.knowledge = knowledge
+
+    class DiskRead(Message):
+        """Which variants lie on this disk."""
+
+        def __init__(self, keys: frozenset[str], families: frozenset[int]) -> None:
+            super().__init__()
+            self.keys = keys
+            self.families = families
+
+    app: Deck
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+        self._families: tuple[ModelFamily, ...] = ()
+        self._index: dict[str, int] = {}
+        self._verdicts: Mapping[int, Verdict] = {}
+        self._keys_on_disk: frozenset[str] = frozenset()
+        self._families_on_disk: frozenset[int] = frozenset()
+        self._judged: Judged | None = None
+        self._family: ModelFamily | None = None
+        self._engine: str | None = None
+        self._generation = 0
+        self._family_generation = 0
+        self._moved_at = 0.0
+        self._family_timer: Timer | None = None
+        self._judge_timer: Timer | None = None
+        self._told: Mapping[str, Knowledge] = {}
+        self._asked: set[str] = set()
+        self._judged_for: Machine | None = None
+
+    def compose(self) -> ComposeResult:
+        yield HardwareStrip()
+        with Horizontal(id="body"):
+            yield FamilyList()
+            with Vertical(id="family"):
+                yield FitMatrix()
+                yield CellDetail()
+        yield KeyLine()
+        yield TooSmall()
+
+    def on_mount(self) -> None:
+        self._list = self.query_one(FamilyList)
+        self._matrix = self.query_one(FitMatrix)
+        self._detail = self.query_one(CellDetail)
+        self._strip = self.query_one(HardwareStrip)
+        app = self.app
+        if app.settings is not None:
+            self.set_reactive(Browse.context, app.settings.context or DEFAULT_CONTEXT)
+            self.set_reactive(Browse.kv_cache_type, app.settings.kv_cache_type)
+        self.watch(app, "catalog", self._catalog_changed)
+        self.watch(app, "machine", self._machine_changed)
+        self.watch(app, "statuses", self._statuses_changed, init=False)
+        self.watch(app, "library", self._library_changed, init=False)
+        self.watch(app, "jobs", self._jobs_changed)
+        self.watch(app, "notices", self._show_strip, init=False)
+
+    # State that comes from the app
+
+    def _catalog_changed(self) -> None:
+        catalog = self.app.catalog
+        chosen = self._family
+        self._families = catalog.families if catalog else ()
+        self._index = {family.name: index for index, family in enumerate(self._families)}
+        self._verdicts = {}
+        self._show_rows(chosen)
+        self._judge_soon()
+        self._library_changed()
+
+    def _machine_changed(self) -> None:
+        self._show_strip()
+        machine = self.app.machine
+        if self.what_if is None and machine is not None and materially_different(self._judged_for, machine):
+            self._judge_soon()
+
+    def _statuses_changed(self) -> None:
+        self._judge_soon()
+
+    def _library_changed(self) -> None:
+        library = self.app.library
+        families = self._families
+        if library is None or not families:
+            return
+
+        def read() -> None:
+            keys: set[str] = set()
+            here: set[int] = set()
+            for index, family in enumerate(families):
+                for variant in family.variants():
+                    if library.path(variant) is not None:
+                        keys.add(variant.key)
+                        here.add(index)
+            self.post_message(self.DiskRead(frozenset(keys), frozenset(here)))
+
+        self._services.background(read)
+
+    def on_browse_disk_read(self, message: DiskRead) -> None:
+        self._keys_on_disk, self._families_on_disk = message.keys, message.families
+        self._list.judge(self._verdicts, self._families_on_disk)
+        self._jobs_changed()
+        if self.on_disk_only:
+            self._show_rows(self._family)
+        self._judge_family()
+
+    def _jobs_changed(self) -> None:
+        shares = {
+            job.plan.variant.key: round(job.progress.done_bytes / job.progress.total_bytes, 2)
+            for job in self.app.jobs.values()
+            if job.progress.state in {"running", "queued", "paused", "verifying"} and job.progress.total_bytes
+        }
+        self._matrix.mark(self._keys_on_disk, shares)
+
+    # The list
+
+    def _show_rows(self, keep: ModelFamily | None = None) -> None:
+        """Filter the families and show them, with the cursor where it was if that row is still there."""
+        catalog = self.app.catalog
+        query = self._list.query_text.strip()
+        if catalog is None:
+            rows: Sequence[int] = ()
+        elif query:
+            rows = [self._index[family.name] for family in catalog.search(query)]
+            start = query.lower()
+            rows.sort(key=lambda index: not self._families[index].name.lower().startswith(start))
+        else:
+            rows = range(len(self._families))
+        if self.fits_only and self._verdicts:
+            rows = [index for index in rows if self._verdicts.get(index, "no") not in UNFIT]
+        if self.on_disk_only:
+            rows = [index for index in rows if index in self._families_on_disk]
+        cursor = 0
+        if keep is not None and keep.name in self._index:
+            wanted = self._index[keep.name]
+            cursor = next((row for row, index in enumerate(rows) if index == wanted), 0)
+        notes = [word for wish, word in ((self.fits_only, "fits"), (self.on_disk_only, "on this disk")) if wish]
+        self._list.show(self._families, rows, cursor=cursor, empty=self._empty_words(), note=", ".join(notes))
+        self._show_family_soon(at_once=not self._family)
+
+    def _empty_words(self) -> str:
+        if self.app.catalog is None:
+            return "reading the catalog"
+        if self._list.query_text:
+            return "nothing matches: backspace for less, esc for all"
+        if self.on_disk_only:
+            return "nothing on this disk yet: o shows all, d downloads"
+        if self.fits_only:
+            return "nothing fits this machine: f shows all"
+        return "no families: add some with modeldeck specs import"
+
+    def on_family_list_filter_changed(self) -> None:
+        self._show_rows(self._family)
+
+    def on_line_list_highlighted(self, message: LineList.Highlighted) -> None:
+        message.stop()
+        now = time.monotonic()
+        burst = now - self._moved_at < BURST_SECONDS
+        self._moved_at = now
+        self._show_family_soon(at_once=not burst)
+
+    def _show_family_soon(self, *, at_once: bool) -> None:
+        if self._family_timer is not None:
+            self._family_timer.stop()
+            self._family_timer = None
+        if at_once or not self._services.settle_seconds:
+            self._show_family()
+        else:
+            self._family_timer = self.set_timer(self._services.settle_seconds, self._show_family)
+
+    def _show_family(self) -> None:
+        family = self._list.family
+        if family is self._family and family is not None:
+            return
+        self._family = family
+        self._judged = None
+        box = self.query_one("#family")
+        self._matrix.show(family)
+        self._matrix.border_title = self._family_title(family)
+        box.set_class(family is None, "-empty")
+        self._show_cell()
+        self._judge_family()
+
+    def _family_title(self, family: ModelFamily | None) -> Content:
+        signs = glyphs()
+        if family is None:
+            return plain("no family")
+        words = [", ".join(family.abilities), " ".join(family.languages[:4])]
+        if len(family.languages) > 4:
+            words[-1] += f" and {len(family.languages) - 4} more"
+        tokens = f"{units.count(family.context_length)} tokens" if family.context_length else "context unknown"
+        between = f" {signs.dot} "
+        return plain(
+            (family.name, "bold"), f" {signs.dash} ", (between.join([*(w for w in words if w), tokens]), "$muted")
+        )
+
+    def open_family(self, name: str) -> None:
+        """Show a family by name, whatever the filter."""
+        index = self._index.get(name)
+        if index is None:
+            return
+        self._list.query_text = ""
+        self.fits_only = self.on_disk_only = False
+        self._show_rows(self._families[index])
+        self._show_family()
+        self._enter_family()
+
+    def on_family_list_opened(self) -> None:
+        self._show_family()
+        self._enter_family()
+
+    def _enter_family(self) -> None:
+        self.add_class("-family")
+        self._matrix.focus()
+        self._ask_hubs()
+
+    def _ask_hubs(self) -> None:
+        """Ask the hubs for exact sizes of the family that was opened, once, without anybody waiting for it."""
+        family = self._family
+        if family is None or family.name in self._asked:
+            return
+        self._asked.add(family.name)
+
+        def work() -> None:
+            variants = tuple(v for v in family.variants() if v.key not in self._keys_on_disk)
+            self.post_message(self.HubsTold(self._services.hub_knowledge(variants)))
+
+        self.app.in_background(work, f"asking the hubs about {clean(family.name)}")
+
+    def on_browse_hubs_told(self, message: HubsTold) -> None:
+        if message.knowledge:
+            self._told = {**self._told, **message.knowledge}
+            self._judge_family()
+
+    def on_fit_matrix_left(self) -> None:
+        self._leave_family()
+
+    def _leave_family(self) -> None:
+        self.remove_class("-family")
+        self._list.focus()
+
+    # Judging
+
+    def judged_machine(self) -> Machine | None:
+        """The machine that verdicts are for."""
+        return self.what_if or self.app.machine
+
+    def wish(self, family: ModelFamily | None = None) -> Wish:
+        """What the user asks of a load; a family's own context where it is shorter."""
+        context: int | None = self.context
+        if family is not None and family.context_length:
+            context = min(self.context, family.context_length)
+        elif self.context == DEFAULT_CONTEXT:
+            context = None
+        return Wish(context=context, kv_cache_type=self.kv_cache_type)
+
+    def _judge_soon(self) -> None:
+        """Judge the family at once and the list when the hand rests."""
+        self._judge_family()
+        if self._judge_timer is not None:
+            self._judge_timer.stop()
+            self._judge_timer = None
+        if self._services.settle_seconds:
+            self._judge_timer = self.set_timer(self._services.settle_seconds * 2, self._judge_list)
+        else:
+            self._judge_list()
+
+    def _judge_list(self) -> None:
+        machine, statuses = self.judged_machine(), self.app.statuses
+        if machine is None or statuses is None or not self._families:
+            return
+        self._judged_for = machine
+        self._generation += 1
+        generation = self._generation
+        wish = self.wish()
+
+        def verdicts_of(variants: Sequence[Variant]) -> Sequence[Verdict]:
+            return self._services.quick_verdicts(variants, machine, wish, statuses)
+
+        work = partial(
+            judge_families,
+            self._families,
+            verdicts_of,
+            lambda: generation != self._generation or not self.is_attached,
+            lambda verdicts: self.post_message(self.ListJudged(generation, verdicts)),
+        )
+        self.app.in_background(work, "judging the catalog")
+
+    def on_browse_list_judged(self, message: ListJudged) -> None:
+        if message.generation != self._generation:
+            return
+        self._verdicts = message.verdicts
+        self._list.judge(self._verdicts, self._families_on_disk)
+        if self.fits_only:
+            self._show_rows(self._family)
+
+    def _judge_family(self) -> None:
+        family, machine, statuses = self._family, self.judged_machine(), self.app.statuses
+        if family is None or machine is None or statuses is None:
+            self._show_cell()
+            return
+        self._family_generation += 1
+        generation = self._family_generation
+        wish = self.wish(family)
+        told = self._told
+
+        def work() -> None:
+            variants = tuple(family.variants())
+            if generation != self._family_generation:
+                return
+            knowledge = {**told, **self._services.knowledge(variants)}
+            options = self._services.options(variants, machine, wish, statuses, knowledge)
+            judged = Judged.of(family, options, self._services.best_option)
+            self.post_message(self.FamilyJudged(generation, judged))
+
+        self.app.in_background(work, f"judging {clean(family.name)}")
+
+    def on_browse_family_judged(self, message: FamilyJudged) -> None:
+        if message.generation != self._family_generation or message.judged.family is not self._family:
+            return
+        first = self._judged is None
+        self._judged = message.judged
+        self._matrix.judge(self._judged.chosen(self._engine))
+        if first and not self._matrix.has_focus:
+            best = self._judged.best_start(self._keys_on_disk)
+            if best is not None:
+                self._matrix.go_to(best)
+        self._show_cell()
+
+    def _watched(self) -> None:
+        if self.is_mounted and self.app.catalog is not None:
+            self._show_strip()
+            self._judge_soon()
+
+    def watch_context(self) -> None:
+        self._watched()
+
+    def watch_kv_cache_type(self) -> None:
+        self._watched()
+
+    def watch_what_if(self) -> None:
+        self.set_class(self.what_if is not None, "-what-if")
+        self._watched()
+
+    def watch_fits_only(self) -> None:
+        if self.is_mounted:
+            self._show_rows(self._family)
+
+    def watch_on_disk_only(self) -> None:
+        if self.is_mounted:
+            self._show_rows(self._family)
+
+    # The cell under the cursor
+
+    @property
+    def option(self) -> Option | None:
+        """The option of the cell under the cursor."""
+        variant = self._matrix.variant
+        if variant is None or self._judged is None:
+            return None
+        return self._judged.option(variant, self._engine)
+
+    def on_fit_matrix_cell_highlighted(self) -> None:
+        self._show_cell()
+
+    def _show_cell(self) -> None:
+        if not self.is_mounted:
+            return
+        option = self.option
+        variant = self._matrix.variant
+        self._detail.border_title = self._cell_title(variant)
+        self._detail.show(
+            option,
+            disk_note=self._disk_note(variant),
+            kv_cache_type=self.kv_cache_type,
+            waiting=self._waiting_words(variant),
+        )
+
+    def _waiting_words(self, variant: Variant | None) -> str:
+        if self._family is None:
+            return "choose a family on the left" if self._list.row_count else ""
+        if self.judged_machine() is None:
+            return "looking at the hardware"
+        if variant is not None and self._judged is not None:
+            return f"no engine takes {variant.spec.format} {variant.quantization}"
+        return "judging"
+
+    def _cell_title(self, variant: Variant | None) -> Content:
+        if variant is None:
+            return plain("")
+        signs = glyphs()
+        between = f" {signs.dot} "
+        head = between.join((size_label(variant.spec.size_in_billions), variant.spec.format, variant.quantization))
+        parts: list[str | tuple[str, str]] = [(head, "bold")]
+        if self._judged is not None:
+            chosen = self.option
+            options = self._judged.of_variant(variant)
+            for status, words in STATUS_WORDS:
+                here = [option.engine for option in options if option.engine_status == status]
+                if not here:
+                    continue
+                parts.append(f" {signs.dash} " if len(parts) == 1 else "  ")
+                if words:
+                    parts.append((f"{words} ", "$muted"))
+                for index, engine in enumerate(here):
+                    style = "bold $primary" if chosen is not None and engine == chosen.engine else "$muted"
+                    mark = "" if words else f" {signs.tick}"
+                    parts.append((f"{', ' if index else ''}{engine}{mark}", style))
+        return plain(*parts)
+
+    def _disk_note(self, variant: Variant | None) -> str:
+        if variant is None:
+            return ""
+        job = next((job for job in self.app.jobs.values() if job.plan.variant == variant), None)
+        if job is not None and job.progress.state in {"running", "queued", "paused", "verifying"}:
+            progress = job.progress
+            words = (
+                f"{progress.state}: {units.file_size(progress.done_bytes)} of {units.file_size(progress.total_bytes)}"
+            )
+            return f"{glyphs().loading} {words}"
+        if variant.key in self._keys_on_disk:
+            path = self.app.library.path(variant) if self.app.library else None
+            return f"{glyphs().on_disk} on this disk: {path}" if path else ""
+        return ""
+
+    def _show_strip(self) -> None:
+        words = f"ctx {units.count(self.context)}"
+        if self.kv_cache_type != "f16":
+            words += f" {self.kv_cache_type}"
+        self._strip.show(self.judged_machine(), words, len(self.app.notices))
+
+    # What the hand does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        if action == "back":
+            return self.has_class("-family") or self._matrix.has_focus or bool(self._list.query_text)
+        return True
+
+    def action_search(self) -> None:
+        self.remove_class("-family")
+        self._list.focus()
+        self._list.typing = True
+
+    def action_back(self) -> None:
+        if self._matrix.has_focus:
+            self._leave_family()
+        else:
+            self._list.query_text = ""
+
+    def action_other_side(self) -> None:
+        if self._matrix.has_focus:
+            self._leave_family()
+        else:
+            self.on_family_list_opened()
+
+    def action_context(self, steps: int) -> None:
+        now = next((i for i, context in enumerate(CONTEXTS) if context >= self.context), len(CONTEXTS) - 1)
+        self.context = CONTEXTS[max(0, min(len(CONTEXTS) - 1, now + steps))]
+
+    def action_kv_cache(self) -> None:
+        self.kv_cache_type = KV_CACHE_TYPES[(KV_CACHE_TYPES.index(self.kv_cache_type) + 1) % len(KV_CACHE_TYPES)]
+
+    def action_fits(self) -> None:
+        self.fits_only = not self.fits_only
+
+    def action_on_disk(self) -> None:
+        self.on_disk_only = not self.on_disk_only
+
+    def action_machine(self) -> None:
+        from tui.screens.machines import MachinePicker  # mounted late, as every screen but this one
+
+        def choose(machine: Machine | None) -> None:
+            if machine is not None:
+                self.what_if = machine if machine.label else None
+
+        self.app.push_screen(MachinePicker(self._services, self.app.machine, self.what_if), choose)
+
+    def action_hardware(self) -> None:
+        from tui.screens.hardware import Hardware
+
+        machine = self.judged_machine()
+        if machine is not None:
+            self.app.push_screen(Hardware(machine))
+
+    def on_fit_matrix_wanted(self, message: FitMatrix.Wanted) -> None:
+        variant, option = self._matrix.variant, self.option
+        if variant is None:
+            return
+        if message.wish == "download":
+            self.post_message(DownloadWanted(variant))
+        elif message.wish == "engine":
+            self._next_engine(variant)
+        elif option is None:
+            self.app.say(self._waiting_words(variant))
+        else:
+            self.post_message(ChatWanted(option, beside=message.wish == "beside"))
+
+    def _next_engine(self, variant: Variant) -> None:
+        engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []
+        chosen = self.option
+        if chosen is None or len(engines) < 2:
+            self.app.say(f"no other engine of ours takes {variant.spec.format} {variant.quantization}")
+            return
+        self._engine = engines[(engines.index(chosen.engine) + 1) % len(engines)]
+        assert self._judged is not None
+        self._matrix.judge(self._judged.chosen(self._engine))
+        self._show_cell()
+
+
+def materially_different(judged: Machine | None, now: Machine) -> bool:
+    """Whether verdicts for one state of a machine are stale for another: 256 MiB more or less, or other devices."""
+    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
+        return True
+    pairs = [
+        (before.free_bytes, after.free_bytes)
+        for before, after in zip(judged.accelerators, now.accelerators, strict=True)
+    ]
+    pairs.append((judged.memory.available_bytes, now.memory.available_bytes))
+    return any(
+        (before is None) != (after is None) or abs((before or 0) - (after or 0)) > 256 << 20 for before, after in pairs
+    )

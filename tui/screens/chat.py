@@ -1,0 +1,331 @@
+"""The chat screen: one to four panes, and the prompt that goes to one or to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Static
+
+from backends.engines.engine import Adapter
+from backends.loaded import LoadedModels, LoadRequest, load_request
+from specs.text import printable
+from tui.chat_keys import CHAT
+from tui.messages import LoadAndTalk
+from tui.widgets.chat_pane import ChatPane
+from tui.widgets.key_line import KeyLine
+from tui.widgets.prompt import Prompt
+from tui.widgets.transcript import Transcript
+
+MOST_PANES = 4
+NARROW = 100
+"""Columns below which panes stand behind each other instead of side by side."""
+_COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
+
+
+class ChatScreen(Screen[None]):
+    """Talk to the models that are loaded."""
+
+    CSS_PATH = "chat.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [*CHAT]
+    AUTO_FOCUS = "PromptText"
+
+    broadcast: reactive[bool] = reactive(False)
+    """Whether a prompt goes to every pane."""
+    zoomed: reactive[bool] = reactive(False)
+    """Whether the pane that is talked to stands alone."""
+
+    def __init__(self, adapter: Callable[[str], Adapter] | None = None) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._models: LoadedModels | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="tabs")
+        yield Container(id="panes")
+        with Vertical(id="empty"):
+            yield Static("No model is loaded yet", id="empty-title")
+            yield Static(
+                Content(
+                    "f5   choose a model and press enter to load it\n"
+                    "f3   open an earlier conversation\n"
+                    "\nThen type here; what you say and what it answers\nstays on this machine."
+                ),
+                id="empty-steps",
+            )
+        yield Prompt(id="prompt")
+        yield KeyLine()
+
+    # -- models and panes
+
+    @property
+    def models(self) -> LoadedModels:
+        """The models in memory."""
+        if self._models is None:
+            self._models = LoadedModels(self._adapter or self._app_adapter)
+        return self._models
+
+    def _app_adapter(self, name: str) -> Adapter:
+        services = getattr(self.app, "services", None)
+        if services is not None:
+            found: Adapter = services.adapter(name)
+            return found
+        from backends.engines.registry import adapter
+
+        return adapter(name)
+
+    @property
+    def panes(self) -> list[ChatPane]:
+        """The panes, in the order of the screen."""
+        return list(self.query(ChatPane))
+
+    @property
+    def active_pane(self) -> ChatPane | None:
+        """The pane that the prompt goes to."""
+        return next((pane for pane in self.panes if pane.active), None)
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt."""
+        return self.query_one(Prompt)
+
+    def on_mount(self) -> None:
+        self._arrange()
+
+    def on_unmount(self) -> None:
+        if self._models is not None:
+            self._models.close()
+
+    async def on_load_and_talk(self, event: LoadAndTalk) -> None:
+        """Weights are here: load them into the pane that is talked to, or into one beside it."""
+        event.stop()
+        await self.load(load_request(event.option, event.path), beside=event.beside)
+
+    async def load(self, request: LoadRequest, *, beside: bool = False) -> ChatPane:
+        """Load a model into a pane and talk to it."""
+        pane = self.active_pane
+        if pane is None or (beside and len(self.panes) < MOST_PANES):
+            pane = await self.add_pane()
+        pane.load(request)
+        self.prompt.area.focus()
+        return pane
+
+    async def add_pane(self) -> ChatPane:
+        """One more pane, and the prompt goes to it."""
+        pane = ChatPane(self.models)
+        await self.query_one("#panes").mount(pane)
+        self.activate(pane)
+        self._arrange()
+        return pane
+
+    def activate(self, pane: ChatPane) -> None:
+        """Let the prompt go to this pane; each keeps its own draft."""
+        before = self.active_pane
+        if before is pane:
+            return
+        if before is not None:
+            if not self.broadcast:
+                before.draft = self.prompt.draft
+            before.active = False
+        pane.active = True
+        if not self.broadcast:
+            self.prompt.draft = pane.draft
+        self._arrange()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._arrange()
+
+    def watch_zoomed(self) -> None:
+        if self.is_mounted:
+            self._arrange()
+
+    def watch_broadcast(self) -> None:
+        if self.is_mounted:
+            self._arrange()
+
+    def _arrange(self) -> None:
+        panes = self.panes
+        box = self.query_one("#panes")
+        count = len(panes)
+        box.set_class(count > 0, "-some")
+        self.query_one("#empty").set_class(count > 0, "-hidden")
+        for number, name in _COUNTS.items():
+            box.set_class(number == count, name)
+        alone = count > 1 and (self.zoomed or self.size.width < NARROW or (count > 2 and self.size.width < NARROW + 30))
+        box.set_class(alone, "-alone")
+        tabs = self.query_one("#tabs", Static)
+        tabs.set_class(alone, "-some")
+        if alone:
+            names = [f"{'▸' if pane.active else ' '}{n} {printable(pane.title)}" for n, pane in enumerate(panes, 1)]
+            tabs.update(Content("   ".join(names)))
+        self._say_prompt()
+
+    def _say_prompt(self) -> None:
+        pane = self.active_pane
+        prompt = self.prompt
+        if pane is None:
+            title = ""
+        elif self.broadcast and len(self.panes) > 1:
+            title = f"to all {len(self.panes)} panes"
+        elif pane.completes:
+            title = f"goes on in {pane.title}"
+        else:
+            title = f"to {pane.title}"
+        prompt.border_title = Content(printable(title))
+        area = prompt.area
+        if pane is None:
+            area.placeholder = "Load a model first: f5"
+        elif pane.state == "loading":
+            area.placeholder = "Write while it loads; enter sends when it is ready"
+        elif pane.completes:
+            area.placeholder = "A text that the model continues; enter goes on"
+        else:
+            area.placeholder = "Say something"
+
+    # -- talking
+
+    def on_chat_pane_changed(self, _event: ChatPane.Changed) -> None:
+        self._arrange()
+        self.refresh_bindings()
+
+    def on_chat_pane_answered(self, _event: ChatPane.Answered) -> None:
+        self.refresh_bindings()
+
+    def on_prompt_edited(self, event: Prompt.Edited) -> None:
+        pane = self.active_pane
+        if pane is not None and not self.broadcast:
+            pane.draft = event.draft
+
+    def on_prompt_sent(self, event: Prompt.Sent) -> None:
+        """To the pane, or to all of them; what cannot go now stays in the prompt."""
+        draft = event.draft
+        targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
+        if not targets:
+            self.notify("No model is loaded: f5 shows what runs here", severity="warning")
+            return
+        went = False
+        waiting: str | None = None
+        for pane in targets:
+            if not draft and not pane.completes:
+                continue
+            if pane.send(draft.whole):
+                went = True
+            elif pane.state == "loading":
+                pane.send_when_ready(draft.whole)
+                went, waiting = True, "It goes as soon as the model is loaded"
+            else:
+                waiting = f"{pane.title}: {pane.state}; ctrl+l loads it again"
+        if waiting:
+            self.notify(printable(waiting), markup=False)
+        if went:
+            self.prompt.remember(draft.text)
+            self.prompt.clear()
+
+    # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        pane = self.active_pane
+        if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
+            return pane is not None
+        if action in ("broadcast", "pane"):
+            return len(self.panes) > 1
+        return True
+
+    def action_stop(self) -> None:
+        """Stop the answer; with none running, back from the turns to the prompt."""
+        panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
+        stopped = [pane.stop() for pane in panes]
+        if not any(stopped):
+            self.prompt.area.focus()
+
+    def action_again(self) -> None:
+        for pane in self._targets():
+            if not pane.again():
+                self.notify("There is no prompt to answer again")
+
+    def action_continue(self) -> None:
+        for pane in self._targets():
+            pane.go_on()
+
+    def _targets(self) -> list[ChatPane]:
+        if self.broadcast:
+            return self.panes
+        return [pane for pane in (self.active_pane,) if pane is not None]
+
+    def action_reload(self) -> None:
+        pane = self.active_pane
+        if pane is not None:
+            failed = pane.state == "failed" or any(n.error for n in pane.conversation.path()[-1:])
+            pane.reload(smaller=failed)
+
+    def action_other_side(self) -> None:
+        """Between the prompt and the turns."""
+        pane = self.active_pane
+        if pane is None:
+            return
+        if self.prompt.has_focus_within:
+            pane.transcript.focus()
+        else:
+            self.prompt.area.focus()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        widget = event.widget
+        if isinstance(widget, Transcript) and isinstance(widget.parent, ChatPane):
+            self.activate(widget.parent)
+
+    async def action_new_pane(self) -> None:
+        """A further pane with the same model, sharing it."""
+        pane = self.active_pane
+        if pane is None or pane.request is None:
+            return
+        if len(self.panes) >= MOST_PANES:
+            self.notify(f"{MOST_PANES} panes are as many as there are; ctrl+w closes one")
+            return
+        request = pane.request
+        await self.load(request, beside=True)
+
+    async def action_close_pane(self) -> None:
+        """Close the pane; its model goes unless another pane has it."""
+        pane = self.active_pane
+        if pane is None:
+            return
+        panes = self.panes
+        at = panes.index(pane)
+        pane.active = False
+        await pane.remove()
+        rest = self.panes
+        if rest:
+            self.activate(rest[min(at, len(rest) - 1)])
+        else:
+            self.prompt.clear()
+        self.broadcast = self.broadcast and len(rest) > 1
+        self._arrange()
+        self.prompt.area.focus()
+
+    def action_pane(self, step: int) -> None:
+        panes = self.panes
+        pane = self.active_pane
+        if pane is not None and len(panes) > 1:
+            self.activate(panes[(panes.index(pane) + step) % len(panes)])
+
+    def action_zoom(self) -> None:
+        self.zoomed = not self.zoomed
+
+    def action_broadcast(self) -> None:
+        self.broadcast = not self.broadcast
+
+    def action_settings(self) -> None:
+        """Comes with the settings."""
+
+    def action_history(self) -> None:
+        """Comes with the history."""
+
+    def action_loaded(self) -> None:
+        """Comes with the list of loaded models."""

@@ -1,0 +1,195 @@
+"""The downloads screen: what is under way, how fast, how long, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Static
+
+from backends.downloads import Job
+from tui import units
+from tui.glyphs import glyphs
+from tui.keys import DOWNLOADS
+from tui.services import DownloadQueue, Services
+from tui.widgets.hardware_strip import HardwareStrip
+from tui.widgets.job_list import JobList, job_name
+from tui.widgets.key_line import KeyLine
+from tui.widgets.lines import joined, plain, wrapped
+from tui.widgets.too_small import TooSmall
+
+if TYPE_CHECKING:
+    from tui.app import Deck
+
+UNDER_WAY = frozenset({"queued", "running", "verifying", "paused"})
+
+
+class Downloads(Screen[None]):
+    """The queue, and what it will do to the disk."""
+
+    CSS_PATH = "downloads.tcss"
+    AUTO_FOCUS = "#jobs"
+    BINDINGS: ClassVar[list[BindingType]] = [*DOWNLOADS]
+
+    class DiskSeen(Message):
+        """How much room the disk has."""
+
+        def __init__(self, free_bytes: int | None) -> None:
+            super().__init__()
+            self.free_bytes = free_bytes
+
+    app: Deck
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+        self._free_bytes: int | None = None
+        self._states: Sequence[tuple[str, str]] = ()
+
+    def compose(self) -> ComposeResult:
+        yield HardwareStrip()
+        yield JobList()
+        yield Static(id="reason", markup=False)
+        yield Static(id="total", markup=False)
+        yield KeyLine()
+        yield TooSmall()
+
+    def on_mount(self) -> None:
+        self._list = self.query_one(JobList)
+        self._list.border_title = plain("downloads")
+        self.watch(self.app, "jobs", self._show_jobs)
+        self.watch(self.app, "machine", self._show_strip)
+        self.watch(self.app, "notices", self._show_strip, init=False)
+
+    def on_screen_resume(self) -> None:
+        self._see_disk()
+        # Opening the queue offers again what an earlier run left under way.
+        self.app.read_queue()
+
+    def _see_disk(self) -> None:
+        def look() -> None:
+            self.post_message(self.DiskSeen(self._services.disk_free_bytes()))
+
+        self.app.in_background(look, "looking at the disk")
+
+    def on_downloads_disk_seen(self, message: DiskSeen) -> None:
+        self._free_bytes = message.free_bytes
+        self._show_total()
+
+    def _show_strip(self) -> None:
+        self.query_one(HardwareStrip).show(self.app.machine, "downloads", len(self.app.notices))
+
+    def _show_jobs(self) -> None:
+        self._list.show([job for job in self.app.jobs.values() if job.progress.state != "cancelled"])
+        count = sum(job.progress.state in UNDER_WAY for job in self.app.jobs.values())
+        self._list.border_title = plain("downloads", f" {glyphs().dash} {count} under way" if count else "")
+        self._show_reason()
+        self._show_total()
+        states = [(job.id, job.progress.state) for job in self.app.jobs.values()]
+        if states != self._states:
+            self._states = states
+            self.refresh_bindings()
+
+    def on_line_list_highlighted(self) -> None:
+        self._show_reason()
+
+    def _show_reason(self) -> None:
+        """The whole note of the download under the cursor: the list has room for its beginning only."""
+        job = self._list.job
+        reason = self.query_one("#reason", Static)
+        note = job.progress.note if job is not None else None
+        where = None
+        if job is not None:
+            where = f"{job.plan.model_id} at {job.plan.revision[:12]} to {job.plan.path}"
+        width = max(10, self.size.width - 4)
+        lines = [line for text in (note, where) if text for line in wrapped(plain(text).plain, width)]
+        reason.update("\n".join(lines[:4]))
+
+    def _show_total(self) -> None:
+        jobs = [job for job in self.app.jobs.values() if job.progress.state in UNDER_WAY]
+        to_come = sum(max(0, job.progress.total_bytes - job.progress.done_bytes) for job in jobs)
+        speeds = [job.progress.bytes_per_second for job in jobs if job.progress.bytes_per_second]
+        lacks = None
+        if self._free_bytes is not None and to_come > self._free_bytes:
+            lacks = f"{units.file_size(to_come - self._free_bytes)} too little: free some room before they end"
+        words = joined(
+            (
+                f"disk {units.file_size(self._free_bytes)} free"
+                if self._free_bytes is not None
+                else "disk room unknown",
+                f"{units.file_size(to_come)} to come" if to_come else "nothing to come",
+                f"{units.speed(sum(speeds))} in all" if speeds else None,
+                lacks,
+            ),
+            f" {glyphs().dot} ",
+        )
+        total = self.query_one("#total", Static)
+        total.set_class(lacks is not None, "-lacks")
+        total.update(words)
+
+    # What the hand does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        if action not in {"pause", "cancel", "retry", "move"} or not self.is_mounted:
+            return True
+        job = self._list.job
+        if job is None:
+            return False
+        state = job.progress.state
+        if action == "pause":
+            return state in UNDER_WAY
+        if action == "cancel":
+            return True
+        if action == "retry":
+            return state == "failed"
+        return state in UNDER_WAY and len(self.app.jobs) > 1
+
+    def _steer(self, what: str, act: Callable[[DownloadQueue], object]) -> None:
+        def work() -> None:
+            act(self.app.download_queue())
+            self.app.read_queue()
+
+        self.app.in_background(work, what)
+
+    def action_pause(self) -> None:
+        job = self._list.job
+        if job is None:
+            return
+        if job.progress.state == "paused":
+            self._steer("going on with a download", lambda queue: queue.resume(job.id))
+        else:
+            self._steer("pausing a download", lambda queue: queue.pause(job.id))
+
+    def action_cancel(self) -> None:
+        job = self._list.job
+        if job is None:
+            return
+        if job.progress.state in {"done", "cancelled"}:
+            self._steer("clearing the list", lambda queue: queue.forget(job.id))
+            return
+        from tui.screens.ask import Ask
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._steer("cancelling a download", lambda queue: queue.cancel(job.id))
+
+        kept = units.file_size(job.progress.done_bytes)
+        gone = f"{kept} of it are here already and will be removed." if job.progress.done_bytes else ""
+        self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}. {gone}".strip()), answered)
+
+    def action_retry(self) -> None:
+        job: Job | None = self._list.job
+        if job is not None:
+            self._steer("trying a download again", lambda queue: queue.resume(job.id))
+
+    def action_move(self, places: int) -> None:
+        job = self._list.job
+        if job is not None:
+            self._steer("moving a download", lambda queue: queue.move(job.id, places))
+
+    def action_back(self) -> None:
+        self.app.action_mode("browse")

@@ -1,0 +1,199 @@
+"""What the screens ask of the backends: one value of callables, so that tests bring their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
+    from backends.downloads import Job, Plan
+    from backends.engines.engine import Adapter, EngineStatus
+    from backends.fit import Knowledge, Option, Verdict, Wish
+    from backends.machine.model import Machine
+    from specs.catalog import Catalog
+    from specs.model import Variant
+
+
+class Library(Protocol):
+    """What lies on this disk, read once."""
+
+    def path(self, variant: Variant) -> Path | None:
+        """The weights of a variant when all of them are whole; asks no network."""
+        ...
+
+
+class MachineWatch(Protocol):
+    """Cheap looks at this machine, with the drivers' handles kept between them."""
+
+    def sample(self) -> Machine: ...
+    def close(self) -> None: ...
+
+
+class DownloadQueue(Protocol):
+    """The queue of downloads, as the downloads screen drives it."""
+
+    def add(self, plan: Plan) -> Job: ...
+    def pause(self, job_id: str) -> object: ...
+    def resume(self, job_id: str) -> object: ...
+    def cancel(self, job_id: str) -> object: ...
+    def move(self, job_id: str, places: int) -> object: ...
+    def forget(self, job_id: str) -> object: ...
+    def jobs(self) -> tuple[Job, ...]: ...
+    def close(self) -> None: ...
+
+
+HUB_SECONDS = 6.0
+"""How long the hubs have to tell the sizes of a family's files."""
+
+Statuses: TypeAlias = "Mapping[str, EngineStatus]"
+"""Engine statuses by engine name."""
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Run in a thread of its own that never holds the app's exit."""
+    threading.Thread(target=work, daemon=True, name="modeldeck-background").start()
+
+
+def load_catalog_with(extra: Sequence[Path] = ()) -> Catalog:
+    """The bundled catalog, the user's, then these files and folders."""
+    from backends.home import specs_folder
+    from specs.catalog import load_catalog
+
+    return load_catalog(specs_folder(), extra)
+
+
+def _detect_machine() -> Machine:
+    from backends.machine.detect import detect
+
+    return detect()
+
+
+def _open_watch(machine: Machine) -> MachineWatch:
+    from backends.machine.watch import Watch
+
+    return Watch(machine)
+
+
+def _statuses() -> Statuses:
+    from backends.engines.registry import statuses
+
+    return statuses()
+
+
+def _options(
+    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses, knowledge: Mapping[str, Knowledge]
+) -> list[Option]:
+    from backends.judge import options
+
+    return options(variants, machine, wish, statuses=statuses, knowledge=knowledge)
+
+
+def _best_option(options: Sequence[Option]) -> Option:
+    from backends.judge import best_option
+
+    return best_option(list(options))
+
+
+def _quick_verdicts(variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses) -> Sequence[Verdict]:
+    from backends.judge import quick_verdicts
+
+    return quick_verdicts(variants, machine, wish, statuses)
+
+
+def _local_index() -> Library:
+    from backends.downloads import local_index
+
+    return local_index()
+
+
+def _knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+    from backends.knowledge import on_disk
+
+    return on_disk(variants)
+
+
+def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+    from backends.knowledge import from_hubs
+
+    return from_hubs(variants, HUB_SECONDS)
+
+
+def _plan(variant: Variant, hub: str | None) -> Plan:
+    from backends.downloads import plan
+
+    return plan(variant, hub)
+
+
+def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> DownloadQueue:
+    """The queue on this disk, with so many downloads at a time."""
+    from backends.downloads import Queue
+
+    return Queue(on_change, at_once=at_once)
+
+
+def _adapter(name: str) -> Adapter:
+    from backends.engines.registry import adapter
+
+    return adapter(name)
+
+
+def _presets() -> Sequence[Machine]:
+    from backends.machine.presets import PRESETS, preset
+
+    return [preset(name) for name in PRESETS]
+
+
+def _load_machine(text: str) -> Machine:
+    from backends.machine.presets import load_machine
+
+    return load_machine(text)
+
+
+def _disk_free_bytes() -> int | None:
+    import os
+    import shutil
+
+    folder = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or Path.home())
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The backends as the app calls them. Each may block; the app runs them through `background`.
+
+    The defaults import the real backends when first called, so that nothing heavy stands before the first key.
+    """
+
+    load_catalog: Callable[[], Catalog] = load_catalog_with
+    detect_machine: Callable[[], Machine] = _detect_machine
+    open_watch: Callable[[Machine], MachineWatch] = _open_watch
+    statuses: Callable[[], Statuses] = _statuses
+    options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
+    best_option: Callable[[Sequence[Option]], Option] = _best_option
+    quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses], Sequence[Verdict]] = _quick_verdicts
+    local_index: Callable[[], Library] = _local_index
+    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
+    """What whole weights on this disk tell of themselves, by the variants' keys."""
+    hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
+    """What the hubs tell of the files of variants that are not here, by the variants' keys."""
+    plan: Callable[[Variant, str | None], Plan] = _plan
+    open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
+    adapter: Callable[[str], Adapter] = _adapter
+    presets: Callable[[], Sequence[Machine]] = _presets
+    load_machine: Callable[[str], Machine] = _load_machine
+    """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""
+    disk_free_bytes: Callable[[], int | None] = _disk_free_bytes
+    background: Callable[[Callable[[], None]], None] = field(default=in_thread)
+    """Runs slow work away from the event loop; tests run it at once."""
+    settle_seconds: float = 0.08
+    """How long the hand must rest before the slower half of an answer is worked out; 0: at once."""
+    refresh_seconds: float = 2.0
+    """How often the hardware is looked at while its strip is on the screen; 0: only once."""

@@ -1,0 +1,62 @@
+"""The way into the app: the terminal is claimed before Textual is imported, and given back after."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backends.fit import Option
+
+
+def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
+    """Run the app on this terminal.
+
+    Args:
+        specs: Spec files and folders to add for this call.
+        launch: An option to talk to at once.
+
+    Returns:
+        The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
+    """
+    from backends.home import log_file
+    from tui.terminal import claim_terminal
+
+    # Most objects made from here to the first frame live as long as the app: collecting among them is for nothing.
+    gc.disable()
+    log_path = log_file()
+    release = claim_terminal(log_path)
+    try:
+        code = _run(specs, launch)
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        release()
+        gc.enable()
+    if code == 1:
+        sys.stderr.write(f"modeldeck: the app ended with an error; the details are in {log_path}\n")
+    return code
+
+
+def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
+    from dataclasses import replace
+    from functools import partial
+
+    from tui import glyphs
+    from tui.app import Deck
+    from tui.services import Services, load_catalog_with, open_queue_with
+    from tui.settings import load_settings
+
+    settings = load_settings()
+    glyphs.choose(settings.ascii)
+    services = replace(
+        Services(),
+        load_catalog=partial(load_catalog_with, specs),
+        open_queue=partial(open_queue_with, at_once=settings.parallel_downloads),
+    )
+    deck = Deck(services, theme=settings.theme, launch=launch)
+    deck.adopt_settings(settings)
+    deck.run(mouse=settings.mouse)
+    return deck.return_code or 0

@@ -1,0 +1,89 @@
+"""The footer: the keys that do something here and now, on one line."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.glyphs import UNICODE, glyphs
+from tui.widgets.inks import ink
+
+ASCII_KEYS = {"↵": "enter", "↑": "up", "↓": "down", "←": "left", "→": "right"}
+
+
+class KeyLine(Widget):
+    """Keys of the focused place from the left, keys of the whole app at the right end.
+
+    What does not fit is left out from the middle; help and quit always stand there.
+    """
+
+    LAST: ClassVar[tuple[str, ...]] = ("app.help", "app.quit")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._zones: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
+
+    def _bindings_changed(self, _: Screen[object]) -> None:
+        self.refresh()
+
+    def items(self) -> list[tuple[str, str, str, str]]:
+        """What can be pressed now, in order: binding ID, shown key, label, key to simulate."""
+        items: dict[str, tuple[str, str, str, str]] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and active.enabled and binding.description:
+                name = binding.id or binding.action
+                shown = self.app.get_key_display(binding)
+                if glyphs() is not UNICODE:
+                    shown = ASCII_KEYS.get(shown, shown)
+                items.setdefault(name, (name, shown, binding.description, binding.key))
+        return list(items.values())
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        base = self.rich_style
+        if y:
+            return Strip.blank(width, base)
+        items = self.items()
+        last = sorted((item for item in items if item[0] in self.LAST), key=lambda item: self.LAST.index(item[0]))
+        first = [item for item in items if item[0] not in self.LAST]
+
+        def cells(group: list[tuple[str, str, str, str]]) -> int:
+            return sum(cell_len(shown) + cell_len(label) + 4 for _, shown, label, _ in group)
+
+        while first and cells(first) + cells(last) > width:
+            first.pop()
+        key_style = ink(self, "primary", bold=True)
+        label_style = ink(self, "muted")
+        segments: list[Segment] = []
+        self._zones = []
+        at = 0
+        for group, start in ((first, 0), (last, width - cells(last))):
+            if start > at:
+                segments.append(Segment(" " * (start - at), base))
+                at = start
+            for _, shown, label, key in group:
+                end = at + cell_len(shown) + cell_len(label) + 4
+                self._zones.append((at, end, key))
+                segments += [
+                    Segment(f" {shown}", base + key_style),
+                    Segment(f" {label}  ", base + label_style),
+                ]
+                at = end
+        return Strip(segments).adjust_cell_length(width, base or Style.null())
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, key in self._zones:
+            if start <= event.x < end:
+                self.app.simulate_key(key)
+                return

@@ -1,0 +1,430 @@
+"""A conversation as lines: turns are drawn when they come into sight, an answer grows by its last lines."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from time import perf_counter
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import var
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.chat_keys import TRANSCRIPT
+from tui.widgets.entry import Entry
+from tui.widgets.palette import Palette
+
+GUTTER = 2
+"""Cells left of the text: the cursor's bar and a space."""
+
+
+class Transcript(ScrollView, can_focus=True):
+    """Turns of a conversation, one below the other.
+
+    Follows the end while it stands there; stays where it is once somebody scrolled up.
+    """
+
+    DEFAULT_CSS = """
+    Transcript {
+        overflow-x: hidden;
+        overflow-y: scroll;
+        scrollbar-size-vertical: 1;
+        padding: 0 0 0 1;
+        background: $background;
+    }
+    """
+    ALLOW_SELECT = True
+    BINDINGS: ClassVar[list[BindingType]] = [*TRANSCRIPT]
+
+    cursor: var[int | None] = var[int | None](None)
+    """Index of the turn that keys act on; None: none is chosen."""
+
+    class Chosen(Message):
+        """Another turn is under the cursor."""
+
+        def __init__(self, transcript: Transcript, key: str | None) -> None:
+            super().__init__()
+            self.transcript = transcript
+            self.key = key
+
+        @property
+        def control(self) -> Transcript:
+            return self.transcript
+
+    class Wished(Message):
+        """The user wants something done with the turn under the cursor."""
+
+        def __init__(self, transcript: Transcript, what: str) -> None:
+            super().__init__()
+            self.transcript = transcript
+            self.what = what
+            """As the key says it: "copy", "copy_code", "edit", "previous", "next", "delete", or a digit."""
+
+        @property
+        def control(self) -> Transcript:
+            return self.transcript
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self.entries: list[Entry] = []
+        self.following = True
+        """Whether the end stays in sight as it grows."""
+        self.draw_seconds = 0.0
+        """What the last growth took to draw."""
+        self._heights: list[int] = []
+        self._exact: list[bool] = []
+        self._starts: list[int] = [0]
+        self._starts_good = 0
+        self._palette: Palette | None = None
+        self._drawn_width = 0
+        self._settling = False
+
+    # -- content
+
+    def show(self, entries: Iterable[Entry]) -> None:
+        """Show these turns instead of what there is, and go to the end."""
+        self.entries = list(entries)
+        self.cursor = None
+        self.following = True
+        self._measure_again()
+        self.refresh()
+
+    def add(self, entry: Entry) -> None:
+        """One more turn at the end."""
+        self.entries.append(entry)
+        self._heights.append(0)
+        self._exact.append(False)
+        self._starts.append(0)
+        self._grow(len(self.entries) - 1)
+
+    def changed(self, entry: Entry) -> None:
+        """An entry has other text, note or fold than when it was drawn."""
+        try:
+            index = self.entries.index(entry)
+        except ValueError:
+            return
+        self._grow(index)
+
+    def remove_after(self, entry: Entry | None) -> None:
+        """Take away every turn after this one, or all of them."""
+        keep = 0 if entry is None else self.entries.index(entry) + 1
+        del self.entries[keep:], self._heights[keep:], self._exact[keep:], self._starts[keep + 1 :]
+        self._starts_good = min(self._starts_good, keep)
+        if self.cursor is not None and self.cursor >= keep:
+            self.cursor = None
+        self._resize_content()
+        self.refresh()
+
+    @property
+    def chosen(self) -> Entry | None:
+        """The turn under the cursor."""
+        return self.entries[self.cursor] if self.cursor is not None and self.cursor < len(self.entries) else None
+
+    # -- drawing
+
+    @property
+    def palette(self) -> Palette:
+        """Styles of the current theme on this widget's background."""
+        if self._palette is None:
+            self._palette = Palette(self.app.theme_variables, self.background_colors[1])
+        return self._palette
+
+    @property
+    def text_width(self) -> int:
+        """Cells that a line of text has."""
+        return max(4, self.scrollable_content_region.width - GUTTER - 1)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self._palette is not None:
+            fresh = Palette(self.app.theme_variables, self.background_colors[1])
+            if (fresh.text, fresh.primary, fresh.muted) != (
+                self._palette.text,
+                self._palette.primary,
+                self._palette.muted,
+            ):
+                self._palette = fresh
+                self._measure_again()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        if self.text_width != self._drawn_width:
+            self._measure_again()
+        elif self.following:
+            self._to_end()
+        self._settle()
+
+    def _measure_again(self) -> None:
+        """The width or the theme is another one: estimate everything, draw what is in sight."""
+        top = self._index_at(self.scroll_offset.y) if self._heights and not self.following else None
+        self._drawn_width = width = self.text_width
+        self._heights = [entry.estimate(width) for entry in self.entries]
+        self._exact = [False] * len(self.entries)
+        self._starts = [0] * (len(self.entries) + 1)
+        self._starts_good = 0
+        self._resize_content()
+        if top is not None and top < len(self.entries):
+            self._scroll_now(self._start(top))
+        self._settle()
+
+    def _start(self, index: int) -> int:
+        """The first line of an entry."""
+        if self._starts_good < index:
+            total = self._starts[self._starts_good]
+            for i in range(self._starts_good, index):
+                total += self._heights[i]
+                self._starts[i + 1] = total
+            self._starts_good = index
+        return self._starts[index]
+
+    def _index_at(self, y: int) -> int:
+        self._start(len(self._heights))
+        return max(0, min(len(self._heights) - 1, bisect_right(self._starts, y) - 1))
+
+    def _set_height(self, index: int, height: int) -> None:
+        if self._heights[index] != height:
+            self._heights[index] = height
+            self._starts_good = min(self._starts_good, index)
+
+    def _draw_entry(self, index: int) -> int:
+        entry = self.entries[index]
+        changed = entry.draw(self._drawn_width, self.palette, first=index == 0)
+        self._set_height(index, entry.height or 0)
+        self._exact[index] = True
+        return changed
+
+    def _grow(self, index: int) -> None:
+        """An entry changed: draw it, keep what is in sight where it is, and follow the end if that is wanted."""
+        if not self._drawn_width or not self.is_mounted:
+            self._set_height(index, self.entries[index].estimate(max(4, self._drawn_width)))
+            self._exact[index] = False
+            return
+        begun = perf_counter()
+        before, top = self._heights[index], self.scroll_offset.y
+        start = self._start(index)
+        changed = self._draw_entry(index)
+        growth = self._heights[index] - before
+        self.draw_seconds = perf_counter() - begun
+        if growth:
+            self._resize_content()
+        if self.following:
+            self._to_end()
+        elif growth and start + before <= top:
+            self._scroll_now(top + growth)
+        first = start + changed - self.scroll_offset.y
+        height = self.scrollable_content_region.height
+        if first < height:
+            first = max(0, first)
+            region = self.scrollable_content_region
+            self.refresh(Region(region.x, region.y + first, region.width, height - first))
+
+    def _resize_content(self) -> None:
+        """Tell the scroll bar, without laying out the screen again: our own size stays as it is."""
+        size = Size(self.scrollable_content_region.width, self._start(len(self._heights)))
+        if size == self.virtual_size:
+            return
+        self.set_reactive(Widget.virtual_size, size)
+        if self.is_mounted and self.container_size.height:
+            self._scroll_update(size)
+
+    def _scroll_now(self, y: float) -> None:
+        self.scroll_to(y=max(0, y), animate=False, immediate=True, force=True)
+
+    def _to_end(self) -> None:
+        if round(self.scroll_y) != self.max_scroll_y:
+            self._scroll_now(self.max_scroll_y)
+            self.following = True
+
+    def _settle(self) -> None:
+        """Draw the turns in sight; where an estimate was wrong, what stands on the screen stays there."""
+        if self._settling or not self._drawn_width or not self.is_mounted or not self.entries:
+            return
+        self._settling = True
+        try:
+            for _ in range(6):
+                top = self.scroll_offset.y
+                height = self.scrollable_content_region.height
+                first, last = self._index_at(top), self._index_at(top + max(0, height - 1))
+                inexact = [i for i in range(first, last + 1) if not self._exact[i] or self.entries[i].height is None]
+                if not inexact:
+                    break
+                shift = 0
+                for index in inexact:
+                    before = self._heights[index]
+                    self._draw_entry(index)
+                    if index == first and self._start(index) < top:
+                        shift += self._heights[index] - before
+                self._resize_content()
+                if self.following:
+                    self._to_end()
+                elif shift:
+                    self._scroll_now(top + shift)
+        finally:
+            self._settling = False
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if not self._settling and round(old_value) != round(new_value):
+            self.following = new_value >= self.max_scroll_y
+            self._settle()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        line = self.scroll_offset.y + y
+        palette = self.palette
+        if not self.entries or line >= self._start(len(self._heights)):
+            return Strip([Segment(" " * width, palette.text)], width)
+        index = self._index_at(line)
+        if not self._exact[index]:
+            self._draw_entry(index)
+        entry = self.entries[index]
+        try:
+            text = entry.line(line - self._start(index))
+        except IndexError:
+            return Strip([Segment(" " * width, palette.text)], width)
+        gutter = self._gutter(index, line - self._start(index))
+        made = Strip([gutter, *text, Segment(" ", palette.text)], width)
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(line)) is not None:
+            made = _selected(made, span, self.screen.get_component_rich_style("screen--selection"))
+        return made.apply_offsets(0, line)
+
+    def _gutter(self, index: int, line: int) -> Segment:
+        blank_above = 1 if index else 0
+        if line >= blank_above:
+            if index == self.cursor and self.has_focus:
+                return Segment("▌ ", self.palette.accent)
+            if self.entries[index].kind == "user":
+                return Segment("▎ ", self.palette.primary)
+        return Segment("  ", self.palette.text)
+
+    # -- selecting with the mouse
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        total = self._start(len(self._heights))
+        first = selection.start.y if selection.start is not None else 0
+        last = min(total - 1, selection.end.y if selection.end is not None else total - 1)
+        lines: list[str] = []
+        for y in range(first, last + 1):
+            index = self._index_at(y)
+            if not self._exact[index]:
+                self._draw_entry(index)
+            height = self.entries[index].height or 0
+            n = y - self._start(index)
+            text = "  " + self.entries[index].line(n).text if n < height else ""
+            start, end = selection.get_span(y) or (0, 0)
+            text = text[start:] if end == -1 else text[start:end]
+            lines.append(text.removeprefix("  ").rstrip() if start == 0 else text.rstrip())
+        return "\n".join(lines), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002
+        self.refresh()
+
+    # -- keys
+
+    def watch_cursor(self, _old: int | None, _new: int | None) -> None:
+        self.refresh()
+        entry = self.chosen
+        self.post_message(self.Chosen(self, entry.key if entry else None))
+
+    def on_focus(self) -> None:
+        if self.cursor is None and self.entries:
+            self.cursor = self._index_at(self.scroll_offset.y + self.scrollable_content_region.height - 1)
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def action_walk(self, step: int) -> None:
+        """To the next turn; inside one that is longer than the screen, a few lines on."""
+        if not self.entries:
+            return
+        if self.cursor is None:
+            self.cursor = len(self.entries) - 1
+            return
+        start = self._start(self.cursor)
+        end = start + self._heights[self.cursor]
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if step > 0 and end > top + height and start < top + height:
+            self._scroll_now(min(top + 3, end - height))
+            return
+        if step < 0 and start < top and end > top:
+            self._scroll_now(max(start, top - 3))
+            return
+        self.cursor = max(0, min(len(self.entries) - 1, self.cursor + step))
+        self._into_sight(self.cursor, from_above=step > 0)
+
+    def _into_sight(self, index: int, *, from_above: bool = True) -> None:
+        start = self._start(index)
+        end = start + self._heights[index]
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if end - start > height:
+            self._scroll_now(start if from_above else end - height)
+        elif start < top:
+            self._scroll_now(start)
+        elif end > top + height:
+            self._scroll_now(end - height)
+
+    def action_wish(self, what: str) -> None:
+        """Ask for something to be done with the turn under the cursor."""
+        self.post_message(self.Wished(self, what))
+
+    def action_follow(self) -> None:
+        """To the end, and stay there as it grows."""
+        self.following = True
+        if self.entries:
+            self.cursor = len(self.entries) - 1
+        self._to_end()
+        self._settle()
+
+    def action_fold(self) -> None:
+        """Fold or unfold the thinking, or a long prompt."""
+        if self.chosen is not None:
+            self.fold(self.chosen)
+
+    def show_line(self, entry: Entry, line: int) -> None:
+        """Bring a line of an entry into sight."""
+        y = self._start(self.entries.index(entry)) + line
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if not top <= y < top + height:
+            self.following = False
+            self._scroll_now(y - height // 2)
+
+    def fold(self, entry: Entry) -> None:
+        """Fold or unfold one entry, with its fold line staying in sight."""
+        if not entry.fold():
+            return
+        self.following = False
+        self._grow(self.entries.index(entry))
+        self._settle()
+
+    def on_click(self, event: events.Click) -> None:
+        if not self.entries:
+            return
+        y = self.scroll_offset.y + int(event.y)
+        index = self._index_at(y)
+        self.cursor = index
+        entry = self.entries[index]
+        if entry.fold_line is not None and y - self._start(index) == entry.fold_line:
+            self.fold(entry)
+
+
+def _selected(strip: Strip, span: tuple[int, int], style: Style) -> Strip:
+    start, end = span
+    width = strip.cell_length
+    if end == -1:
+        end = width
+    start, end = max(0, min(start, width)), max(0, min(end, width))
+    if start >= end:
+        return strip
+    before, middle, after = (strip.crop(0, start), strip.crop(start, end), strip.crop(end, width))
+    marked = Strip([Segment(text, (own + style) if own else style) for text, own, _ in middle], end - start)
+    return Strip.join([before, marked, after])
