@@ -196,7 +196,7 @@ def asked(
 
     try:
         return wire.patiently(run, time.monotonic() + timeout_seconds)
-    except Exception as error:  # noqa: BLE001 — theirs becomes ours
+    except Exception as error:
         raise ours(error, what, model_id, name) from error
 
 

@@ -160,7 +160,7 @@ class _OneFile:
         except _Stop as stop:
             self._restore()
             raise stop.error from None
-        except Exception as error:  # noqa: BLE001 — theirs becomes ours
+        except Exception as error:
             wrong_sum = isinstance(error, library.FileIntegrityError) and not isinstance(
                 error, library.FileSizeMismatchError
             )

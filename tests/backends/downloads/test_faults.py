@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends import downloads
+from backends import downloads, fetching
 from backends.errors import BackendError, DownloadError
-from backends.hubs import hf_cache
 from backends.transfer import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import make_variant
@@ -136,7 +135,7 @@ def test_back_off_doubles_and_the_hubs_own_wish_is_followed(
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
     hub.fault(match=CDN, times=3, kind="status", status=503)
-    hub.fault(match=r"^GET /[^/]+/[^/]+/resolve/", skip=3, times=1, kind="status", status=429, retry_after=7)
+    hub.fault(match=FRONT[variant.hub_names[0]], skip=3, times=1, kind="status", status=429, retry_after=7)
     assert outcome(variant, patience) is None
     assert clock.waits == [1, 2, 4, 7]
 
@@ -169,7 +168,7 @@ def test_damage_on_the_disk_is_noticed_when_a_part_is_taken_up_again(
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
     plan = downloads.plan(variant)
-    part = hf_cache.part(REPO, plan.files[0].etag or "")
+    part = fetching.part_file(plan, plan.files[0])
     part.parent.mkdir(parents=True)
     part.write_bytes(b"\0" * 1_000_000)
     with pytest.raises(DownloadError, match="wrong sum"):
