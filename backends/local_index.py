@@ -53,7 +53,7 @@ class LocalIndex:
                 files = needed_files(listing, variant, source)
                 if variant.spec.format == "ggufv2":
                     return folder / files[0].name
-                if _repository_whole(folder, [file.name for file in files]):
+                if repository_whole(folder, [file.name for file in files]):
                     return folder
         return None
 
@@ -102,7 +102,7 @@ def _listing_of(folder: Path, model_id: str) -> Listing:
     return Listing(HUGGINGFACE, model_id, folder.name, tuple(files))
 
 
-def _repository_whole(folder: Path, names: Iterable[str]) -> bool:
+def repository_whole(folder: Path, names: Iterable[str]) -> bool:
     """Whether configuration and every shard that the index names are there."""
     present = set(names)
     if "config.json" not in present:
