@@ -18,6 +18,7 @@ from backends.hubs import environment, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.repository import quantization_of
 from backends.hubs.selection import gguf_groups, needed_repository_files
+from backends.local_index import lm_studio_folders, repository_whole
 from specs.model import HUGGINGFACE, MODELSCOPE
 
 HUGGINGFACE_CACHE = "Hugging Face cache"
@@ -106,30 +107,9 @@ def huggingface_entries() -> Iterator[Entry]:
 
 def modelscope_entries() -> Iterator[Entry]:
     """ModelScope's cache, of today's client and of older ones."""
-    base = ms_cache.cache_folder()
-    for repository in _folders(base / "models"):
-        if "--" in repository.name:
-            for snapshot in _folders(repository / "snapshots"):
-                model_id = repository.name.replace("--", "/", 1)
-                yield from _loadable(
-                    MODELSCOPE_CACHE, snapshot, list(_files(snapshot)), MODELSCOPE, model_id, snapshot.name
-                )
-    for above in (base / "models", base / "hub" / "models"):
-        for owner in _folders(above):
-            if "--" in owner.name or owner.name.startswith("."):
-                continue
-            for repository in _folders(owner):
-                if repository.is_symlink():
-                    continue
-                model_id = f"{owner.name}/{repository.name.replace('___', '.')}"
-                yield from _loadable(
-                    MODELSCOPE_CACHE, repository, list(_files(repository)), MODELSCOPE, model_id, "master"
-                )
-
-
-def lm_studio_folders() -> tuple[Path, ...]:
-    """Where LM Studio keeps models: owner/name/files."""
-    return (Path("~/.lmstudio/models").expanduser(), Path("~/.cache/lm-studio/models").expanduser())
+    for model_id, folder in ms_cache.stored():
+        revision = folder.name if folder.parent.name == "snapshots" else "master"
+        yield from _loadable(MODELSCOPE_CACHE, folder, list(_files(folder)), MODELSCOPE, model_id, revision)
 
 
 def lm_studio_entries() -> Iterator[Entry]:
@@ -297,8 +277,6 @@ def _cut_groups(listed: Iterable[RepoFile], whole: Iterable[str]) -> dict[str, l
 
 
 def _repository_problem(root: Path, names: Sequence[str]) -> str | None:
-    from backends.local_index import repository_whole
-
     if "config.json" not in names:
         return "config.json is missing"
     return None if repository_whole(root, names) else "shards that the index names are missing"
