@@ -235,9 +235,9 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
         elif sums.layered and need + card_fixed <= room.total:
             piece = max(sums.outside, sums.largest + cache)
             whole = need - card_fixed
-            if sums.plain and whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets):
-                if not host or beside <= host:
-                    return "gpu"
+            certain = whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets)
+            if sums.plain and certain and (not host or beside <= host):
+                return "gpu"
             return _slow(sums, found, context, wish)
     if sums.splits:
         if sums.fixed_host - sums.cpu_overhead + kv > (host if room.unified else host + room.total):
