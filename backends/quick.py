@@ -25,28 +25,9 @@ class _Sums:
     """A demand with one cache type and one kind of device, folded into the few numbers that a verdict needs."""
 
     __slots__ = (
-        "beside",
-        "compute",
-        "cpu_overhead",
-        "demand",
-        "fixed_card",
-        "fixed_host",
-        "full",
-        "last",
-        "on_cpu",
-        "outside",
-        "padded",
-        "per_token",
-        "per_token_host",
-        "plain",
-        "prompt",
-        "share",
-        "splits",
-        "state",
-        "step",
-        "window",
-        "window_cells",
-        "window_row",
+        "beside", "blocks", "card_overhead", "compute", "cpu_overhead", "demand", "fixed_card", "fixed_host",
+        "full", "largest", "last", "layered", "on_cpu", "outside", "padded", "per_token", "per_token_host",
+        "plain", "prompt", "share", "splits", "state", "step", "window", "window_cells", "window_row",
     )  # fmt: skip
 
     def __init__(self, demand: Demand, cache_type: str, kind: str) -> None:
@@ -85,7 +66,46 @@ class _Sums:
         self.splits = demand.splits
         self.on_cpu = demand.on_cpu
         self.share = demand.parallel_heads is not None
-        self.plain = len(kv.groups) == 1
+        self.plain = len(kv.groups) == 1 and (demand.padded or not demand.splits)
+        self.layered = demand.layer_split
+        self.blocks = max(len(demand.block_bytes), 1)
+        self.largest = max(demand.block_bytes, default=0)
+        self.card_overhead = demand.overhead_of(kind)
+
+
+class _Room:
+    """What a machine has to give, folded likewise."""
+
+    __slots__ = ("best", "best_share", "budgets", "cards", "host", "mixed", "parallel", "total", "unified")
+
+    def __init__(self, found: Places) -> None:
+        cards = found.cards
+        self.cards = len(cards)
+        self.host = found.host_bytes
+        self.unified = found.unified
+        self.budgets = tuple(card.budget_bytes for card in cards)
+        self.total = sum(self.budgets)
+        self.best = max(self.budgets, default=0)
+        best = max(cards, key=lambda card: card.budget_bytes, default=None)
+        total = best.accelerator.total_bytes if best else None
+        self.best_share = self.best if total is None else min(self.best, int(total * 0.9))
+        shares = sorted(
+            (
+                min(card.budget_bytes, int((card.accelerator.total_bytes or card.budget_bytes * 2) * 0.9))
+                for card in cards
+            ),
+            reverse=True,
+        )
+        counts = [1 << power for power in range(1, 10) if 1 << power <= len(cards)]
+        self.parallel = tuple((count, shares[count - 1]) for count in counts)
+        kinds = {card.accelerator.kind for card in cards}
+        sliced = any(card.accelerator.parent_uuid for card in cards)
+        # Several kinds, slices, or cards of which only some share the host's memory: rare, and judged the long way.
+        self.mixed = (
+            len(kinds) > 1
+            or (sliced and len(cards) > 1)
+            or (any(card.accelerator.unified for card in cards) and (not found.unified or len(cards) > 1))
+        )
 
 
 class _Entry:
@@ -142,6 +162,7 @@ def quick_verdicts(
     statuses = statuses or {}
     found = places(machine)
     kind = found.cards[0].accelerator.kind if found.cards else CPU
+    room = _Room(found)
     kept = _entries_for(machine, kind, wish, statuses)
     verdicts: list[Verdict] = []
     append = verdicts.append
@@ -160,7 +181,7 @@ def quick_verdicts(
             if best != "no" and not one.ready:
                 # A ready engine that runs it stands before one that would have to be installed.
                 break
-            verdict = _verdict(one.sums, found, context, wish)
+            verdict = _verdict(one.sums, found, room, context, wish)
             if verdict == "gpu":
                 best = verdict
                 break
@@ -170,7 +191,7 @@ def quick_verdicts(
     return verdicts
 
 
-def _verdict(sums: _Sums, found: Places, context: int, wish: Wish) -> Verdict:
+def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
     if sums.padded:
         cells = -(-context // 256) * 256
         windowed = cells if not sums.window or sums.window_cells > cells else sums.window_cells
@@ -188,34 +209,47 @@ def _verdict(sums: _Sums, found: Places, context: int, wish: Wish) -> Verdict:
                 before = prompt if not sums.window or sums.window > prompt else sums.window
                 later = kv - int(prompt * sums.full + before * sums.window_row + sums.state)
                 compute += max(0, int(sums.prompt * prompt) - later)
-    host = found.host_bytes
-    cards = found.cards
-    if cards:
-        if len(cards) > 1 or found.unified or cards[0].accelerator.unified:
+    host = room.host
+    if not room.cards:
+        return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
+    if room.mixed:
+        return _slow(sums, found, context, wish)
+    beside = sums.beside + int(sums.per_token_host * context)
+    need = sums.fixed_card + kv + compute
+    if need <= (room.best_share if sums.share else room.best):
+        if room.unified:
+            if not host or need + beside <= host:
+                return "gpu"
+        elif not host or beside <= host:
+            return "gpu"
+    card_fixed = compute + sums.card_overhead
+    cache = kv // sums.blocks
+    if room.cards > 1:
+        if sums.share:
+            heads, heads_kv = sums.demand.parallel_heads or (1, 1)
+            weights, fixed = sums.demand.weights_bytes, card_fixed
+            for count, least in room.parallel:
+                divides = heads % count == 0 and (heads_kv % count == 0 or count % heads_kv == 0)
+                if divides and weights // count + kv // min(count, heads_kv) + fixed <= least:
+                    return "gpu"
+        elif sums.layered and need + card_fixed <= room.total:
+            piece = max(sums.outside, sums.largest + cache)
+            whole = need - card_fixed
+            certain = whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets)
+            if sums.plain and certain and (not host or beside <= host):
+                return "gpu"
             return _slow(sums, found, context, wish)
-        card = cards[0]
-        budget = card.budget_bytes
-        if sums.share and card.accelerator.total_bytes is not None:
-            budget = min(budget, int(card.accelerator.total_bytes * 0.9))
-        beside = sums.beside + int(sums.per_token_host * context)
-        if sums.fixed_card + kv + compute <= budget:
-            return "gpu" if not host or beside <= host else _slow(sums, found, context, wish)
-        if sums.splits:
-            if sums.fixed_host + kv + compute + beside <= host and sums.plain:
-                # RAM could hold all of it: split as soon as the output and one block fit on the card.
-                room = (
-                    card.budget_bytes - compute - (sums.fixed_card - sums.demand.weights_bytes + sums.demand.host_bytes)
-                )
-                cache = kv // max(len(sums.demand.block_bytes), 1)
-                if sums.outside + sums.last + cache <= room:
-                    return "split"
-                return "cpu"
-            if sums.fixed_host + kv > host + card.budget_bytes + sums.cpu_overhead:
-                return "no"
+    if sums.splits:
+        if sums.fixed_host - sums.cpu_overhead + kv > (host if room.unified else host + room.total):
+            return "no"
+        if not sums.plain:
             return _slow(sums, found, context, wish)
-    if sums.on_cpu and host and sums.fixed_host + kv + compute <= host:
-        return "cpu"
-    return "no"
+        if sums.outside + sums.last + cache <= room.best - card_fixed:
+            # The output and one block go on a card: split, if the rest is sure to find room.
+            if not room.unified and sums.fixed_host + kv + compute + beside <= host:
+                return "split"
+            return _slow(sums, found, context, wish)
+    return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
 
 
 def _slow(sums: _Sums, found: Places, context: int, wish: Wish) -> Verdict:

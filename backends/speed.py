@@ -92,8 +92,8 @@ def read_bytes(demand: Demand) -> float:
 def decode_speed(demand: Demand, placed: Placement, machine: Machine, context: int) -> float | None:
     """Tokens a second at the start of a chat; None where a bandwidth is not known.
 
-    Each device reads its blocks' weights and cache at bandwidth x efficiency, and each block costs its launches; devices
-    follow one another, except under tensor parallelism, where they share every block.
+    Each device reads its blocks' weights and cache at bandwidth x efficiency, and each block costs its launches;
+    devices follow one another, except under tensor parallelism, where they share every block.
     """
     blocks = len(demand.block_bytes)
     total = read_bytes(demand)

@@ -43,7 +43,7 @@ VOCABULARIES: Final = (
     ("yi", 64_000),
     ("internlm", 92_544),
 )
-"""Words of a family's vocabulary by a part of its name, where the spec file does not say. Source: their configurations."""
+"""Words of a family's vocabulary by a part of its name, where nothing better is known. Source: configurations."""
 
 
 NAMES: Final = (
