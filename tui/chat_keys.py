@@ -68,7 +68,7 @@ HISTORY: Final = (
     _key("history.pin", "p", "pin", "pin", "Keep it at the top, or no more"),
     _key("history.delete", "x,delete", "delete", "delete", "Delete it for good; asks first", "x"),
     _key("history.markdown", "m", "export('markdown')", "Markdown", "Write it to a Markdown file"),
-    _key("history.json", "j", "export('json')", "JSON", "Write all branches to a JSON file"),
+    _key("history.json", "s", "export('json')", "JSON", "Write all branches to a JSON file"),
     _key("history.import", "i", "bring_in", "bring in", "Import a JSON file"),
     _key("history.search", "slash,ctrl+f", "search", "search", "Search in everything that was said", "/"),
     _quiet("history.list", "tab,down", "to_list", "to the list"),

@@ -113,7 +113,7 @@ class Conversations(ModalScreen[str | None]):
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(
-                plain("↵ open   r rename   p pin   x delete   m Markdown   j JSON   i bring in   / search   esc close"),
+                plain("↵ open   r rename   p pin   x delete   m Markdown   s JSON   i bring in   / search   esc close"),
                 id="keys",
             )
 

@@ -219,7 +219,7 @@ async def test_a_conversation_goes_out_as_markdown_and_json_and_comes_back(chat:
         await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
         screen = c.app.screen
         assert isinstance(screen, Conversations)
-        for key, name in (("m", "out.md"), ("j", "out.json")):
+        for key, name in (("m", "out.md"), ("s", "out.json")):
             await c.pilot.press(key)
             await c.answer(str(tmp_path / name))
             await c.pilot.pause()
