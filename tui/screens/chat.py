@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -10,18 +13,26 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.engines.engine import Adapter
+from backends.errors import BackendError
+from backends.history import History
 from backends.loaded import LoadedModels, LoadRequest, load_request
 from specs.text import printable
 from tui.chat_keys import CHAT
+from tui.clipboard import code_blocks, copy
 from tui.messages import LoadAndTalk
+from tui.screens.ask import Ask
+from tui.screens.ask_line import AskLine
+from tui.screens.conversations import Conversations
 from tui.widgets.chat_pane import ChatPane
+from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
-from tui.widgets.prompt import Prompt
+from tui.widgets.prompt import Draft, Prompt, PromptText
 from tui.widgets.transcript import Transcript
 
 MOST_PANES = 4
@@ -46,8 +57,12 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._adapter = adapter
         self._models: LoadedModels | None = None
+        self._history: History | None = None
+        self._closers: list[Callable[[], object]] = []
+        self._editing: tuple[ChatPane, str] | None = None
 
     def compose(self) -> ComposeResult:
+        yield HardwareStrip()
         yield Static(id="tabs")
         yield Container(id="panes")
         with Vertical(id="empty"):
@@ -70,6 +85,7 @@ class ChatScreen(Screen[None]):
         """The models in memory."""
         if self._models is None:
             self._models = LoadedModels(self._adapter or self._app_adapter)
+            self._at_end(self._models.close)
         return self._models
 
     def _app_adapter(self, name: str) -> Adapter:
@@ -96,12 +112,84 @@ class ChatScreen(Screen[None]):
         """The prompt."""
         return self.query_one(Prompt)
 
+    @property
+    def history(self) -> History:
+        """Where conversations are kept."""
+        if self._history is None:
+            self._history = History(
+                on_trouble=lambda what: self._post(self.Trouble(what)),
+                on_note=lambda note: self._post(self.Noted(note)),
+            )
+            self._at_end(self._history.close)
+        return self._history
+
+    def _at_end(self, close: Callable[[], object]) -> None:
+        at_end = getattr(self.app, "at_end", None)
+        if at_end is not None:
+            at_end(close)
+        else:
+            self._closers.append(close)
+
+    def _post(self, message: Message) -> None:
+        # From other threads, and perhaps after the end.
+        with contextlib.suppress(RuntimeError):
+            self.post_message(message)
+
+    class Trouble(Message):
+        """The history cannot be written, or can again. Posted from its thread."""
+
+        def __init__(self, what: str | None) -> None:
+            super().__init__()
+            self.what = what
+
+    class Noted(Message):
+        """Conversations are kept elsewhere than they should. Posted from the history's thread."""
+
+        def __init__(self, note: str) -> None:
+            super().__init__()
+            self.note = note
+
+    class Remembered(Message):
+        """Prompts of earlier days were read. Posted from a thread."""
+
+        def __init__(self, prompts: tuple[str, ...]) -> None:
+            super().__init__()
+            self.prompts = prompts
+
+    def on_chat_screen_trouble(self, event: Trouble) -> None:
+        for pane in self.panes:
+            pane.trouble = event.what or ""
+            pane.say_all()
+        if event.what is None:
+            self.notify("The history is written again; nothing was lost")
+
+    def on_chat_screen_noted(self, event: Noted) -> None:
+        self.notify(printable(event.note), severity="warning", timeout=30, markup=False)
+
+    def on_chat_screen_remembered(self, event: Remembered) -> None:
+        self.prompt.remembered[:0] = event.prompts
+
     def on_mount(self) -> None:
         self._arrange()
+        history = self.history
+
+        def remember() -> None:
+            with contextlib.suppress(BackendError):
+                self._post(self.Remembered(history.recent_prompts()))
+
+        threading.Thread(target=remember, name="prompts", daemon=True).start()
+        machine = getattr(self.app, "machine", None)
+        if machine is not None or hasattr(self.app, "machine"):
+            self.watch(self.app, "machine", self._show_machine)
+            self.watch(self.app, "notices", self._show_machine)
+
+    def _show_machine(self) -> None:
+        machine, notices = getattr(self.app, "machine", None), getattr(self.app, "notices", ())
+        self.query_one(HardwareStrip).show(machine, "chat", len(notices))
 
     def on_unmount(self) -> None:
-        if self._models is not None:
-            self._models.close()
+        for close in self._closers:
+            close()
 
     async def on_load_and_talk(self, event: LoadAndTalk) -> None:
         """Weights are here: load them into the pane that is talked to, or into one beside it."""
@@ -120,6 +208,7 @@ class ChatScreen(Screen[None]):
     async def add_pane(self) -> ChatPane:
         """One more pane, and the prompt goes to it."""
         pane = ChatPane(self.models)
+        pane.history = self.history
         await self.query_one("#panes").mount(pane)
         self.activate(pane)
         self._arrange()
@@ -130,6 +219,7 @@ class ChatScreen(Screen[None]):
         before = self.active_pane
         if before is pane:
             return
+        self._stop_editing()
         if before is not None:
             if not self.broadcast:
                 before.draft = self.prompt.draft
@@ -172,6 +262,8 @@ class ChatScreen(Screen[None]):
         prompt = self.prompt
         if pane is None:
             title = ""
+        elif self._editing is not None:
+            title = "another text for this turn: enter branches, esc leaves it as it is"
         elif self.broadcast and len(self.panes) > 1:
             title = f"to all {len(self.panes)} panes"
         elif pane.completes:
@@ -200,12 +292,20 @@ class ChatScreen(Screen[None]):
 
     def on_prompt_edited(self, event: Prompt.Edited) -> None:
         pane = self.active_pane
-        if pane is not None and not self.broadcast:
+        if pane is not None and not self.broadcast and self._editing is None:
             pane.draft = event.draft
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         """To the pane, or to all of them; what cannot go now stays in the prompt."""
         draft = event.draft
+        if self._editing is not None:
+            pane, key = self._editing
+            if draft and key in pane.conversation:
+                self._editing = None
+                pane.edit(key, draft.whole)
+                self.prompt.draft = pane.draft
+                self._say_prompt()
+            return
         targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
         if not targets:
             self.notify("No model is loaded: f5 shows what runs here", severity="warning")
@@ -228,6 +328,80 @@ class ChatScreen(Screen[None]):
             self.prompt.remember(draft.text)
             self.prompt.clear()
 
+    # -- a turn under the cursor
+
+    def on_transcript_wished(self, event: Transcript.Wished) -> None:
+        """Copy, edit, delete a turn, or walk to the branch beside it."""
+        pane = event.transcript.parent
+        entry = event.transcript.chosen
+        if not isinstance(pane, ChatPane) or entry is None:
+            return
+        match event.what:
+            case "copy":
+                self.notify(printable(copy(self.app, entry.text, "The turn")), markup=False)
+            case "copy_code":
+                blocks = code_blocks(entry.text)
+                if blocks:
+                    self.notify(printable(copy(self.app, blocks[-1], "The last code block")), markup=False)
+                else:
+                    self.notify("There is no code in this turn")
+            case "edit":
+                self._edit(pane, entry.key)
+            case "previous" | "next" if not pane.completes:
+                if not pane.walk(entry.key, -1 if event.what == "previous" else 1):
+                    self.notify("There is no further branch at this turn")
+            case "delete" if not pane.completes:
+                self._delete(pane, entry.key)
+
+    def _edit(self, pane: ChatPane, key: str) -> None:
+        """Put a turn into the prompt; what is sent then becomes a branch beside it."""
+        if pane.completes:
+            path = pane.conversation.path()
+            if not path:
+                return
+            key = path[0].id
+            text = "".join(n.text for n in path)
+        else:
+            text = pane.conversation.node(key).text
+        self.activate(pane)
+        pane.draft = self.prompt.draft
+        self._editing = (pane, key)
+        self.prompt.draft = Draft(text)
+        self.prompt.area.focus()
+        self._say_prompt()
+
+    def _stop_editing(self) -> None:
+        if self._editing is not None:
+            pane, _ = self._editing
+            self._editing = None
+            self.prompt.draft = pane.draft
+            self._say_prompt()
+
+    def _delete(self, pane: ChatPane, key: str) -> None:
+        after = (
+            len(pane.conversation.path()) - 1 - next(i for i, n in enumerate(pane.conversation.path()) if n.id == key)
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes and key in pane.conversation:
+                pane.delete(key)
+
+        more = f" and the {after} below it" if after else ""
+        self.app.push_screen(
+            Ask("Delete this turn", f"Delete this turn{more}, on every branch that goes on from it?"), answered
+        )
+
+    def on_prompt_text_attach_wanted(self, event: PromptText.AttachWanted) -> None:
+        event.stop()
+
+        def named(name: str | None) -> None:
+            if name and name.strip():
+                problem = self.prompt.attach_file(Path(name.strip()))
+                if problem:
+                    self.notify(printable(problem), severity="warning", markup=False)
+
+        self.app.push_screen(AskLine("Send a text file along", placeholder="its path"), named)
+
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
@@ -239,7 +413,10 @@ class ChatScreen(Screen[None]):
         return True
 
     def action_stop(self) -> None:
-        """Stop the answer; with none running, back from the turns to the prompt."""
+        """Stop the answer; with none running, give up the edit, or go back from the turns to the prompt."""
+        if self._editing is not None:
+            self._stop_editing()
+            return
         panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
         stopped = [pane.stop() for pane in panes]
         if not any(stopped):
@@ -325,7 +502,28 @@ class ChatScreen(Screen[None]):
         """Comes with the settings."""
 
     def action_history(self) -> None:
-        """Comes with the history."""
+        """Search and open conversations."""
+
+        async def chosen(name: str | None) -> None:
+            if name is not None:
+                await self.open_conversation(name)
+
+        self.app.push_screen(Conversations(self.history), chosen)
+
+    async def open_conversation(self, name: str) -> None:
+        """Show a conversation in the pane, which keeps its model."""
+        try:
+            found = self.history.load(name)
+        except BackendError as error:
+            self.notify(printable(str(error)), severity="error", markup=False)
+            return
+        pane = self.active_pane or await self.add_pane()
+        other = next((p for p in self.panes if p.conversation.id == found.id), None)
+        if other is not None:
+            self.activate(other)
+            return
+        pane.open(found)
+        self.prompt.area.focus()
 
     def action_loaded(self) -> None:
         """Comes with the list of loaded models."""

@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
 from backends.engines.engine import Chunk, Engine, Sampling, Turn
+from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
 from tui import units
@@ -126,6 +127,11 @@ class ChatPane(Vertical):
         self._head = FrameLine("╭╮", id="head")
         self._notice = Static(id="notice")
         self._foot = FrameLine("╰╯", id="foot")
+        self.history: History | None = None
+        """Where the conversation is kept; None: nowhere."""
+        self.trouble = ""
+        """What keeps the history from being written."""
+        self._kept = ("", 0, 0)
         self._gone = False
         self._entry: Entry | None = None
         self._taken_at = 0.0
@@ -143,7 +149,7 @@ class ChatPane(Vertical):
         yield self._foot
 
     def on_mount(self) -> None:
-        self._say_all()
+        self.say_all()
 
     def on_unmount(self) -> None:
         self._gone = True
@@ -157,7 +163,7 @@ class ChatPane(Vertical):
 
     def watch_state(self, _state: State) -> None:
         if self.is_mounted and not self._gone:
-            self._say_all()
+            self.say_all()
             self.post_message(self.Changed(self))
 
     @property
@@ -173,7 +179,8 @@ class ChatPane(Vertical):
         weights = self.request.weights
         return f"{weights.name} {weights.quantization}"
 
-    def _say_all(self) -> None:
+    def say_all(self) -> None:
+        """Bring head, foot and notice up to date."""
         self._say_head()
         self._say_foot()
         self._say_notice()
@@ -234,6 +241,8 @@ class ChatPane(Vertical):
             text = f"instead of this token, a digit goes on from:   {alternatives}"
         elif self.model is not None and self.model.engine is not None and self.model.engine.template_note:
             text = printable(self.model.engine.template_note)
+        if self.trouble:
+            text = f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble)
         notice.update(Content(text))
         notice.set_class(bool(text), "-some")
         notice.set_class(self.state == "failed", "-error")
@@ -272,7 +281,7 @@ class ChatPane(Vertical):
         self.model = self._models.open(request, self._model_moved)
         self.state = "loading"
         self._model_is(self.model)
-        self._say_all()
+        self.say_all()
 
     def reload(self, *, smaller: bool) -> None:
         """Load the same weights again, with half the context where it was too much."""
@@ -318,7 +327,7 @@ class ChatPane(Vertical):
             self.model = None
             self._models.release(model, self._model_moved)
             self.state = "unloaded"
-        self._say_all()
+        self.say_all()
 
     # -- the conversation
 
@@ -345,7 +354,7 @@ class ChatPane(Vertical):
         else:
             places = self.conversation.places()
             self.transcript.show(self._entry_of(n, places) for n in path)
-        self._say_all()
+        self.say_all()
 
     @property
     def passage(self) -> Passage:
@@ -465,6 +474,7 @@ class ChatPane(Vertical):
         self._end_now()
         role = self.conversation.node(node_id).role
         self.conversation = self.conversation.edit(node_id, text)
+        self.said(self.conversation.path()[-1])
         self._show_path()
         if role == "user" and self.engine is not None:
             self.answer()
@@ -479,6 +489,7 @@ class ChatPane(Vertical):
             return False
         at = self.transcript.cursor
         self.conversation = moved
+        self.keep()
         self._show_path()
         if at is not None and at < len(self.transcript.entries):
             self.transcript.cursor = at
@@ -489,7 +500,12 @@ class ChatPane(Vertical):
     def delete(self, node_id: str) -> None:
         """Without this turn and all that follows it."""
         self._end_now()
-        self.conversation = self.conversation.delete(node_id)
+        before = self.conversation
+        self.conversation = before.delete(node_id)
+        if self.history is not None:
+            kept = {n.id for n in self.conversation.nodes}
+            self.history.delete_nodes([n.id for n in before.nodes if n.id not in kept])
+            self.keep()
         self._show_path()
         self._count_context()
         self.post_message(self.Changed(self))
@@ -641,10 +657,31 @@ class ChatPane(Vertical):
             self._finish(generation)
 
     def said(self, turn: Node) -> None:
-        """A turn began; the history keeps it."""
+        """A turn began: the history keeps it."""
+        if self.history is not None:
+            self.history.save(self.conversation)
+            self.history.save_node(self.conversation.id, turn)
 
     def arrived(self, node_id: str, entry: Entry) -> None:
-        """Text was shown; the history keeps it."""
+        """Text was shown: the history keeps what is new of it."""
+        if self.history is None:
+            return
+        name, text_kept, reasoning_kept = self._kept
+        text, reasoning = entry.answer_text(node_id), entry.reasoning
+        if name != node_id:
+            old = self.conversation.node(node_id)
+            text_kept, reasoning_kept = len(old.text), len(old.reasoning)
+        if len(text) < text_kept or len(reasoning) < reasoning_kept:
+            moved = replace(self.conversation.node(node_id), text=text, reasoning=reasoning)
+            self.history.save_node(self.conversation.id, moved)
+        else:
+            self.history.append(node_id, text[text_kept:], reasoning[reasoning_kept:])
+        self._kept = (node_id, len(text), len(reasoning))
+
+    def keep(self) -> None:
+        """The conversation stands elsewhere, or is called otherwise: the history keeps that."""
+        if self.history is not None and self.conversation.nodes:
+            self.history.save(self.conversation)
 
     def _finish(self, generation: Generation) -> None:
         entry = self._entry
@@ -671,6 +708,10 @@ class ChatPane(Vertical):
             error=str(generation.error) if generation.error is not None else "",
         )
         self.conversation = self.conversation.with_node(finished)
+        if self.history is not None:
+            self.history.save_node(self.conversation.id, finished)
+            self.history.save(self.conversation)
+            self._kept = ("", 0, 0)
         entry.note, entry.warning = _note(finished)
         entry.finish()
         if stats is not None:
@@ -678,7 +719,7 @@ class ChatPane(Vertical):
         if not self._gone:
             self.transcript.changed(entry)
             self.state = "ready" if self.engine is not None else self.state
-            self._say_all()
+            self.say_all()
             self.post_message(self.Answered(self, generation.node_id))
 
     def _count_context(self) -> None:
