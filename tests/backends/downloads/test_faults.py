@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from typing import Any
 
 import pytest
@@ -41,11 +42,20 @@ ONCE: dict[str, dict[str, Any]] = {
 }
 HARMLESS_ALONE = set(ONCE) - {"corrupt", "401", "403", "404"}
 CDN = r"^GET /-cdn/"
+FRONT = {"huggingface": r"^GET /[^/]+/[^/]+/resolve/", "modelscope": r"^GET /api/v1/models/[^/]+/[^/]+/repo\?"}
+
+
+@pytest.fixture(params=["huggingface", "modelscope"])
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """The same weights on either hub; both are the stand-in, each through its own protocol."""
+    if request.param == "modelscope":
+        pytest.importorskip("modelscope_hub")
+    return make_variant(hubs=(request.param,))
 
 
 def sent(hub: Any) -> int:
     """Bytes of file bodies that left the hub."""
-    return sum(line["bytes"] for line in hub.log() if "/-cdn/" in line["path"] or "/resolve/" in line["path"])
+    return sum(line["bytes"] for line in hub.log() if re.search("/-cdn/|/resolve/|/repo$", line["path"]))
 
 
 def scaled(fault: dict[str, Any], scale: int) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def test_one_fault_on_the_hub_itself_ends_whole_or_in_one_line(
     hub: Any, variant: Variant, patience: Patience, name: str
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
-    hub.fault(match=r"^GET /[^/]+/[^/]+/resolve/", times=1, **ONCE[name])
+    hub.fault(match=FRONT[variant.hub_names[0]], times=1, **ONCE[name])
     line = outcome(variant, patience)
     assert sent(hub) <= 1.25 * SIZE
     assert (line is None) == (name in HARMLESS_ALONE)
