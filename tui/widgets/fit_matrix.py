@@ -20,6 +20,7 @@ from specs.model import ModelFamily, Variant
 from tui.glyphs import glyphs
 from tui.keys import MATRIX
 from tui.matrix import Group, Place, layout, moved, places
+from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, line, wrapped
 
@@ -39,7 +40,7 @@ def amount_label(weights_bytes: int) -> str:
     return f"{gigabytes:.2f}" if gigabytes < 0.95 else f"{gigabytes:.1f}" if gigabytes < 99.95 else f"{gigabytes:.0f}"
 
 
-class FitMatrix(ScrollView, can_focus=True):
+class FitMatrix(DrawnLines, ScrollView, can_focus=True):
     """Cells by size, format and quantization, with a cursor that goes from cell to cell.
 
     The first columns stand still while the quantizations scroll sideways.
@@ -116,7 +117,7 @@ class FitMatrix(ScrollView, can_focus=True):
         self.set_reactive(FitMatrix.place, wanted or (first[0] if first else None))
         self.scroll_to(x=0, y=0, animate=False, force=True)
         self._show_cursor()
-        self.refresh()
+        self.redraw()
 
     def _measure(self) -> None:
         """How many lines there are, with the family's description below its rows."""
@@ -132,14 +133,14 @@ class FitMatrix(ScrollView, can_focus=True):
     def judge(self, options: Mapping[str, Option]) -> None:
         """Show what was judged, by the variants' keys."""
         self._options = options
-        self.refresh()
+        self.redraw()
 
     def mark(self, on_disk: frozenset[str], shares: Mapping[str, float]) -> None:
         """Show which variants lie on this disk, and how far the downloads are, by the variants' keys."""
         if (on_disk, shares) != (self._on_disk, self._shares):
             self._on_disk = on_disk
             self._shares = shares
-            self.refresh()
+            self.redraw()
 
     def go_to(self, variant: Variant) -> None:
         """Put the cursor on a variant of this family."""
@@ -190,9 +191,7 @@ class FitMatrix(ScrollView, can_focus=True):
     def _style(self, name: str) -> Style:
         return ink(self, VERDICT_INKS.get(name, name))
 
-    def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        base = self.rich_style
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         at = self.scroll_offset.y + y
         for index, top in enumerate(self._tops):
             group = self._groups[index]
@@ -282,10 +281,10 @@ class FitMatrix(ScrollView, can_focus=True):
         return [*pieces, (" " * (cells - max(CELL_CELLS, text_cells)), Style.null())]
 
     def on_focus(self) -> None:
-        self.refresh()
+        self.redraw()
 
     def on_blur(self) -> None:
-        self.refresh()
+        self.redraw()
 
     def on_click(self, event: events.Click) -> None:
         x, y = event.x - self.gutter.left, event.y - self.gutter.top + self.scroll_offset.y
