@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from backends.cures import cheapest_cure
 from backends.engines.engine import EngineStatus
-from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Speed, Verdict, Wish
+from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import CPU, Demand
+from backends.memory.demand import Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
 from backends.places import Places, places
+from backends.quick import quick_verdicts
 from backends.speed import decode_speed
+from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
-from specs.engines import candidate_engines, refusal
+from specs.engines import candidate_engines
 from specs.model import LLAMA_CPP, ModelFamily, Variant
 
-CONTEXT_STEP: Final = 256
-"""Contexts are searched in steps of llama.cpp's own padding."""
+__all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
+
 UNKNOWN_CONTEXT_LIMIT: Final = 1 << 20
 """Tokens beyond which nobody asks, for families that do not say what they were trained for."""
-
-Status = Literal["ready", "not-installed", "unsupported"]
-
-
-def context_of(family: ModelFamily, wish: Wish) -> int:
-    """Tokens to judge at: the wish, else the default, else what the family was trained for where that is shorter."""
-    if wish.context is not None:
-        return max(1, wish.context)
-    if family.context_length:
-        return min(DEFAULT_CONTEXT, family.context_length)
-    return DEFAULT_CONTEXT
 
 
 def judge(
@@ -63,7 +54,7 @@ def judge(
         verdict, reason = "no", refused
     elif verdict == "no":
         reason = _missing(demand, found, placed, context, cache_type)
-        cure = cheapest_cure(variant, engine, machine, found, wish, demand, knowledge)
+        cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
@@ -94,11 +85,6 @@ def judge(
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
     )
-
-
-def cache_type_of(engine: str, wish: Wish) -> str:
-    """The KV cache type that this engine can be asked for: the others keep 16 bits."""
-    return wish.kv_cache_type if engine == LLAMA_CPP else "f16"
 
 
 def options(
@@ -155,56 +141,6 @@ def best_option(options: Sequence[Option]) -> Option:
     return min(options, key=rank)
 
 
-def support(variant: Variant, engine: str, machine: Machine, status: EngineStatus | None) -> tuple[Status, str | None]:
-    """Whether the engine takes the variant on this machine, and is installed: status, and the refusal if there is one."""
-    why = _refusal(variant, engine, machine)
-    if why is not None:
-        return "unsupported", why
-    if status is None:
-        return "not-installed", None
-    if status.status == "unsupported":
-        # On another machine than this one, this one's platform says nothing.
-        return ("unsupported", status.reason) if machine.label is None else ("not-installed", None)
-    return status.status, None
-
-
-@lru_cache(maxsize=65_536)
-def _refusal_cached(
-    engine: str, spec_id: int, quantization: str, os: str, arch: str, capability: str | None, has_cuda: bool
-) -> str | None:
-    spec = _specs[spec_id]
-    return refusal(engine, spec, quantization, os=os, arch=arch, compute_capability=capability, has_cuda=has_cuda)
-
-
-_specs: dict[int, Any] = {}
-
-
-def _refusal(variant: Variant, engine: str, machine: Machine) -> str | None:
-    capability, has_cuda = platform_of(machine)
-    spec_id = id(variant.spec)
-    if _specs.get(spec_id) is not variant.spec:
-        if len(_specs) > 60_000:
-            _specs.clear()
-            _refusal_cached.cache_clear()
-        _specs[spec_id] = variant.spec
-    return _refusal_cached(engine, spec_id, variant.quantization, machine.os, machine.arch, capability, has_cuda)
-
-
-def platform_of(machine: Machine) -> tuple[str | None, bool]:
-    """The compute capability of the best CUDA card, and whether there is one."""
-    best: tuple[int, int] | None = None
-    has_cuda = False
-    for accelerator in machine.accelerators:
-        if accelerator.kind != "cuda":
-            continue
-        has_cuda = True
-        parts = (accelerator.compute_capability or "").split(".")
-        if len(parts) == 2 and all(part.isdigit() for part in parts):
-            capability = (int(parts[0]), int(parts[1]))
-            best = capability if best is None else max(best, capability)
-    return (f"{best[0]}.{best[1]}" if best else None), has_cuda
-
-
 def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str, trained: int | None) -> int | None:
     """The longest context that keeps the verdict, by inversion; None: no limit was met and none is published."""
     limit = trained or UNKNOWN_CONTEXT_LIMIT
@@ -218,114 +154,6 @@ def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str
         else:
             high = middle
     return low * CONTEXT_STEP or None
-
-
-def _better_or_same(verdict: Verdict, wanted: Verdict) -> bool:
-    return _VERDICT_RANK[verdict] <= _VERDICT_RANK[wanted]
-
-
-def cheapest_cure(
-    variant: Variant,
-    engine: str,
-    machine: Machine,
-    found: Places,
-    wish: Wish,
-    demand: Demand,
-    knowledge: Knowledge | None,
-) -> str | None:
-    """The smallest change that makes it run, each one judged again before it is named."""
-    context = context_of(variant.family, wish)
-    cache_type = cache_type_of(engine, wish)
-    shorter = _longest_that_runs(demand, found, cache_type, context)
-    if shorter >= max(context // 2, 1024):
-        return f"a context of {tokens(shorter)} fits"
-    if engine == LLAMA_CPP and cache_type == "f16" and place(demand, found, context, "q8_0").verdict != "no":
-        return "a KV cache of type q8_0 fits"
-    smaller = next_quantization(variant, engine, machine, found, context, cache_type, demand)
-    if smaller is not None:
-        return f"{smaller[0].quantization} ({amount(smaller[1])}) fits"
-    if shorter >= 1024:
-        return f"a context of {tokens(shorter)} fits"
-    other = _other_way(variant, engine, machine, found, context, wish)
-    if other is not None:
-        return other
-    return _smaller_size(variant, machine, found, context, wish)
-
-
-def _longest_that_runs(demand: Demand, found: Places, cache_type: str, context: int) -> int:
-    if place(demand, found, CONTEXT_STEP, cache_type).verdict == "no":
-        return 0
-    low, high = 1, -(-context // CONTEXT_STEP)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if place(demand, found, middle * CONTEXT_STEP, cache_type).verdict == "no":
-            high = middle
-        else:
-            low = middle
-    return low * CONTEXT_STEP
-
-
-def next_quantization(
-    variant: Variant, engine: str, machine: Machine, found: Places, context: int, cache_type: str, demand: Demand
-) -> tuple[Variant, int] | None:
-    """The next smaller quantization of the same size and format that runs, with its bytes."""
-    best: tuple[int, Variant, int] | None = None
-    for spec in variant.family.specs:
-        if spec.format != variant.spec.format or spec.size_in_billions != variant.spec.size_in_billions:
-            continue
-        for name in spec.quantizations:
-            other = Variant(variant.family, spec, name)
-            theirs = demand_of(other, engine)
-            if theirs.weights_bytes >= demand.weights_bytes or (best and theirs.weights_bytes <= best[0]):
-                continue
-            if _refusal(other, engine, machine) is None and place(theirs, found, context, cache_type).verdict != "no":
-                total = theirs.estimate(
-                    context, cache_type, CPU if not found.cards else found.cards[0].accelerator.kind
-                )
-                best = (theirs.weights_bytes, other, total.total_bytes)
-    return (best[1], best[2]) if best else None
-
-
-def _other_way(variant: Variant, engine: str, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
-    best: tuple[int, str] | None = None
-    for spec in variant.family.specs:
-        if spec.size_in_billions != variant.spec.size_in_billions:
-            continue
-        for name in spec.quantizations:
-            other = Variant(variant.family, spec, name)
-            for candidate in candidate_engines(spec, name):
-                if spec is variant.spec and candidate == engine:
-                    continue
-                if _refusal(other, candidate, machine) is not None:
-                    continue
-                theirs = demand_of(other, candidate)
-                if best and theirs.weights_bytes <= best[0]:
-                    continue
-                if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
-                    best = (theirs.weights_bytes, f"{spec.format} {name} under {candidate} fits")
-    return best[1] if best else None
-
-
-def _smaller_size(variant: Variant, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
-    sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
-    for size in reversed(sizes):
-        best: tuple[int, str] | None = None
-        for spec in variant.family.specs:
-            if spec.size_in_billions != size:
-                continue
-            for name in spec.quantizations:
-                other = Variant(variant.family, spec, name)
-                for candidate in candidate_engines(spec, name):
-                    if _refusal(other, candidate, machine) is not None:
-                        continue
-                    theirs = demand_of(other, candidate)
-                    if best and theirs.weights_bytes <= best[0]:
-                        continue
-                    if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
-                        best = (theirs.weights_bytes, f"the {size}B size fits ({spec.format} {name} under {candidate})")
-        if best:
-            return best[1]
-    return None
 
 
 def _missing(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str:
@@ -414,17 +242,6 @@ def _correction_note(demand: Demand, placed: Placement, context: int, cache_type
 def _join(*parts: str | None) -> str | None:
     said = [part for part in parts if part]
     return "; ".join(said) if said else None
-
-
-def quick_verdicts(
-    variants: Sequence[Variant],
-    machine: Machine,
-    wish: Wish | None = None,
-    statuses: Mapping[str, EngineStatus] | None = None,
-) -> list[Verdict]:
-    """The best option's verdict of every variant, without words: for colouring whole catalogs."""
-    wish = wish or Wish()
-    return [best_option(options([variant], machine, wish, statuses=statuses)).verdict for variant in variants]
 
 
 def option_to_json(option: Option) -> dict[str, Any]:

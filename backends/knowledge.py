@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Final
 
 from backends.errors import BackendError
@@ -42,10 +44,19 @@ def on_disk(variants: Iterable[Variant]) -> dict[str, Knowledge]:
         path = index.path(variant)
         if path is None:
             continue
-        files = list(path.iterdir()) if path.is_dir() else [path]
-        file_bytes = sum(one.stat().st_size for one in files if one.name.endswith(WEIGHTS))
-        known[variant.key] = Knowledge(file_bytes=file_bytes or None, download_bytes=0, on_disk=True)
+        file_bytes = weights_bytes(path)
+        whole = sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else file_bytes
+        known[variant.key] = Knowledge(file_bytes=file_bytes, download_bytes=whole, on_disk=True)
     return known
+
+
+def weights_bytes(path: Path) -> int | None:
+    """Bytes of all weights files of a folder, or of a GGUF file with its further parts; None: there are none."""
+    if path.is_dir():
+        return sum(one.stat().st_size for one in path.iterdir() if one.name.endswith(WEIGHTS)) or None
+    stem, mark, rest = path.name.rpartition("-00001-of-")
+    files = path.parent.glob(f"{glob.escape(stem)}-*-of-{glob.escape(rest)}") if mark else [path]
+    return sum(one.stat().st_size for one in files) or None
 
 
 def from_hubs(variants: Sequence[Variant], deadline_seconds: float) -> dict[str, Knowledge]:

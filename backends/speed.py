@@ -2,16 +2,127 @@
 
 from __future__ import annotations
 
-from backends.machine.model import Machine
+from dataclasses import dataclass
+from typing import Final
+
+from backends.machine.model import Accelerator, Cpu, Machine
 from backends.memory.demand import Demand
 from backends.memory.placement import Placement
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
+
+DEPTH: Final = 512
+"""Tokens of cache that a token reads in the prediction: a short chat, as the measurements were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a kind of device turns bandwidth into tokens."""
+
+    efficiency: float
+    """Share of the published bandwidth that decoding reaches on large models."""
+    block_seconds: float
+    """Time a block takes whatever its size: launches and small kernels, the ceiling of small models."""
+    expert_seconds: float
+    """Further time of a block with routed experts."""
+
+
+CUDA: Final = Pace(0.86, 62e-6, 60e-6)
+"""Ampere and later. Fitted on an RTX 5070; the RTX 3070 to 4090 of XiongjieDai's benchmarks of Llama 3 8B agree."""
+CUDA_SERVER: Final = Pace(0.85, 120e-6, 80e-6)
+"""A100, H100 and the like: more bandwidth at lower clocks. 138 and 144 tok/s on Llama 3 8B Q4_K_M, same source."""
+CUDA_TURING: Final = Pace(0.78, 90e-6, 80e-6)
+CUDA_PASCAL: Final = Pace(0.43, 240e-6, 100e-6)
+"""Without tensor cores, unpacking the weights is the limit, not memory. Fitted on a GTX 1050 Ti."""
+METAL: Final = Pace(0.90, 130e-6, 50e-6)
+"""Fitted on an M4 Pro; M2 to M4 of llama.cpp's discussion 4167 agree."""
+METAL_FIRST: Final = Pace(0.72, 160e-6, 100e-6)
+"""M1: 14 tok/s on Llama 2 7B Q4_0 with 68 GB/s, same source."""
+ROCM: Final = Pace(0.80, 80e-6, 30e-6)
+"""Fitted on an RX 7900 XT."""
+HOST: Final = Pace(0.62, 60e-6, 60e-6)
+"""A desktop's RAM beside a card: 7 to 4 tok/s on models that an RTX 5070 holds in part."""
+
+ENGINE_SHARE: Final = {LLAMA_CPP: 1.0, MLX: 1.06, VLLM: 1.0, SGLANG: 1.0, TRANSFORMERS: 0.45}
+"""Speed against llama.cpp's on the same bytes. MLX by the M4 Pro's pairs; Transformers decodes without graphs."""
+
+DESKTOP_BANDWIDTH: Final = 51_200_000_000
+"""Two channels of DDR4-3200, for hosts that do not say what they have."""
+
+SERVER_NAMES: Final = ("A100", "H100", "H200", "H20", "H800", "A800", "B200", "B100", "GH200", "V100", "A30")
+
+
+def pace_of(accelerator: Accelerator) -> Pace:
+    """How this device decodes."""
+    name = accelerator.name
+    if accelerator.kind == "metal":
+        return METAL_FIRST if name.startswith("Apple M1") else METAL
+    if accelerator.kind == "cuda":
+        if any(word in name for word in SERVER_NAMES):
+            return CUDA_SERVER
+        major = (accelerator.compute_capability or "8").partition(".")[0]
+        if major.isdigit() and int(major) < 7:
+            return CUDA_PASCAL
+        return CUDA_TURING if major == "7" else CUDA
+    return ROCM
+
+
+def host_bandwidth_of(machine: Machine) -> int | None:
+    """Bandwidth of the host's memory; None for servers, whose channels nobody knows."""
+    try:
+        from backends.machine.bandwidth import host_bandwidth
+
+        known = host_bandwidth(machine.cpu.name, machine)
+    except ImportError:
+        known = None
+    if known is not None:
+        return known
+    return None if _is_server(machine.cpu) else DESKTOP_BANDWIDTH
+
+
+def _is_server(cpu: Cpu) -> bool:
+    name = (cpu.name or "").lower()
+    return any(word in name for word in ("epyc", "xeon", "threadripper", "neoverse", "graviton"))
+
+
+def read_bytes(demand: Demand) -> float:
+    """Bytes of weights that one token reads: all but the input embedding, of a mixture the routed share."""
+    return (demand.weights_bytes - demand.host_bytes) * demand.active_share
 
 
 def decode_speed(demand: Demand, placed: Placement, machine: Machine, context: int) -> float | None:
-    """Tokens a second; None where no bandwidth is known."""
-    bandwidths = [card.accelerator.bandwidth_bytes_per_second for card in placed.cards]
-    if placed.verdict != "gpu" or not bandwidths or None in bandwidths:
+    """Tokens a second at the start of a chat; None where a bandwidth is not known.
+
+    Each device reads its blocks' weights and cache at bandwidth x efficiency, and each block costs its launches; devices
+    follow one another, except under tensor parallelism, where they share every block.
+    """
+    blocks = len(demand.block_bytes)
+    total = read_bytes(demand)
+    cache = demand.kv_bytes(min(DEPTH, context)) if blocks else 0
+    routed = demand.active_share < 0.9
+    seconds = 0.0
+    rest = 1.0
+    if placed.verdict in {"gpu", "split"}:
+        layers = sum(placed.card_layers) or 1
+        parallel = demand.parallel_heads is not None and len(placed.cards) > 1
+        whole = blocks + 1
+        for card, number in zip(placed.cards, placed.card_layers, strict=False):
+            bandwidth = card.accelerator.bandwidth_bytes_per_second
+            if not bandwidth:
+                return None
+            share = 1 / len(placed.cards) if parallel else number / max(whole, layers)
+            pace = pace_of(card.accelerator)
+            each = blocks if parallel else blocks * share
+            part = (total + cache) * share / (bandwidth * pace.efficiency)
+            part += each * (pace.block_seconds + (pace.expert_seconds if routed else 0.0))
+            seconds = max(seconds, part) if parallel else seconds + part
+            rest -= share
+    if placed.verdict in {"split", "cpu"} and rest > 0:
+        bandwidth = host_bandwidth_of(machine)
+        if not bandwidth and placed.verdict == "cpu":
+            return None
+        bandwidth = bandwidth or DESKTOP_BANDWIDTH
+        seconds += (total + cache) * rest / (bandwidth * HOST.efficiency)
+        seconds += blocks * rest * (HOST.block_seconds + (HOST.expert_seconds if routed else 0.0))
+    if seconds <= 0:
         return None
-    bandwidth = min(width for width in bandwidths if width is not None)
-    read = demand.weights_bytes * demand.active_share
-    return 0.7 * bandwidth / max(read, 1)
+    return ENGINE_SHARE.get(demand.engine, 1.0) / seconds

@@ -173,7 +173,8 @@ class Catalog:
             if part
         )
         if found:
-            raise UnknownVariant(f"{family.name} {asked}: say which one; there is {_choices(specs)}".replace(" :", ":"))
+            whole = f"{family.name} {asked}".rstrip()
+            raise UnknownVariant(f"{whole}: say which one; there is {_choices(specs)}")
         there = _choices(specs or list(family.specs))
         raise UnknownVariant(f"{family.name} has no {asked}; there is {there}")
 
@@ -255,12 +256,21 @@ def _spec_files(folder: Path, problems: list[str]) -> list[Path]:
 
     found: list[str] = []
     for place, folders, names in os.walk(folder, onerror=failed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(f"{place}/{name}" for name in sorted(names) if name.endswith(ENDINGS) and not name.startswith("."))
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=str.lower)
+        found.extend(
+            f"{place}/{name}"
+            for name in sorted(names, key=_stem)
+            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+        )
         if len(found) > MAX_FILES:
             problems.append(f"{printable(str(folder))}: only its first {MAX_FILES:,} spec files are read")
             break
     return [Path(name) for name in found[:MAX_FILES]]
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """Sorts files as the families in them are called: "qwen3" before "qwen3-coder", in whatever case."""
+    return (name.lower().rpartition(".")[0], name)
 
 
 def _indexed(family: ModelFamily) -> _Indexed:

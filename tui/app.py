@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import threading
+import time
+from asyncio import sleep
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,20 +19,20 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 
-from backends.downloads import Job, Plan
-from backends.fit import Option
-from backends.machine.model import Machine
-from specs.model import Variant
 from tui import units
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
-from tui.services import DownloadQueue, Library, Services, Statuses
+from tui.services import DownloadQueue, Library, MachineWatch, Services, Statuses
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from backends.downloads import Job, Plan
+    from backends.fit import Option
+    from backends.machine.model import Machine
     from specs.catalog import Catalog
+    from specs.model import Variant
     from tui.settings import Settings
 
 logger = logging.getLogger("modeldeck")
@@ -50,7 +51,7 @@ class Deck(App[int]):
     """Browse, downloads and chat, each built when first shown."""
 
     TITLE = "modeldeck"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = ["app.tcss", "screens/browse.tcss"]  # noqa: RUF012
     DEFAULT_MODE = "browse"
     BINDINGS: ClassVar[list[BindingType]] = [*APP]
     COMMAND_PALETTE_BINDING = "ctrl+p"
@@ -65,7 +66,7 @@ class Deck(App[int]):
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
     library: reactive[Library | None] = reactive(None, repaint=False)
-    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False)
+    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
     """What went wrong without stopping anything: spec files, devices, background work."""
@@ -104,6 +105,7 @@ class Deck(App[int]):
         self._closers: list[Callable[[], object]] = []
         self._queue_lock = threading.Lock()
         self._refreshing = False
+        self._watch: MachineWatch | None = None
         self._modes = {"browse": self._browse, "downloads": self._downloads, "chat": self._chat}
         for own in THEMES:
             self.register_theme(own)
@@ -123,7 +125,10 @@ class Deck(App[int]):
     def _browse(self) -> Screen[None]:
         from tui.screens.browse import Browse
 
-        return Browse(self.services)
+        screen = Browse(self.services)
+        # Its rules are parsed already: without this Textual would parse everything again before the first frame.
+        screen._css_update_count = self._css_update_count
+        return screen
 
     def _downloads(self) -> Screen[None]:
         from tui.screens.downloads import Downloads
@@ -216,8 +221,14 @@ class Deck(App[int]):
         """Look at the memory again, unless nobody sees it or the last look is not back."""
         if self._refreshing or self._current_mode != "browse" or len(self.screen_stack) > 1:
             return
+        machine = self.machine
+        if machine is None:
+            return
         self._refreshing = True
-        self.learn("machine", self.services.detect_machine, "looking at the hardware")
+        if self._watch is None:
+            self._watch = self.services.open_watch(machine)
+            self.at_end(self._watch.close)
+        self.learn("machine", self._watch.sample, "looking at the hardware")
 
     # Downloads
 
@@ -232,15 +243,21 @@ class Deck(App[int]):
     def on_job_changed(self, message: JobChanged) -> None:
         job = message.job
         before = self.jobs.get(job.id)
-        if self.queue is not None and job.progress.state in {"queued", "cancelled"}:
-            self.jobs = {job.id: job for job in self.queue.jobs()}
-        else:
-            self.jobs = {**self.jobs, job.id: job}
+        self.jobs = {**self.jobs, job.id: job}
+        if before is None or before.progress.state != job.progress.state:
+            self.read_queue()
         if job.progress.state == "done" and (before is None or before.progress.state != "done"):
             self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
             self.post_message(LibraryChanged())
         elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
             self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
+
+    def read_queue(self) -> None:
+        """Take over the queue's order, and what an earlier run left under way."""
+        self.in_background(
+            lambda: self._post(self.Learned("jobs", {job.id: job for job in self.download_queue().jobs()})),
+            "reading the download queue",
+        )
 
     def on_library_changed(self) -> None:
         self.learn("library", self.services.local_index, "reading what lies on this disk")
@@ -373,9 +390,9 @@ class Deck(App[int]):
         threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in self._closers]
         for thread in threads:
             thread.start()
-        deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
-        while any(thread.is_alive() for thread in threads) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.005)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+            await sleep(0.005)
 
 
 def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:

@@ -103,11 +103,12 @@ class Judged:
         def rank(option: Option) -> tuple[int, int, float, int, int]:
             ready = option.engine_status == "ready"
             spec = option.variant.spec
+            size = float(spec.size_in_billions)
             usual = "Q4_K_M" in option.variant.quantization.upper()
             return (
                 int(ready),
                 RANK[option.verdict],
-                float(spec.size_in_billions),
+                -size if option.verdict == "no" else size,
                 int(usual),
                 option.memory.weights_bytes,
             )

@@ -91,7 +91,14 @@ BROWSE: Final = (
 
 DOWNLOADS: Final = (
     _key("downloads.pause", "p,space", "pause", "pause/resume", "Pause this download, or go on with it", "p"),
-    _key("downloads.cancel", "x,delete", "cancel", "cancel", "Give this download up; asks first", "x"),
+    _key(
+        "downloads.cancel",
+        "x,delete",
+        "cancel",
+        "cancel",
+        "Give this download up, after asking; takes one that is done off the list",
+        "x",
+    ),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
     _key(
         "downloads.earlier",

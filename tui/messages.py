@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from backends.downloads import Job
-from backends.fit import Option
-from specs.model import Variant
+if TYPE_CHECKING:  # the values of downloads bring HTTP along: 30 ms before the first frame
+    from backends.downloads import Job
+    from backends.fit import Option
+    from specs.model import Variant
 
 
 class ChatWanted(Message):

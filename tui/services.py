@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from backends.downloads import Job, Plan
-from backends.engines.engine import Adapter, EngineStatus
-from backends.fit import Knowledge, Option, Verdict, Wish
-from backends.machine.model import Machine
-from specs.model import Variant
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
+    from backends.downloads import Job, Plan
+    from backends.engines.engine import Adapter, EngineStatus
+    from backends.fit import Knowledge, Option, Verdict, Wish
+    from backends.machine.model import Machine
     from specs.catalog import Catalog
+    from specs.model import Variant
 
 
 class Library(Protocol):
@@ -26,6 +25,13 @@ class Library(Protocol):
         ...
 
 
+class MachineWatch(Protocol):
+    """Cheap looks at this machine, with the drivers' handles kept between them."""
+
+    def sample(self) -> Machine: ...
+    def close(self) -> None: ...
+
+
 class DownloadQueue(Protocol):
     """The queue of downloads, as the downloads screen drives it."""
 
@@ -34,6 +40,7 @@ class DownloadQueue(Protocol):
     def resume(self, job_id: str) -> object: ...
     def cancel(self, job_id: str) -> object: ...
     def move(self, job_id: str, places: int) -> object: ...
+    def forget(self, job_id: str) -> object: ...
     def jobs(self) -> tuple[Job, ...]: ...
     def close(self) -> None: ...
 
@@ -41,7 +48,7 @@ class DownloadQueue(Protocol):
 HUB_SECONDS = 6.0
 """How long the hubs have to tell the sizes of a family's files."""
 
-Statuses = Mapping[str, EngineStatus]
+Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
 
 
@@ -62,6 +69,12 @@ def _detect_machine() -> Machine:
     from backends.machine.detect import detect
 
     return detect()
+
+
+def _open_watch(machine: Machine) -> MachineWatch:
+    from backends.machine.watch import Watch
+
+    return Watch(machine)
 
 
 def _statuses() -> Statuses:
@@ -114,10 +127,11 @@ def _plan(variant: Variant, hub: str | None) -> Plan:
     return plan(variant, hub)
 
 
-def _open_queue(on_change: Callable[[Job], None]) -> DownloadQueue:
+def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> DownloadQueue:
+    """The queue on this disk, with so many downloads at a time."""
     from backends.downloads import Queue
 
-    return Queue(on_change)
+    return Queue(on_change, at_once=at_once)
 
 
 def _adapter(name: str) -> Adapter:
@@ -130,6 +144,12 @@ def _presets() -> Sequence[Machine]:
     from backends.machine.presets import PRESETS, preset
 
     return [preset(name) for name in PRESETS]
+
+
+def _load_machine(text: str) -> Machine:
+    from backends.machine.presets import load_machine
+
+    return load_machine(text)
 
 
 def _disk_free_bytes() -> int | None:
@@ -154,6 +174,7 @@ class Services:
 
     load_catalog: Callable[[], Catalog] = load_catalog_with
     detect_machine: Callable[[], Machine] = _detect_machine
+    open_watch: Callable[[Machine], MachineWatch] = _open_watch
     statuses: Callable[[], Statuses] = _statuses
     options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
     best_option: Callable[[Sequence[Option]], Option] = _best_option
@@ -164,9 +185,11 @@ class Services:
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
-    open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = _open_queue
+    open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
     adapter: Callable[[str], Adapter] = _adapter
     presets: Callable[[], Sequence[Machine]] = _presets
+    load_machine: Callable[[str], Machine] = _load_machine
+    """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""
     disk_free_bytes: Callable[[], int | None] = _disk_free_bytes
     background: Callable[[Callable[[], None]], None] = field(default=in_thread)
     """Runs slow work away from the event loop; tests run it at once."""

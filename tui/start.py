@@ -46,12 +46,16 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
 
     from tui import glyphs
     from tui.app import Deck
-    from tui.services import Services, load_catalog_with
+    from tui.services import Services, load_catalog_with, open_queue_with
     from tui.settings import load_settings
 
     settings = load_settings()
     glyphs.choose(settings.ascii)
-    services = replace(Services(), load_catalog=partial(load_catalog_with, specs)) if specs else Services()
+    services = replace(
+        Services(),
+        load_catalog=partial(load_catalog_with, specs),
+        open_queue=partial(open_queue_with, at_once=settings.parallel_downloads),
+    )
     deck = Deck(services, theme=settings.theme, launch=launch)
     deck.adopt_settings(settings)
     deck.run(mouse=settings.mouse)

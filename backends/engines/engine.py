@@ -33,7 +33,8 @@ class Sampling:
     min_p: float = 0.05
     repetition_penalty: float = 1.0
     seed: int | None = None
-    """None: another answer each time."""
+    """None: another answer each time. The same seed gives the same text where the engine can promise it, and may cost a
+    part of the prefix cache for that."""
     stop: tuple[str, ...] = ()
     logprobs: int = 0
     """Alternatives to report for each token, with their probabilities; 0: none."""

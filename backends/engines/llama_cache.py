@@ -6,7 +6,9 @@ the memory's first touch), coming back 1.4 ms, computing again 1,100 ms; 10 MiB 
 the same cache would have cost that much from the start, for every conversation, used or not, on the card.
 
 A sliding-window or recurrent model cannot go back: what its window has lost is lost. It gets a checkpoint of that
-part of its state (7.5 MiB, 5 ms here) at the last place where the next turn's prompt will still be the same.
+part of its state (7.5 MiB, 5 ms here) at the last place where the next turn's prompt will still be the same. A window
+is copied when the answer is under way or over, since its cache has a batch's length more than the window; a recurrent
+state must be copied at that very place.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ WORTH_TOKENS: Final = 64
 """A shorter stretch is computed again sooner than it is parked."""
 CHECKPOINTS: Final = 4
 """Kept for one conversation."""
+BLOCK_TOKENS: Final = 64
+"""Tokens of one batch where the same seed must give the same text. The last bits of a token's KV depend on the batch
+that it was computed in, and at temperature 1 they change a word within a few lines (seen with Gemma). So such a
+prompt is computed in blocks that begin at multiples of this, and only whole blocks made that way are used again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +47,8 @@ class Conversation:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     state: Any = None
     """The parked copy; None while it is live."""
+    exact_tokens: int = 0
+    """So many from the beginning were computed in blocks and lie where a fresh computation would put them."""
 
     @property
     def parked_bytes(self) -> int:
@@ -81,8 +89,14 @@ class PrefixCache:
         self._live = Conversation()
 
     @property
-    def wants_checkpoints(self) -> bool:
+    def forgets(self) -> bool:
+        """Whether going back needs checkpoints."""
         return self._window > 0 or self._recurrent
+
+    @property
+    def forgets_at_once(self) -> bool:
+        """Whether a checkpoint can be taken at its own place only."""
+        return self._recurrent
 
     @property
     def length(self) -> int:
@@ -90,11 +104,17 @@ class PrefixCache:
         return len(self._live.tokens)
 
     def added(self, tokens: list[int]) -> None:
-        """Note what was decoded."""
-        self._live.tokens += tokens
+        """Note what was decoded in one batch."""
+        live = self._live
+        if len(live.tokens) == live.exact_tokens and len(tokens) == BLOCK_TOKENS:
+            live.exact_tokens += BLOCK_TOKENS
+        live.tokens += tokens
 
-    def prepare(self, wanted: list[int]) -> int:
+    def prepare(self, wanted: list[int], *, exact: bool = False) -> int:
         """Make the cache hold the longest known beginning of wanted, all but its last token at most.
+
+        Args:
+            exact: Use nothing that a fresh computation would not give to the last bit.
 
         Returns:
             Tokens that need no computing.
@@ -108,16 +128,20 @@ class PrefixCache:
             live = elsewhere if self._bring_back(parked) else 0
         elif live < len(self._live.tokens) // 2:
             self._park()
+        if exact:
+            live = min(live, self._live.exact_tokens) // BLOCK_TOKENS * BLOCK_TOKENS
         return self._roll_back(live)
 
-    def checkpoint(self) -> None:
-        """Remember this place."""
+    def checkpoint(self, position: int) -> None:
+        """Make it possible to come back to a place that the cache has just passed."""
         checkpoints = self._live.checkpoints
-        if checkpoints and checkpoints[-1].position == self.length:
+        if any(one.position == position for one in checkpoints):
+            return
+        if position > self.length or not (position == self.length or self._reaches_back_to(position)):
             return
         state = self._copy(PARTIAL)
         if state is not None:
-            checkpoints.append(Checkpoint(self.length, state))
+            checkpoints.append(Checkpoint(position, state))
             del checkpoints[:-CHECKPOINTS]
 
     def repair(self) -> None:
@@ -127,11 +151,17 @@ class PrefixCache:
             # A recurrent state that saw half a batch is nobody's state.
             self._forget()
         elif end < self.length:
-            del self._live.tokens[end:]
+            self._cut(end)
 
     def _forget(self) -> None:
         self._library.llama_memory_clear(self._memory, False)
         self._live = Conversation()
+
+    def _cut(self, length: int) -> None:
+        live = self._live
+        del live.tokens[length:]
+        live.checkpoints = [one for one in live.checkpoints if one.position <= length]
+        live.exact_tokens = min(live.exact_tokens, length // BLOCK_TOKENS * BLOCK_TOKENS)
 
     def _roll_back(self, length: int) -> int:
         """Cut the cache to its first tokens, or as near below as it can; returns how many there are."""
@@ -142,8 +172,7 @@ class PrefixCache:
         if length == len(live.tokens):
             return length
         if self._reaches_back_to(length) and self._library.llama_memory_seq_rm(self._memory, 0, length, -1):
-            del live.tokens[length:]
-            live.checkpoints = [one for one in live.checkpoints if one.position <= length]
+            self._cut(length)
             return length
         for checkpoint in reversed(live.checkpoints):
             if checkpoint.position > length:
@@ -152,8 +181,8 @@ class PrefixCache:
                 self._context, checkpoint.state, len(checkpoint.state), 0, PARTIAL
             )
             if read and self._library.llama_memory_seq_rm(self._memory, 0, checkpoint.position, -1):
-                del live.tokens[checkpoint.position :]
-                live.checkpoints = [one for one in live.checkpoints if one.position <= checkpoint.position]
+                self._cut(checkpoint.position)
+                live.exact_tokens = 0  # the window's cells come back in another order
                 return checkpoint.position
             break
         self._forget()
@@ -162,7 +191,7 @@ class PrefixCache:
     def _reaches_back_to(self, length: int) -> bool:
         """Whether every layer still has what a token at this place looks at."""
         first = int(self._library.llama_memory_seq_pos_min(self._memory, 0))
-        return 0 <= first <= max(0, length - self._window) if self.wants_checkpoints else True
+        return 0 <= first <= max(0, length - self._window) if self.forgets else True
 
     def _copy(self, flags: int) -> Any:
         size = self._library.llama_state_seq_get_size_ext(self._context, 0, flags)
@@ -180,7 +209,8 @@ class PrefixCache:
         if state is None:
             return
         self._parked = [one for one in self._parked if common_prefix(one.tokens, self._live.tokens) < len(one.tokens)]
-        self._parked.append(Conversation(list(self._live.tokens), list(self._live.checkpoints), state))
+        live = self._live
+        self._parked.append(Conversation(list(live.tokens), list(live.checkpoints), state, live.exact_tokens))
         while sum(one.parked_bytes for one in self._parked) > PARKED_BYTES:
             self._parked.pop(0)
 
@@ -191,5 +221,6 @@ class PrefixCache:
         if not self._library.llama_state_seq_set_data_ext(self._context, parked.state, len(parked.state), 0, 0):
             self._forget()
             return False
-        self._live = Conversation(parked.tokens, parked.checkpoints)
+        exact_tokens = 0 if self.forgets else parked.exact_tokens
+        self._live = Conversation(parked.tokens, parked.checkpoints, None, exact_tokens)
         return True

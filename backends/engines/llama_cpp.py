@@ -32,7 +32,7 @@ from backends.engines.engine import (
     Turn,
     Weights,
 )
-from backends.engines.llama_cache import PrefixCache, common_prefix
+from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefix
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
 from backends.engines.threads import compute_threads
@@ -42,6 +42,8 @@ from specs.model import LLAMA_CPP
 BATCH_TOKENS: Final = 512
 """n_batch and n_ubatch. With n_outputs_max = 1 the compute buffer no longer holds the logits of a whole batch: 22.8
 MiB instead of 514.5 for Gemma's 262,144 words, so a large vocabulary needs no small batch."""
+CHECKPOINT_AFTER: Final = 256
+"""Tokens of an answer after which a window is copied; its cache can go back BATCH_TOKENS."""
 PENALTY_TOKENS: Final = 64
 """How far back a repetition counts; llama.cpp's own default."""
 CACHE_TYPES: Final = {
@@ -301,7 +303,7 @@ class LlamaCppEngine:
         text = self._template.render(turns, thinking=sampling.thinking)
         tokens = self._prompt(text)
         stable = None
-        if self._cache.wants_checkpoints:
+        if self._cache.forgets:
             # The next turn's prompt will go on from here, whatever this answer's thinking becomes in it.
             past = self._prompt(self._template.render(turns, thinking=sampling.thinking, opens_answer=False))
             stable = common_prefix(past, tokens)
@@ -323,14 +325,15 @@ class LlamaCppEngine:
             raise PromptTooLong(len(tokens), self.context)
         library, context, vocabulary = self._library, self._context, self._vocabulary
         started = time.perf_counter()
-        cached = self._cache.prepare(tokens)
+        exact = sampling.seed is not None and sampling.temperature > 0
+        cached = self._cache.prepare(tokens, exact=exact)
         room = self.context - len(tokens)
         limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         reason: StopReason = "length"
         first = last = started
         sampler = self._sampler(sampling, tokens)
         try:
-            alive = self._prefill(job, tokens, cached, stable, exact=sampling.seed is not None)
+            alive = self._prefill(job, tokens, cached, stable, exact=exact)
             first = last = time.perf_counter()
             while alive and answer.tokens < limit:
                 token = library.llama_sampler_sample(sampler, context, -1)
@@ -347,35 +350,37 @@ class LlamaCppEngine:
                     break
                 if answer.tokens < limit:
                     alive = self._decode(job, [token])
+                if answer.tokens == CHECKPOINT_AFTER and stable is not None and self._cache.forgets:
+                    self._cache.checkpoint(stable)
         finally:
             library.llama_sampler_free(sampler)
         if not alive:
             reason = "cancelled"
         yield from answer.finish()
         yield Chunk(stats=Stats(len(tokens), cached, first - started, answer.tokens, last - first, reason))
+        if stable is not None and self._cache.forgets and not job.cancelled:
+            self._cache.checkpoint(stable)
 
     def _prefill(self, job: Job, tokens: list[int], start: int, stable: int | None, *, exact: bool) -> bool:
         """Compute the prompt from start on; False: stopped on the way.
 
         Args:
-            stable: Where a checkpoint is worth taking; None: nowhere.
-            exact: Computes the last token alone. The same question asked again finds all but that token in the cache,
-                and only a computation of the same shape gives the same logits to the last bit.
+            stable: Where the next turn may have to come back to; None: nowhere.
+            exact: In batches that do not depend on what was cached.
         """
-        stops = {len(tokens)}
-        if exact and len(tokens) > 1:
-            stops.add(len(tokens) - 1)
-        if stable is not None and self._cache.wants_checkpoints:
-            stops.add(stable)
+        batch = BLOCK_TOKENS if exact else self._batch_tokens
+        pauses = {len(tokens)}
+        if stable is not None and self._cache.forgets_at_once:
+            pauses.add(stable)
         at = start
-        for end in sorted(stops):
+        for end in sorted(pauses):
             while at < end:
-                upto = min(end, at + self._batch_tokens)
+                upto = min(end, at - at % batch + batch if exact else at + batch)
                 if not self._decode(job, tokens[at:upto]):
                     return False
                 at = upto
-            if end == stable and at == end and self._cache.wants_checkpoints:
-                self._cache.checkpoint()
+            if end == stable and self._cache.forgets_at_once:
+                self._cache.checkpoint(end)
         return True
 
     def _decode(self, job: Job, tokens: list[int]) -> bool:

@@ -72,7 +72,7 @@ def reason(lines: list[tuple[int, str]]) -> str | None:
     errors = [line for level, line in lines if level >= ERROR]
     if not errors:
         return None
-    return PREFIX.sub("", errors[0]).strip()
+    return PREFIX.sub("", errors[0]).removeprefix("error loading model: ").strip()
 
 
 def recent() -> list[str]:

@@ -143,6 +143,22 @@ def locked(
             lock.release()
 
 
+def busy(model_id: str, etag: str) -> bool:
+    """Whether a program is transferring this blob just now."""
+    import filelock
+
+    file = environment.cache_folder() / ".locks" / repository_folder(model_id).name / f"{etag}.lock"
+    if not file.exists():
+        return False
+    try:
+        with filelock.FileLock(file, mode=0o664).acquire(blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+
+
 def cannot_write(error: OSError) -> DownloadError:
     """The error of a cache that takes no files."""
     why = (error.strerror or str(error)).lower()

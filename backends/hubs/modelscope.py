@@ -43,6 +43,11 @@ def present_bytes(model_id: str, revision: str, name: str, file_bytes: int) -> i
     raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
 
 
+def part(model_id: str, revision: str, name: str) -> Path:
+    """Where the bytes of an unfinished file lie."""
+    raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+
+
 def fetch_files(
     plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
 ) -> tuple[FileOutcome, ...]:

@@ -198,7 +198,7 @@ def _get(url: str, headers: dict[str, str], token: str | None, limits: Limits) -
             return Answer(
                 answer.status, answer.headers, url, first or answer.headers, answer._response, answer._connection
             )
-        target = urllib.parse.urljoin(url, location)
+        target = urllib.parse.quote(urllib.parse.urljoin(url, location), safe="%/:?#[]@!$&'()*+,;=~")
         if origin(target) != origin(url) or "x-linked-etag" in answer.headers:
             first = first or answer.headers
         answer.close()

@@ -1,4 +1,4 @@
-"""AMD cards and APUs through the amdgpu driver's files, with GPUs of other makers named as not supported."""
+"""AMD cards and APUs through the amdgpu driver's files, and GPUs of Intel's by name."""
 
 from __future__ import annotations
 
@@ -25,22 +25,19 @@ _UNIFIED_NAME = re.compile(r"radeon(\(tm\))?\s+(\d{3}m\b|80[456]0s\b|vega\s+\d+\
 
 
 def probe(environment: Mapping[str, str], root: Path = Path("/")) -> tuple[tuple[Accelerator, ...], tuple[str, ...]]:
-    """AMD's GPUs as ROCm would count them, and a sentence for each GPU that no engine here can use."""
+    """AMD's GPUs as ROCm would count them, and what is to be said about them."""
     found: list[Accelerator] = []
     warnings: list[str] = []
     for device in _display_devices(root):
-        vendor = _line(device / "vendor")
-        if vendor == _AMD:
-            if (device / "mem_info_vram_total").exists():
-                found.append(_accelerator(device, len(found), root))
-            else:
-                warnings.append(
-                    f"{_pci_name(device, root) or 'an AMD GPU'} is not driven by amdgpu, so it cannot be used: "
-                    "install the kernel's amdgpu driver and its firmware"
-                )
-        elif vendor == _INTEL:
-            name = _pci_name(device, root) or "Intel GPU"
-            warnings.append(f"{name} is not used: the engines here have no backend for Intel GPUs")
+        if _line(device / "vendor") != _AMD:
+            continue
+        if (device / "mem_info_vram_total").exists():
+            found.append(_accelerator(device, len(found), root))
+        else:
+            warnings.append(
+                f"{_pci_name(device, root) or 'an AMD GPU'} is not driven by amdgpu, so it cannot be used: "
+                "install the kernel's amdgpu driver and its firmware"
+            )
     if found and not (root / "dev/kfd").exists():
         warnings.append(
             "/dev/kfd is missing, so ROCm cannot use the AMD GPU: load the amdgpu driver with ROCm's support; "
@@ -52,6 +49,12 @@ def probe(environment: Mapping[str, str], root: Path = Path("/")) -> tuple[tuple
             warnings.append(f"{variable}={environment[variable]!r} hides {len(found) - len(choices)} AMD GPUs")
         found = [replace(found[number], index=index) for index, (number, _part) in enumerate(choices)]
     return tuple(found), tuple(warnings)
+
+
+def intel(root: Path = Path("/")) -> tuple[str, ...]:
+    """Names of Intel's GPUs, which no engine here can use."""
+    devices = [device for device in _display_devices(root) if _line(device / "vendor") == _INTEL]
+    return tuple(_pci_name(device, root) or "an Intel GPU" for device in devices)
 
 
 def _display_devices(root: Path) -> list[Path]:

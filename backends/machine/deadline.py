@@ -42,7 +42,7 @@ class Question(Generic[Answer]):
             Late: no answer by then.
             Exception: whatever asking raised.
         """
-        if not self._done.wait(max(0.0, until - time.monotonic())):
+        if not self._done.wait(min(threading.TIMEOUT_MAX, max(0.0, until - time.monotonic()))):
             raise Late
         if self._error is not None:
             raise self._error

@@ -38,9 +38,17 @@ def detect(
         accelerators, said = _found(asked_apple, until, "the Mac's GPU", deadline_seconds)
     else:
         asked_amd = Question(lambda: amd.probe(environment, root), "amd")
-        nvidias, of_nvidias = nvidia.probe(until, seconds=deadline_seconds, environment=environment, root=root)
-        others, of_others = _found(asked_amd, until, "the AMD driver", deadline_seconds)
-        accelerators, said = nvidias + others, of_nvidias + of_others
+        asked_intel = Question(lambda: amd.intel(root), "intel")
+        try:
+            nvidias = nvidia.probe(until, seconds=deadline_seconds, environment=environment, root=root)
+        except Exception as error:  # noqa: BLE001 - told to the user
+            nvidias = (), (f"the NVIDIA driver could not be asked ({type(error).__name__}: {error})",)
+        amds = _found(asked_amd, until, "the AMD driver", deadline_seconds)
+        try:
+            intels = asked_intel.answer(until)
+        except Exception:  # noqa: BLE001 - they could not be used anyway
+            intels = ()
+        accelerators, said = _together(nvidias, amds, intels)
     warnings = list(said)
     cpu, memory = Cpu(None, None, None), Memory(None, None)
     try:
@@ -72,6 +80,22 @@ def with_host_memory(one: Accelerator, memory: Memory) -> Accelerator:
     known = [free for free in (one.free_bytes, total_bytes, memory.available_bytes) if free is not None]
     free_bytes = min(known) if memory.available_bytes is not None or one.free_bytes is not None else None
     return replace(one, total_bytes=total_bytes, free_bytes=free_bytes)
+
+
+def _together(nvidias: _Found, amds: _Found, intels: tuple[str, ...]) -> _Found:
+    """All vendors' GPUs, without those built into a processor where there are cards.
+
+    A processor's GPU beside a card is there for the screen: it is far slower, and ROCm supports few of them.
+    """
+    accelerators = nvidias[0] + amds[0]
+    warnings = nvidias[1] + amds[1]
+    built_in = [one for one in amds[0] if one.unified]
+    if built_in and len(built_in) < len(accelerators):
+        accelerators = tuple(one for one in accelerators if one not in built_in)
+        warnings += tuple(f"{one.name}, which is built into the processor, is left to the screen" for one in built_in)
+    if not accelerators:
+        warnings += tuple(f"{name} is not used: the engines here have no backend for Intel GPUs" for name in intels)
+    return accelerators, warnings
 
 
 def _found(asked: Question[_Found], until: float, what: str, seconds: float) -> _Found:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from backends.machine.bandwidth import bandwidth_of, compute_capability_of
 from backends.machine.model import Accelerator, Cpu, Holder, Machine, Memory
+from specs.text import printable
 
 _MOST_BYTES = 1 << 50
 """One pebibyte; a figure above it is a slip (bits, or KiB taken for bytes)."""
@@ -43,7 +45,8 @@ def machine_to_json(machine: Machine) -> dict[str, Any]:
 def machine_from_json(document: object, label: str | None = None) -> Machine:
     """The machine that a document describes.
 
-    Keys that are not known are skipped; optional ones may be missing or null.
+    Keys that are not known are skipped; optional ones may be missing or null. An accelerator's compute capability and
+    bandwidth are looked up by its name where their keys are missing; null says that they are unknown.
 
     Args:
         document: What json.loads made of the file.
@@ -54,15 +57,15 @@ def machine_from_json(document: object, label: str | None = None) -> Machine:
     """
     top = _object(document, "the machine")
     cpu = _object(top.get("cpu", {}), "cpu")
-    memory = _object(top.get("memory", {}), "memory")
+    memory = _memory(_object(top.get("memory", {}), "memory"))
     listed = _list(top.get("accelerators", []), "accelerators", _MOST_ACCELERATORS)
     own_label = _text(top, "label", "label", required=False)
     return Machine(
         os=_one_of(top, "os", ("linux", "darwin")),
         arch=_text(top, "arch", "arch", required=True) or "",
         cpu=_cpu(cpu),
-        memory=_memory(memory),
-        accelerators=tuple(_accelerator(one, place) for place, one in enumerate(listed)),
+        memory=memory,
+        accelerators=tuple(_accelerator(one, place, memory) for place, one in enumerate(listed)),
         warnings=tuple(_strings(top.get("warnings", []), "warnings")),
         label=label if label is not None else own_label,
     )
@@ -107,7 +110,7 @@ def _memory(memory: Mapping[str, object]) -> Memory:
     return Memory(total, available)
 
 
-def _accelerator(value: object, place: int) -> Accelerator:
+def _accelerator(value: object, place: int, memory: Memory) -> Accelerator:
     where = f"accelerators[{place}]"
     one = _object(value, where)
     index = _whole(one, "index", f"{where}.index", 0, 1 << 20)
@@ -118,14 +121,21 @@ def _accelerator(value: object, place: int) -> Accelerator:
     capability = _text(one, "compute_capability", f"{where}.compute_capability", required=False)
     if capability is not None and not re.fullmatch(r"\d{1,3}\.\d{1,3}", capability, re.ASCII):
         raise ValueError(f'{where}.compute_capability is {_shown(capability)}; expected a text such as "8.9", or null')
+    kind = _text(one, "kind", f"{where}.kind", required=True) or ""
+    name = _text(one, "name", f"{where}.name", required=True) or ""
+    if kind == "cuda" and "compute_capability" not in one:
+        capability = compute_capability_of(name)
     unified = one.get("unified", False)
     if not isinstance(unified, bool):
         raise ValueError(f"{where}.unified is {_shown(unified)}; expected true or false")
+    bandwidth = _whole(one, "bandwidth_bytes_per_second", f"{where}.bandwidth_bytes_per_second", 1, _MOST_BANDWIDTH)
+    if "bandwidth_bytes_per_second" not in one:
+        bandwidth = bandwidth_of(name, memory_bytes=memory.total_bytes if unified else total)
     holders = _list(one.get("holders", []), f"{where}.holders", 1 << 16)
     return Accelerator(
         index=place if index is None else index,
-        kind=_text(one, "kind", f"{where}.kind", required=True) or "",
-        name=_text(one, "name", f"{where}.name", required=True) or "",
+        kind=kind,
+        name=name,
         uuid=_text(one, "uuid", f"{where}.uuid", required=False),
         total_bytes=total,
         free_bytes=free,
@@ -134,9 +144,7 @@ def _accelerator(value: object, place: int) -> Accelerator:
         load_percent=_whole(one, "load_percent", f"{where}.load_percent", 0, 100),
         holders=tuple(_holder(holder, f"{where}.holders[{number}]") for number, holder in enumerate(holders)),
         parent_uuid=_text(one, "parent_uuid", f"{where}.parent_uuid", required=False),
-        bandwidth_bytes_per_second=_whole(
-            one, "bandwidth_bytes_per_second", f"{where}.bandwidth_bytes_per_second", 1, _MOST_BANDWIDTH
-        ),
+        bandwidth_bytes_per_second=bandwidth,
     )
 
 
@@ -172,7 +180,7 @@ def _strings(value: object, where: str) -> list[str]:
     for number, text in enumerate(strings):
         if not isinstance(text, str):
             raise ValueError(f"{where}[{number}] is {_shown(text)}; expected a text")
-    return [text for text in strings if isinstance(text, str)]
+    return [printable(text) for text in strings if isinstance(text, str)]
 
 
 def _text(holder: Mapping[str, object], key: str, where: str, *, required: bool) -> str | None:
@@ -183,7 +191,7 @@ def _text(holder: Mapping[str, object], key: str, where: str, *, required: bool)
         raise ValueError(f"{where} is missing; expected a text")
     if not isinstance(value, str) or (required and not value.strip()):
         raise ValueError(f"{where} is {_shown(value)}; expected a text{'' if required else ' or null'}")
-    return value
+    return printable(value)
 
 
 def _one_of(holder: Mapping[str, object], key: str, words: tuple[str, ...]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from backends.machine.bandwidth import bandwidth_of
 from backends.machine.deadline import Late, Question
 from backends.machine.model import Accelerator, Holder
 from backends.machine.visible import Listed, names_by_index, order_is_certain, visible
+from specs.text import one_line
 
 _LIBRARY = "libnvidia-ml.so.1"
 # Where WSL and NixOS keep the library when the loader's cache does not know it.
@@ -63,7 +65,6 @@ class _Card:
     whole: Accelerator | None = None
     slices: list[Accelerator] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    is_lost: bool = False
 
     @property
     def title(self) -> str:
@@ -87,24 +88,35 @@ def probe(
     """
     environment = os.environ if environment is None else environment
     try:
-        count = Question(count_cards, "nvml").answer(until)
+        opened = Question(_open_and_count, "nvml").answer(until)
     except Late:
         return (), (
             f"the NVIDIA driver did not answer within {seconds:g} s, so its GPUs are left out: try `nvidia-smi`; "
-            "if that hangs too, look for Xid in `dmesg` and reboot",
+            "if that hangs too, look for Xid in `dmesg` and reboot; "
+            "if it is only slow, `sudo nvidia-smi -pm 1` keeps the cards awake",
         )
     except Exception as error:  # noqa: BLE001 - told to the user
         warning = _why_no_driver(error, root)
         return (), (warning,) if warning else ()
-    if count is None:
+    if opened is None:
         return (), (NO_LIBRARY,) if has_card(root) else ()
-    if count == 0:
-        return (), (NO_CARD_SHOWN,) if has_card(root) else ()
+    library, count = opened
+    try:
+        if count == 0:
+            return (), (NO_CARD_SHOWN,) if has_card(root) else ()
+        return _shown(_asked(count, until, seconds), environment)
+    finally:
+        # Nobody waits for it: cards that still hang hold the library open for themselves.
+        Question(library.nvmlShutdown, "nvml")
+
+
+def _asked(count: int, until: float, seconds: float) -> list[_Card]:
+    """All cards, each asked in its own thread, with what went wrong."""
     cards = [_Card(number) for number in range(count)]
     questions = [Question(lambda card=card: _ask(card), f"nvml-{card.number}") for card in cards]  # type: ignore[misc]
     for card, question in zip(cards, questions, strict=True):
         _collect(card, question, until, seconds)
-    return _shown(cards, environment)
+    return cards
 
 
 def has_library() -> bool:
@@ -149,12 +161,19 @@ def nvml() -> Iterator[Any]:
             pynvml.nvmlShutdown()
 
 
-def count_cards() -> int | None:
-    """How many cards NVML lists; None: no driver library here."""
+def _open_and_count() -> tuple[Any, int] | None:
+    """pynvml, initialised and to be closed by the caller, and how many cards it lists; None: no driver library here.
+
+    It stays open until all cards are asked: without persistence mode every first opening wakes all cards, for seconds.
+    """
     if not has_library():
         return None
-    with nvml() as library:
-        return int(library.nvmlDeviceGetCount())
+    library = _open()
+    try:
+        return library, int(library.nvmlDeviceGetCount())
+    except Exception:
+        library.nvmlShutdown()
+        raise
 
 
 def is_lost(error: Exception) -> bool:
@@ -179,7 +198,7 @@ def late_sentence(title: str, asked_for: str, seconds: float) -> str:
 
 
 def read(library: Any, handle: Any) -> Reading:
-    """Memory, load and holders of one card or slice.
+    """Memory and load of one card or slice, without its holders: naming those can hang apart from the driver.
 
     Raises:
         NVMLError: the card is lost, or its memory cannot be asked for.
@@ -187,9 +206,70 @@ def read(library: Any, handle: Any) -> Reading:
     try:
         memory = library.nvmlDeviceGetMemoryInfo(handle)
     except library.NVMLError_NotSupported:
-        return Reading(None, None, _load(library, handle), _holders(library, handle), is_unified=True)
+        return Reading(None, None, _load(library, handle), (), is_unified=True)
     # v1 counts what the driver reserves as used; free is the same in v1 and v2, and free is what counts.
-    return Reading(int(memory.total), int(memory.free), _load(library, handle), _holders(library, handle))
+    return Reading(int(memory.total), int(memory.free), _load(library, handle), ())
+
+
+class Reader:
+    """Asks the same cards again and again, with the library open and their handles kept.
+
+    A card that still owes an answer is not asked again, so a hanging driver costs one thread a card and no more.
+    """
+
+    def __init__(self) -> None:
+        self._library: Question[Any] | None = None
+        self._handles: dict[str, Any] = {}
+        self._asked: dict[str, Question[Reading]] = {}
+
+    def read(self, uuids: Sequence[str], until: float) -> dict[str, Reading | Exception]:
+        """A reading of each card or slice, or what went wrong: Late, or NVML's error."""
+        if self._library is None:
+            self._library = Question(_open, "nvml")
+        try:
+            library = self._library.answer(until)
+        except Exception as error:  # noqa: BLE001 - given to the caller, for each card
+            if not isinstance(error, Late):
+                self._library = None  # asked anew next time: the driver may be back by then
+            return dict.fromkeys(uuids, error)
+        for uuid in uuids:
+            if uuid not in self._asked or self._asked[uuid].answered:
+                self._asked[uuid] = Question(lambda uuid=uuid: self._read(library, uuid), "nvml")  # type: ignore[misc]
+        readings: dict[str, Reading | Exception] = {}
+        for uuid in uuids:
+            try:
+                readings[uuid] = self._asked[uuid].answer(until)
+            except Exception as error:  # noqa: BLE001 - given to the caller, for this card
+                readings[uuid] = error
+        return readings
+
+    def close(self, until: float) -> None:
+        """Give the library back, unless a card still hangs in it: closing it under a question is undefined."""
+        opened, self._library = self._library, None
+        if opened is None or not opened.answered or not all(asked.answered for asked in self._asked.values()):
+            return
+        try:
+            library = opened.answer(until)
+            Question(library.nvmlShutdown, "nvml").answer(until)
+        except Exception:  # noqa: BLE001, S110 - closing a library that is gone, or never came, loses nothing
+            pass
+
+    def _read(self, library: Any, uuid: str) -> Reading:
+        """One reading; runs in the card's thread. A handle that failed is fetched anew next time."""
+        handle = self._handles.pop(uuid, None) or library.nvmlDeviceGetHandleByUUID(uuid)
+        reading = read(library, handle)
+        reading = replace(reading, holders=holders(library, handle))
+        self._handles[uuid] = handle
+        return reading
+
+
+def _open() -> Any:
+    """pynvml, initialised."""
+    has_library()  # makes a library that only its full path finds known by its name
+    import pynvml  # 95 ms
+
+    pynvml.nvmlInit()
+    return pynvml
 
 
 def _why_no_driver(error: Exception, root: Path) -> str | None:
@@ -210,18 +290,15 @@ def _collect(card: _Card, question: Question[None], until: float, seconds: float
     try:
         question.answer(until)
     except Late:
-        card.is_lost = True
-        card.warnings = [*card.warnings, late_sentence(card.title, card.asked_for, seconds)]
+        if card.whole is None and not card.slices:
+            card.warnings = [*card.warnings, late_sentence(card.title, card.asked_for, seconds)]
+        else:
+            what = f"{card.title} did not tell {card.asked_for} within {seconds:g} s; try `nvidia-smi`"
+            card.warnings = [*card.warnings, what]
     except Exception as error:  # noqa: BLE001 - told to the user
-        card.is_lost = True
-        what = (
-            lost_sentence(card.title)
-            if is_lost(error)
-            else (
-                f"{card.title} did not tell {card.asked_for} ({error or type(error).__name__}) and is left out: "
-                "try `nvidia-smi`"
-            )
-        )
+        card.whole, card.slices = None, []
+        what = f"{card.title} did not tell {card.asked_for} ({error or type(error).__name__}) and is left out"
+        what = lost_sentence(card.title) if is_lost(error) else f"{what}: try `nvidia-smi`"
         card.warnings = [*card.warnings, what]
 
 
@@ -243,6 +320,8 @@ def _ask(card: _Card) -> None:
             return
         card.asked_for = "its memory"
         card.whole = _accelerator(card, card.name, card.uuid, read(library, handle))
+        card.asked_for = "its processes"
+        card.whole = replace(card.whole, holders=holders(library, handle))
 
 
 def _ask_slices(library: Any, handle: Any, card: _Card) -> None:
@@ -253,7 +332,8 @@ def _ask_slices(library: Any, handle: Any, card: _Card) -> None:
             part = library.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
             name = str(library.nvmlDeviceGetName(part))
             uuid = str(library.nvmlDeviceGetUUID(part))
-            slice_ = _accelerator(card, name, uuid, read(library, part), parent_uuid=card.uuid)
+            reading = replace(read(library, part), holders=holders(library, part))
+            slice_ = _accelerator(card, name, uuid, reading, parent_uuid=card.uuid)
         except library.NVMLError_NotFound:
             continue
         except library.NVMLError as error:
@@ -299,7 +379,7 @@ def _shown(cards: list[_Card], environment: Mapping[str, str]) -> tuple[tuple[Ac
     for index, (number, part) in enumerate(choices):
         card = cards[number]
         one = card.whole if part is None else card.slices[part]
-        if one is not None and not (card.is_lost and part is None):
+        if one is not None:
             shown.append(replace(one, index=index))
     if odd:
         warnings.append(odd)
@@ -336,20 +416,20 @@ def _load(library: Any, handle: Any) -> int | None:
     return None if rates is None else min(100, int(rates.gpu))
 
 
-def _holders(library: Any, handle: Any) -> tuple[Holder, ...]:
+def holders(library: Any, handle: Any) -> tuple[Holder, ...]:
     """Who holds memory, the largest first; a process that computes and draws is one holder."""
     held: dict[int, int | None] = {}
     for kind in ("Compute", "Graphics"):
         for version in ("_v3", "_v2"):
-            ask = getattr(library, f"nvmlDeviceGet{kind}RunningProcesses{version}")
-            processes = _told(library, lambda ask=ask: ask(handle))  # type: ignore[misc]
+            ask = getattr(library, f"nvmlDeviceGet{kind}RunningProcesses{version}", None)
+            processes = _told(library, lambda ask=ask: ask(handle)) if ask else None  # type: ignore[misc]
             if processes is not None:
                 for process in processes:
                     used = process.usedGpuMemory
                     held[int(process.pid)] = None if used is None else int(used)
                 break
-    holders = [Holder(pid, *_whose(library, pid), used_bytes) for pid, used_bytes in held.items()]
-    return tuple(sorted(holders, key=lambda holder: -(holder.used_bytes or 0)))
+    named = [Holder(pid, *_whose(library, pid), used_bytes) for pid, used_bytes in held.items()]
+    return tuple(sorted(named, key=lambda holder: -(holder.used_bytes or 0)))
 
 
 def _whose(library: Any, pid: int) -> tuple[str | None, str | None]:
@@ -362,14 +442,25 @@ def _whose(library: Any, pid: int) -> tuple[str | None, str | None]:
 
         try:
             process = psutil.Process(pid)
-            return process.name(), process.username()
+            return one_line(process.name()), _user_name(process.uids().real)
         except (psutil.Error, KeyError, OSError):
             pass
     try:
         path = _told(library, lambda: str(library.nvmlSystemGetProcessName(pid)))
     except UnicodeDecodeError:
         return None, None
-    return (Path(path.split(" ")[0]).name or None) if path else None, None
+    return (one_line(Path(path.split(" ")[0]).name) or None) if path else None, None
+
+
+@cache
+def _user_name(uid: int) -> str:
+    """The name of a user; asked once, since a network's directory may take seconds."""
+    import pwd
+
+    try:
+        return one_line(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return str(uid)
 
 
 def _is_host_pid_namespace() -> bool:

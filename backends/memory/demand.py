@@ -8,8 +8,19 @@ from typing import Final
 from backends.memory.estimate import Basis, MemoryEstimate
 from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache
 
+UBATCH: Final = DEFAULT_UBATCH
+
 CPU: Final = "cpu"
 """Device kind of a load without an accelerator."""
+
+
+ANSWER_TOKENS: Final = 2048
+"""Tokens of a context that are left for the answer: the prompt is never all of it."""
+
+
+def longest_prompt(context: int) -> int:
+    """The longest prompt that leaves room for an answer of 2,048 tokens; a quarter of a short context at least."""
+    return max(context - ANSWER_TOKENS, context // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,10 @@ class Demand:
     on_cpu: bool = True
     """Whether the engine runs this without an accelerator."""
     kv_element_bytes: float = 2.0
+    prompt_bytes: float = 0.0
+    """Activations that a prefill in one piece holds for each token of the prompt."""
+    step: int = 0
+    """Tokens of one prefill step where the engine takes the prompt in pieces; 0: in one."""
     correction: float = 1.0
     """Measured over predicted on this machine."""
     loads: int = 0
@@ -68,7 +83,15 @@ class Demand:
 
     def device_compute(self, context: int) -> int:
         """Compute buffer of each device."""
-        return self.compute_fixed + int(self.compute_per_token * context)
+        fixed = self.compute_fixed + int(self.compute_per_token * context)
+        if not self.prompt_bytes:
+            return fixed
+        prompt = longest_prompt(context)
+        if self.step:
+            return fixed + int(self.prompt_bytes * min(prompt, self.step))
+        # The peak is the larger of the end of prefill and the end of the answer, whose cache is counted apart.
+        later = self.kv_bytes(context) - self.kv_bytes(prompt)
+        return fixed + max(0, int(self.prompt_bytes * prompt) - later)
 
     def host_compute(self, context: int) -> int:
         """Compute buffer of the host beside the devices."""
@@ -100,6 +123,3 @@ class Demand:
 def host_total(demand: Demand, context: int, cache_type: str) -> int:
     """Bytes of a load in RAM alone."""
     return demand.estimate(context, cache_type, CPU).total_bytes
-
-
-UBATCH: Final = DEFAULT_UBATCH

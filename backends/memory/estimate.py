@@ -25,3 +25,8 @@ class MemoryEstimate:
         """The sum of the parts that are known."""
         parts = (self.weights_bytes, self.kv_cache_bytes, self.compute_bytes, self.overhead_bytes)
         return sum(part for part in parts if part is not None)
+
+    @property
+    def buffers_bytes(self) -> int:
+        """What an engine's own report counts: everything but the overhead of process and device."""
+        return self.total_bytes - (self.overhead_bytes or 0)

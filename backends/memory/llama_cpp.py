@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from backends.memory.compute import compute_fixed, mask_bytes
 from backends.memory.demand import CPU, UBATCH, Demand
 from backends.memory.gguf_size import gguf_size, header_bytes
 from backends.memory.shape import Shape
@@ -13,8 +14,8 @@ from specs.model import LLAMA_CPP
 
 _MIB: Final = 1 << 20
 
-OVERHEAD: Final = (("cuda", 500 * _MIB), ("rocm", 500 * _MIB), ("metal", 160 * _MIB), (CPU, 110 * _MIB))
-"""The process itself and a device's context."""
+OVERHEAD: Final = (("cuda", 500 * _MIB), ("rocm", 500 * _MIB), ("metal", 160 * _MIB), (CPU, 12 * _MIB))
+"""A device's context beside the buffers; in RAM what ggml keeps of graphs and repacked weights."""
 
 
 def demand(
@@ -60,10 +61,10 @@ def demand(
         host_bytes=host,
         kv=shape.kv,
         padded=True,
-        compute_fixed=UBATCH * 4 * (vocabulary + width),
-        compute_per_token=0.0,
+        compute_fixed=compute_fixed(architecture, shape.kv),
+        compute_per_token=mask_bytes(),
         host_compute_fixed=UBATCH * 4 * width,
-        host_compute_per_token=UBATCH * 4,
+        host_compute_per_token=mask_bytes(),
         overhead=OVERHEAD,
         basis=shape.basis,
         about=quantization.uploader_mix,

@@ -197,6 +197,8 @@ def layer_caches(demand: Demand, context: int, cache_type: str) -> tuple[int, ..
     """KV cache of each block."""
     blocks = len(demand.block_bytes)
     kv = demand.kv
+    if demand.padded and len(kv.groups) == 1 and len(kv.layers) == blocks:
+        return (kv.layer_at(0, context, cache_type),) * blocks
     if demand.padded and len(kv.layers) == blocks:
         by_layer = {layer: kv.layer_at(index, context, cache_type) for index, layer in enumerate(kv.layers)}
         return tuple(by_layer[layer] for layer in kv.layers)

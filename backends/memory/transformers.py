@@ -5,25 +5,65 @@ from __future__ import annotations
 from typing import Final
 
 from backends.memory.demand import CPU, Demand
+from backends.memory.kv_cache import per_layer
 from backends.memory.shape import Shape
+from backends.memory.tensors import is_tied
 from specs.formats import Quantization
 from specs.model import TRANSFORMERS
 
 _MIB: Final = 1 << 20
 
+WORKSPACE: Final = 40 * _MIB
+"""cuBLAS workspace and the rotary tables; 36 to 90 MiB in the published peaks."""
+REPOSITORY_BYTES: Final = 12_000_000
+"""Tokenizer and configuration beside the weights, on the average."""
+
 OVERHEAD: Final = (("cuda", 700 * _MIB), ("metal", 400 * _MIB), (CPU, 600 * _MIB))
 """Python, torch and a device's context. MEMORY.md saw 0.7 to 2.2 GiB a CUDA process."""
 
 
-def weights_of(shape: Shape, quantization: Quantization) -> int:
-    """Bytes of the tensors: linear layers at the quantization's bits, embeddings and head at 16 bits."""
+NATIVE_BITS: Final = (("gpt-oss", 4.25), ("deepseek2", 8.0))
+"""Bits of a weight of repositories that are published quantized although they count as unquantized.
+
+gpt-oss keeps its experts in MXFP4; DeepSeek V3 and R1 (over 600 billion parameters) are FP8.
+"""
+
+
+def unquantized_parameters(shape: Shape) -> int:
+    """Parameters of the matrices that stay at 16 bits: embedding and output."""
     architecture = shape.architecture
     table = (architecture.vocab_size or 0) * (architecture.embedding_length or 0)
-    unquantized = min(table if architecture.tied_embeddings else 2 * table, shape.parameters // 2)
-    linear = shape.parameters - unquantized
-    bits = quantization.bits_per_weight or 16.0
-    outside = max(bits, 16.0) if not quantization.quantized else 16.0
-    return int(linear * bits / 8 + unquantized * outside / 8)
+    return min(table if is_tied(architecture) else 2 * table, shape.parameters // 2)
+
+
+def weights_of(shape: Shape, bits: float) -> int:
+    """Bytes of the tensors: linear layers at these bits, embedding and output at 16 or more."""
+    outside = unquantized_parameters(shape)
+    linear = shape.parameters - outside
+    return int(linear * bits / 8 + outside * max(bits, 16.0) / 8)
+
+
+def native_bits(shape: Shape) -> float:
+    """Bits of a weight as the unquantized repository publishes it."""
+    name = shape.architecture.architecture or ""
+    for known, bits in NATIVE_BITS:
+        if name == known and (known != "deepseek2" or shape.parameters > 600_000_000_000):
+            return bits
+    return 16.0
+
+
+def activation_bytes(shape: Shape) -> int:
+    """Bytes that prefill holds for each token of the prompt.
+
+    Two bytes of three feed-forward rows (gate, up, their product) and four of the embedding's length. Met by the peaks
+    that Qwen published for Qwen2.5 under Transformers 4.46.0, where prefill computes only the last token's logits.
+    """
+    architecture = shape.architecture
+    forward = per_layer(architecture.feed_forward_length, 0) or 0
+    if architecture.expert_count and architecture.expert_feed_forward_length:
+        forward = architecture.expert_feed_forward_length * (architecture.expert_used_count or 1)
+    width = architecture.embedding_length or 0
+    return 2 * (3 * (forward or 4 * width) + 4 * width)
 
 
 def demand(
@@ -34,12 +74,17 @@ def demand(
     download_bytes: int | None = None,
     engine: str = TRANSFORMERS,
 ) -> Demand:
-    """Bytes of a load for one sequence."""
-    weights = weights_bytes or weights_of(shape, quantization)
+    """Bytes of a load for one sequence; flash or scaled-dot-product attention, 16-bit cache."""
+    bits = quantization.bits_per_weight or 16.0
+    if quantization.method == "none" and bits == 16.0:
+        bits = native_bits(shape)
+    weights = weights_of(shape, bits)
+    on_the_fly = quantization.format == "pytorch" and quantization.method in {"nf4", "int8"}
+    if weights_bytes and not on_the_fly:
+        weights = weights_bytes
+    published = weights_of(shape, native_bits(shape)) if on_the_fly else weights
     blocks = shape.architecture.block_count or 1
-    outside = min(
-        weights // 3, 2 * 2 * (shape.architecture.vocab_size or 0) * (shape.architecture.embedding_length or 0)
-    )
+    outside = min(weights // 2, 2 * unquantized_parameters(shape))
     each = (weights - outside) // blocks
     return Demand(
         engine=engine,
@@ -49,15 +94,16 @@ def demand(
         host_bytes=0,
         kv=shape.kv,
         padded=False,
-        compute_fixed=36 * _MIB,
+        compute_fixed=WORKSPACE,
         compute_per_token=0.0,
         host_compute_fixed=0,
         host_compute_per_token=0.0,
         overhead=OVERHEAD,
         basis=shape.basis,
         about=quantization.uploader_mix,
-        download_bytes=download_bytes or weights,
+        download_bytes=download_bytes or published + REPOSITORY_BYTES,
         parameters=shape.parameters,
         active_share=shape.active_parameters / max(shape.parameters, 1),
         on_cpu=quantization.method in {"none", "nf4", "int8", "gptq", "awq"},
+        prompt_bytes=activation_bytes(shape),
     )

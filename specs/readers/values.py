@@ -177,7 +177,7 @@ _good_quantizations: set[str] = set()
 
 def quantization(value: object, *path: Key) -> str:
     """The name of a quantization: letters, digits, dot, plus, dash and underscore, since it goes into file names."""
-    if value in _good_quantizations:
+    if type(value) is str and value in _good_quantizations:
         return value
     if type(value) is not str or not _QUANTIZATION.fullmatch(value) or ".." in value:
         wrong("the name of a quantization, such as Q4_K_M", value, *path)

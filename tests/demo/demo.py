@@ -30,7 +30,7 @@ PROMPT = "The sky is blue because"
 
 SPEC = f"""\
 name = "gemma-3-270m"
-description = "The smallest Gemma 3, a base model: it continues a text and follows no instructions. Served by make demo."
+description = "The smallest Gemma 3, a base model: it continues a text and follows no instructions."
 context_length = 32768
 languages = ["en"]
 abilities = ["generate"]
@@ -121,12 +121,12 @@ def in_the_app(environment: dict[str, str], url: str) -> int:
 
 def by_command(environment: dict[str, str]) -> int:
     """Show, judge, download and ask, as a script would."""
+    asked = ("--prompt", PROMPT, "--max-tokens", "24", "--temperature", "0", "--context", "2048")
     for arguments in (
         ("show", "gemma-3-270m"),
         ("fit", "gemma-3-270m"),
         ("download", "gemma-3-270m", *VARIANT),
-        ("launch", "--model-engine", "llama.cpp", "--model-name", "gemma-3-270m", *VARIANT)
-        + ("--prompt", PROMPT, "--max-tokens", "24", "--temperature", "0", "--context", "2048"),
+        ("launch", "--model-engine", "llama.cpp", "--model-name", "gemma-3-270m", *VARIANT, *asked),
     ):
         tell(f"$ modeldeck {' '.join(arguments)}")
         code = modeldeck(environment, *arguments)

@@ -250,6 +250,9 @@ class FakeQueue:
         for job in self.entries:
             self.on_change(job)
 
+    def forget(self, job_id: str) -> None:
+        self.entries = [job for job in self.entries if job.id != job_id]
+
     def jobs(self) -> tuple[Job, ...]:
         return tuple(self.entries)
 
@@ -285,7 +288,9 @@ def services(
         "hub_knowledge": lambda variants: {},
         "plan": plan,
         "open_queue": open_queue,
+        "open_watch": lambda machine: FakeWatch(machine),
         "presets": lambda: [PRESET],
+        "load_machine": load_machine,
         "disk_free_bytes": lambda: 212_000_000_000,
         "background": lambda work: work(),
         "settle_seconds": 0.0,
@@ -293,6 +298,24 @@ def services(
         **rest,
     }
     return Services(**chosen)  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeWatch:
+    machine: Machine
+
+    def sample(self) -> Machine:
+        return self.machine
+
+    def close(self) -> None:
+        pass
+
+
+def load_machine(text: str) -> Machine:
+    if text == "M4 Pro 48 GB":
+        return Machine("darwin", "arm64", Cpu("Apple M4 Pro", 14, 14), Memory(48 * GIB, 40 * GIB),
+                       (Accelerator(0, "metal", "Apple M4 Pro", None, 36 * GIB, 36 * GIB, unified=True),), label=text)
+    raise ValueError(f'no machine is called "{text}"; write for example "2x RTX 3090"')
 
 
 def variant(chosen: ModelFamily, size: float, quantization: str, format_name: str = "ggufv2") -> Variant:

@@ -13,7 +13,7 @@ from backends.downloads import Downloaded, Plan, Progress
 from specs.model import Variant
 from tui import units
 from tui.cli import choose
-from tui.cli.output import clean, document, lines, note, table, Column
+from tui.cli.output import Column, clean, document, lines, note, table
 from tui.cli.patience import interruptible
 
 HUB_NAMES: Final = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}

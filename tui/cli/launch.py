@@ -25,7 +25,7 @@ def launch(arguments: argparse.Namespace) -> int:
     prompt = _prompt(arguments)
     option = option_for(arguments, force=arguments.force)
     if prompt is None:
-        from tui.app import run_app
+        from tui.start import run_app
 
         return run_app(specs=tuple(arguments.specs), launch=option)
     path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
@@ -94,6 +94,8 @@ class _Answer:
                 screen.note(engine.template_note)
             for chunk in () if self._stopped else self._chunks(engine):
                 self._take(chunk, screen)
+                if self._stopped:  # a stop that came before the stream began would be lost
+                    break
             self._measured_bytes = engine.measured_bytes()
         finally:
             engine.close()
@@ -108,8 +110,7 @@ class _Answer:
     def _chunks(self, engine: Engine) -> Iterator[Chunk]:
         if not self._option.variant.family.chats:
             if self._system:
-                screenless = "this family continues a text and knows no turns, so --system cannot be told to it"
-                raise EngineError(screenless)
+                raise EngineError("this family continues a text and knows no turns, so --system has no place in it")
             return engine.complete(self._prompt, self._sampling)
         turns = [Turn("system", self._system)] if self._system else []
         return engine.stream([*turns, Turn("user", self._prompt)], self._sampling)

@@ -66,7 +66,7 @@ def _guarded(arguments: list[str]) -> int:
     except LookupError as error:
         if type(error).__module__ != "specs.catalog":  # UnknownFamily and UnknownVariant; others are our mistakes
             return _unexpected(name, error)
-        _say(name, error.args[0] if error.args else error)
+        _say(name, error)
     except OSError as error:
         _say(name, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
     except Exception as error:  # noqa: BLE001 - the edge of the program: the traceback goes to the log
@@ -94,7 +94,7 @@ def _app(parsed: argparse.Namespace | None = None) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print("modeldeck: the app needs a terminal; modeldeck --help lists the commands that do not", file=sys.stderr)
         return USAGE
-    from tui.app import run_app
+    from tui.start import run_app
 
     return run_app(specs=tuple(parsed.specs) if parsed else ())
 

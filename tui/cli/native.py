@@ -65,10 +65,7 @@ def engine_output_in_log() -> Iterator[Screen]:
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
         sys.stdout, sys.stderr = streams
-        for made in ours:
-            with contextlib.suppress(OSError, ValueError):
-                made.close()
-        for made in (screen.out, screen.err):
+        for made in (*ours, screen.out, screen.err):
             # a broken pipe was reported when it was written to; it must not be reported again by closing
             with contextlib.suppress(OSError, ValueError):
                 made.close()

@@ -11,6 +11,10 @@ from typing import TypeVar
 Result = TypeVar("Result")
 GRACE_SECONDS = 5.0
 """How long interrupted work may take to put its things in order."""
+HEARING_SECONDS = 0.1
+"""A signal that another thread received does not wake the main one, so it looks up this often."""
+
+_running: set[threading.Event] = set()
 
 
 def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Result:
@@ -21,20 +25,26 @@ def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Res
     """
     results: list[Result] = []
     errors: list[BaseException] = []
+    # Not Thread.join(): interrupted, Python 3.11's takes a thread that still runs for one that has ended.
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             errors.append(error)
+        finally:
+            _running.discard(ended)
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True, name="modeldeck-work")
-    thread.start()
+    _running.add(ended)
+    threading.Thread(target=run, daemon=True, name="modeldeck-work").start()
     try:
-        thread.join()
+        while not ended.wait(HEARING_SECONDS):
+            pass
     except KeyboardInterrupt:
         stop()
-        thread.join(GRACE_SECONDS)
+        ended.wait(GRACE_SECONDS)
         raise
     if errors:
         raise errors[0]
@@ -50,4 +60,4 @@ def leave_at_once(code: int) -> None:
 
 def work_is_left() -> bool:
     """Whether interrupted work has not ended."""
-    return any(thread.name == "modeldeck-work" and thread.is_alive() for thread in threading.enumerate())
+    return bool(_running)

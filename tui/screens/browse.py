@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
 """Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
+STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
+"""Engine statuses in the order of the title, and the word before their engines."""
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 UNFIT: Final = frozenset({"no"})
@@ -48,7 +50,7 @@ UNFIT: Final = frozenset({"no"})
 class Browse(Screen[None]):
     """What is there, and what of it runs here."""
 
-    CSS_PATH = "browse.tcss"
+    # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
     AUTO_FOCUS = "#families"
     BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
 
@@ -188,7 +190,7 @@ class Browse(Screen[None]):
 
     def _jobs_changed(self) -> None:
         shares = {
-            job.plan.variant.key: job.progress.done_bytes / job.progress.total_bytes
+            job.plan.variant.key: round(job.progress.done_bytes / job.progress.total_bytes, 2)
             for job in self.app.jobs.values()
             if job.progress.state in {"running", "queued", "paused", "verifying"} and job.progress.total_bytes
         }
@@ -204,6 +206,8 @@ class Browse(Screen[None]):
             rows: Sequence[int] = ()
         elif query:
             rows = [self._index[family.name] for family in catalog.search(query)]
+            start = query.lower()
+            rows.sort(key=lambda index: not self._families[index].name.lower().startswith(start))
         else:
             rows = range(len(self._families))
         if self.fits_only and self._verdicts:
@@ -474,11 +478,18 @@ class Browse(Screen[None]):
         parts: list[str | tuple[str, str]] = [(head, "bold")]
         if self._judged is not None:
             chosen = self.option
-            parts.append(f" {signs.dash} ")
-            for index, option in enumerate(self._judged.of_variant(variant)):
-                status = signs.tick if option.engine_status == "ready" else option.engine_status.replace("-", " ")
-                style = "$primary" if chosen is not None and option.engine == chosen.engine else "$muted"
-                parts.append((f"{'  ' if index else ''}{option.engine} {status}", style))
+            options = self._judged.of_variant(variant)
+            for status, words in STATUS_WORDS:
+                here = [option.engine for option in options if option.engine_status == status]
+                if not here:
+                    continue
+                parts.append(f" {signs.dash} " if len(parts) == 1 else "  ")
+                if words:
+                    parts.append((f"{words} ", "$muted"))
+                for index, engine in enumerate(here):
+                    style = "bold $primary" if chosen is not None and engine == chosen.engine else "$muted"
+                    mark = "" if words else f" {signs.tick}"
+                    parts.append((f"{', ' if index else ''}{engine}{mark}", style))
         return plain(*parts)
 
     def _disk_note(self, variant: Variant | None) -> str:
@@ -581,7 +592,7 @@ class Browse(Screen[None]):
 
 
 def materially_different(judged: Machine | None, now: Machine) -> bool:
-    """Whether verdicts for one state of a machine are stale for another: 256 MiB more or less free, or other devices."""
+    """Whether verdicts for one state of a machine are stale for another: 256 MiB more or less, or other devices."""
     if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
         return True
     pairs = [

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.style import Style
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
@@ -16,19 +18,41 @@ from tui import units
 from tui.glyphs import glyphs
 from tui.services import Services
 from tui.widgets.hardware_strip import gauges
+from tui.widgets.inks import ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean, fitted, line, plain
 
 
 class MachineList(LineList):
-    """Machines by row: what they are called, and the memory of their parts."""
+    """Machines by row: what they are called, and the memory of their parts. Letters filter them."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"machine-list--muted", "machine-list--here"}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "choose", "judge for it", id="machines.choose"),
+        Binding("escape", "leave", "close", id="machines.close"),
+    ]
 
-    def __init__(self, machines: Sequence[Machine], cursor: int) -> None:
+    class Answered(Message):
+        """A machine was chosen; None: things stay as they are."""
+
+        def __init__(self, machine: Machine | None) -> None:
+            super().__init__()
+            self.machine = machine
+
+    def __init__(self, services: Services, machines: Sequence[Machine], cursor: int) -> None:
         super().__init__()
+        self._services = services
+        self._all = machines
         self._machines = machines
+        self._text = ""
         self.set_reactive(LineList.cursor, cursor)
+
+    def on_mount(self) -> None:
+        self._retitle()
+
+    def _retitle(self) -> None:
+        typed = (f" {glyphs().dash} / {self._text}", "bold $accent") if self._text else ""
+        self.border_title = plain("What if: judge for another machine", typed)
+        self.border_subtitle = plain("letters filter   enter chooses   esc leaves things as they are")
 
     @property
     def row_count(self) -> int:
@@ -36,63 +60,88 @@ class MachineList(LineList):
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         machine = self._machines[row]
-        muted = self.get_component_rich_style("machine-list--muted", partial=True)
         words = f" {glyphs().dot} ".join(
             f"{clean(gauge.name)} {units.memory(gauge.total_bytes)}" for gauge in gauges(machine)
         )
         name_cells = max(18, width * 2 // 5)
         if machine.label is None:
-            name = f"{glyphs().tick} this machine"
-            style = self.get_component_rich_style("machine-list--here", partial=True)
+            name, style = f"{glyphs().tick} this machine", ink(self, "primary")
         else:
             name, style = f"  {clean(machine.label)}", Style.null()
         ellipsis = glyphs().ellipsis
-        return line(
-            [
-                (f" {fitted(name, name_cells, ellipsis)} ", style),
-                (fitted(words, width - name_cells - 3, ellipsis), muted),
-            ],
-            width,
-            base,
-        )
+        pieces = [
+            (f" {fitted(name, name_cells, ellipsis)} ", style),
+            (fitted(words, width - name_cells - 3, ellipsis), ink(self, "muted")),
+        ]
+        return line(pieces, width, base)
+
+    def render_line(self, y: int) -> Strip:
+        if not self._machines and y == 0:
+            words = f"  enter judges for {self._text} if we know its parts"
+            width = self.scrollable_content_region.width
+            return line([(fitted(words, width, glyphs().ellipsis), ink(self, "muted"))], width, self.rich_style)
+        return super().render_line(y)
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
+        """Every printable key is the filter's."""
+        return character is not None and character.isprintable()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "backspace":
+            self._text = self._text[:-1]
+        elif event.is_printable and event.character is not None:
+            self._text += event.character
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+        words = self._text.lower().split()
+        self._machines = [
+            machine for machine in self._all if all(word in (machine.label or "this machine").lower() for word in words)
+        ]
+        self._retitle()
+        self.rows_changed(0)
+
+    def on_line_list_chosen(self) -> None:
+        self.action_choose()
+
+    def action_choose(self) -> None:
+        if self._machines:
+            self.post_message(self.Answered(self._machines[self.cursor]))
+            return
+        try:
+            machine = self._services.load_machine(self._text.strip())
+        except ValueError as error:
+            self.border_subtitle = plain((clean(str(error)), "$warning"))
+        else:
+            self.post_message(self.Answered(machine))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Answered(None))
 
 
 class MachinePicker(ModalScreen[Machine | None]):
     """Choose a machine; escape leaves things as they are."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "judge for it", id="machines.choose"),
-        Binding("escape,q,m", "leave", "close", id="machines.close"),
-    ]
     DEFAULT_CSS = """
     MachineList {
-        height: auto; max-height: 24; min-height: 3; background: $surface;
+        height: 24; background: $surface;
         scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
-        .line-list--cursor { background: $cursor; text-style: bold; }
-        .machine-list--muted { color: $muted; }
-        .machine-list--here { color: $primary; }
     }
     """
 
     def __init__(self, services: Services, here: Machine | None, chosen: Machine | None) -> None:
         super().__init__()
+        self._services = services
         presets = list(services.presets())
         self._machines = [here, *presets] if here is not None else presets
         labels = [machine.label for machine in self._machines]
         self._start = labels.index(chosen.label) if chosen is not None and chosen.label in labels else 0
 
     def compose(self) -> ComposeResult:
-        machines = MachineList(self._machines, self._start)
+        machines = MachineList(self._services, self._machines, self._start)
         machines.add_class("box")
-        machines.border_title = plain("What if: judge for another machine")
-        machines.border_subtitle = plain("enter chooses   esc leaves things as they are")
         yield machines
 
-    def on_line_list_chosen(self) -> None:
-        self.action_choose()
-
-    def action_choose(self) -> None:
-        self.dismiss(self._machines[self.query_one(MachineList).cursor] if self._machines else None)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+    def on_machine_list_answered(self, message: MachineList.Answered) -> None:
+        self.dismiss(message.machine)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
@@ -11,6 +9,7 @@ from textual.widget import Widget
 from backends.fit import Option
 from tui import units
 from tui.glyphs import VERDICT_WORDS, glyphs
+from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, joined, line, wrapped
 from tui.widgets.memory_bar import PARTS, bar_pieces, legend_pieces
 
@@ -25,23 +24,6 @@ HUB_WORDS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 class CellDetail(Widget):
     """One option in words: where it runs, how far, how fast, how we know, and what would help."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "cell-detail--weights",
-        "cell-detail--kv-cache",
-        "cell-detail--compute",
-        "cell-detail--overhead",
-        "cell-detail--over",
-        "cell-detail--limit",
-        "cell-detail--rule",
-        "cell-detail--track",
-        "cell-detail--muted",
-        "cell-detail--gpu",
-        "cell-detail--split",
-        "cell-detail--cpu",
-        "cell-detail--no",
-        "cell-detail--cure",
-    }
 
     def __init__(self) -> None:
         super().__init__(id="detail")
@@ -67,14 +49,15 @@ class CellDetail(Widget):
         super().notify_style_update()
 
     def _part_styles(self) -> dict[str, Style]:
-        styles = {
-            word: self.get_component_rich_style(f"cell-detail--{word.lower().replace(' ', '-')}", partial=True)
-            for word, _ in PARTS
+        names = dict(zip((word for word, _ in PARTS), ("primary", "success", "accent", "secondary"), strict=True))
+        names |= {"over": "error", "rule": "faint", "muted": "muted"}
+        styles = {word: ink(self, name) for word, name in names.items()}
+        return {
+            **styles,
+            "limit": ink(self, "error", bold=True),
+            "track": ink(self, on="panel"),
+            "plain": Style.null(),
         }
-        for name in ("over", "limit", "rule", "muted", "track"):
-            styles[name] = self.get_component_rich_style(f"cell-detail--{name}", partial=True)
-        styles["plain"] = Style.null()
-        return styles
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
@@ -85,7 +68,7 @@ class CellDetail(Widget):
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         base = self.rich_style
-        muted = self.get_component_rich_style("cell-detail--muted", partial=True)
+        muted = ink(self, "muted")
         option = self.option
         if option is None:
             return [line([(f" {clean(self._waiting)}", muted)], width, base)]
@@ -123,7 +106,7 @@ class CellDetail(Widget):
     def _words(self, option: Option, room: int, lines_left: int, muted: Style) -> list[list[Piece]]:
         signs = glyphs()
         between = f" {signs.dot} "
-        verdict = self.get_component_rich_style(f"cell-detail--{option.verdict}", partial=True)
+        verdict = ink(self, "error" if option.verdict == "no" else VERDICT_INKS[option.verdict], bold=True)
         where = clean(option.where) or VERDICT_WORDS[option.verdict]
         facts = []
         if option.max_context is not None and option.verdict != "no":
@@ -145,7 +128,7 @@ class CellDetail(Widget):
                 [("  " + fitted(rest, room - 2, signs.ellipsis), Style.null())],
             ]
         if option.reason:
-            cure = self.get_component_rich_style("cell-detail--cure", partial=True)
+            cure = ink(self, "foreground")
             lines += [[(text, cure)] for text in wrapped(clean(option.reason), room)]
         basis = joined(
             (
@@ -154,10 +137,8 @@ class CellDetail(Widget):
             ),
             between,
         )
-        tail = [basis, clean(self._disk_note), self._source(option)]
-        for text in tail:
-            if text:
-                lines.append([(fitted(text, room, signs.ellipsis), muted)])
+        for text in (self._disk_note, self._source(option), basis):
+            lines += [[(part, muted)] for part in wrapped(clean(text), room)[:2]]
         return lines[: max(1, lines_left)]
 
     def _source(self, option: Option) -> str:

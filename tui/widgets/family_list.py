@@ -17,8 +17,9 @@ from backends.fit import Verdict
 from specs.model import ModelFamily, Number
 from tui.glyphs import glyphs
 from tui.keys import FAMILIES
+from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.line_list import LineList
-from tui.widgets.lines import Piece, clean, fitted, line, plain
+from tui.widgets.lines import Piece, clean, fitted, line, plain, wrapped
 
 ABILITY_WORDS: Mapping[str, str] = {"generate": "gen", "reasoning": "reason"}
 """Abilities that have a shorter word in the list."""
@@ -54,15 +55,6 @@ class FamilyList(LineList):
     """Families by row. `/` opens the filter; letters then go to it until enter or escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*FAMILIES]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "family-list--gpu",
-        "family-list--split",
-        "family-list--cpu",
-        "family-list--no",
-        "family-list--muted",
-        "family-list--disk",
-    }
-
     query_text: reactive[str] = reactive("", repaint=False)
     """The filter as typed."""
     typing: reactive[bool] = reactive(False, repaint=False)
@@ -120,8 +112,8 @@ class FamilyList(LineList):
         family = self._families[index]
         signs = glyphs()
         verdict = self._verdicts.get(index)
-        mark = self.get_component_rich_style(f"family-list--{verdict or 'muted'}", partial=True)
-        muted = self.get_component_rich_style("family-list--muted", partial=True)
+        mark = ink(self, VERDICT_INKS.get(verdict or "", "muted"))
+        muted = ink(self, "muted")
         disk = signs.on_disk if index in self._on_disk else " "
         wide = width >= 64
         words = abilities_text(family, 26 if wide else 4)
@@ -133,17 +125,18 @@ class FamilyList(LineList):
         pieces: list[Piece] = [
             (f" {signs.verdict(verdict)} ", mark),
             (name, off),
-            (f" {disk} ", self.get_component_rich_style("family-list--disk", partial=True)),
+            (f" {disk} ", ink(self, "primary")),
             (fitted(sizes_text(family.sizes_in_billions, sizes_width), sizes_width, signs.ellipsis), off),
             (f" {words:>{words_width}} ", muted),
         ]
         return line(pieces, width, base)
 
     def render_line(self, y: int) -> Strip:
-        if not self._rows and y == 1 and self._empty:
-            muted = self.get_component_rich_style("family-list--muted", partial=True)
+        if not self._rows and y:
             width = self.scrollable_content_region.width
-            return line([(f"  {fitted(self._empty, width - 3, glyphs().ellipsis)}", muted)], width, self.rich_style)
+            words = wrapped(self._empty, width - 3)
+            if y <= len(words):
+                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, self.rich_style)
         return super().render_line(y)
 
     def _retitle(self) -> None:

@@ -20,6 +20,7 @@ from specs.model import ModelFamily, Variant
 from tui.glyphs import glyphs
 from tui.keys import MATRIX
 from tui.matrix import Group, Place, layout, moved, places
+from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, line, wrapped
 
 CELL_CELLS = 8
@@ -45,21 +46,6 @@ class FitMatrix(ScrollView, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*MATRIX]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "fit-matrix--gpu",
-        "fit-matrix--split",
-        "fit-matrix--cpu",
-        "fit-matrix--no",
-        "fit-matrix--muted",
-        "fit-matrix--faint",
-        "fit-matrix--header",
-        "fit-matrix--disk",
-        "fit-matrix--amount",
-        "fit-matrix--row",
-        "fit-matrix--cursor",
-        "fit-matrix--cursor-blurred",
-    }
-
     place: reactive[Place | None] = reactive(None, repaint=False)
 
     class CellHighlighted(Message):
@@ -202,7 +188,7 @@ class FitMatrix(ScrollView, can_focus=True):
         self._show_cursor()
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"fit-matrix--{name}", partial=True)
+        return ink(self, VERDICT_INKS.get(name, name))
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
@@ -233,7 +219,7 @@ class FitMatrix(ScrollView, can_focus=True):
         signs = glyphs()
         room = width - self._label_width - 1
         visible = self._visible(index, room)
-        header = self._style("header")
+        header = self._style("secondary")
         faint = self._style("muted")
         before = signs.more_left if visible and visible[0][0] > 0 else " "
         label = " " * (self._label_width - 4) + "GB" + " " + before
@@ -253,9 +239,9 @@ class FitMatrix(ScrollView, can_focus=True):
         size = "" if repeated else size_label(row.size_in_billions)
         place = self.place
         here = place is not None and (place.group, place.row) == (index, row_index)
-        label_style = self._style("row") if here else Style.null()
+        label_style = ink(self, "foreground", bold=True) if here else Style.null()
         pieces: list[Piece] = [
-            (f" {size:>{self._size_width}}  ", self._style("header") if not here else label_style),
+            (f" {size:>{self._size_width}}  ", self._style("secondary") if not here else label_style),
             (
                 fitted(clean(row.format), self._label_width - self._size_width - 3, signs.ellipsis),
                 label_style or self._style("muted"),
@@ -270,12 +256,12 @@ class FitMatrix(ScrollView, can_focus=True):
     def _draw_cell(self, variant: Variant | None, cells: int, focused: bool) -> list[Piece]:
         signs = glyphs()
         if variant is None:
-            return [(f" {signs.unpublished}".ljust(cells), self._style("faint"))]
+            return [(f" {signs.unpublished}".ljust(cells), self._style("rule"))]
         key = variant.key
         option = self._options.get(key)
         sign, amount, mark = " ", "", ""
         style = self._style("muted")
-        amount_style = self._style("amount")
+        amount_style = self._style("foreground")
         if option is not None:
             sign = signs.verdict(option.verdict)
             style = self._style(option.verdict)
@@ -284,14 +270,14 @@ class FitMatrix(ScrollView, can_focus=True):
                 amount_style = self._style("muted")
         if key in self._shares:
             amount, mark = f"{self._shares[key]:.0%}", signs.loading
-            amount_style = self._style("disk")
+            amount_style = self._style("primary")
         elif key in self._on_disk:
             mark = signs.on_disk
-        pieces: list[Piece] = [(f" {sign} ", style), (f"{amount:>4}", amount_style), (mark, self._style("disk"))]
+        pieces: list[Piece] = [(f" {sign} ", style), (f"{amount:>4}", amount_style), (mark, self._style("primary"))]
         text_cells = 3 + max(4, len(amount)) + cell_len(mark)
         pieces.append((" " * (CELL_CELLS - text_cells), Style.null()))
         if focused:
-            cursor = self._style("cursor" if self.has_focus else "cursor-blurred")
+            cursor = ink(self, on="cursor", bold=True) if self.has_focus else ink(self, on="cursor-idle")
             pieces = [(text, style + cursor) for text, style in pieces]
         return [*pieces, (" " * (cells - max(CELL_CELLS, text_cells)), Style.null())]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -13,10 +12,19 @@ from textual.widget import Widget
 from backends.machine.model import Accelerator, Machine
 from tui import units
 from tui.glyphs import bar, glyphs
+from tui.widgets.inks import ink
 from tui.widgets.lines import Piece, clean, fitted, line
 
 BAR_CELLS = 10
 SHORT_BAR_CELLS = 4
+INKS = {
+    "title": "primary",
+    "bar": "primary",
+    "high": "warning",
+    "muted": "muted",
+    "whatif": "accent",
+    "notice": "warning",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +77,6 @@ def gauges(machine: Machine) -> list[Gauge]:
 class HardwareStrip(Widget):
     """One line that never changes its layout when its numbers do."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "hardware-strip--title",
-        "hardware-strip--bar",
-        "hardware-strip--high",
-        "hardware-strip--track",
-        "hardware-strip--muted",
-        "hardware-strip--whatif",
-        "hardware-strip--notice",
-    }
-
     def __init__(self) -> None:
         super().__init__(id="hardware")
         self._machine: Machine | None = None
@@ -104,7 +102,7 @@ class HardwareStrip(Widget):
         return line([*left, (" " * gap, Style.null()), *right], width, base)
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"hardware-strip--{name}", partial=True)
+        return ink(self, INKS[name], bold=name in {"title", "whatif"})
 
     def _right_pieces(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -149,7 +147,7 @@ class HardwareStrip(Widget):
                 level = self._style("high" if share > 0.9 else "bar")
                 pieces += [
                     (signs.bar_start, muted),
-                    (bar(share, cells, signs), level + self._style("track")),
+                    (bar(share, cells, signs), level + ink(self, on="rule")),
                     (signs.bar_end, muted),
                     (" ", Style.null()),
                 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
@@ -13,6 +13,7 @@ from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.fit_matrix import size_label
+from tui.widgets.inks import ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import Piece, clean, fitted, joined, line
 
@@ -25,6 +26,8 @@ STATE_WORDS = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+
+STATE_INKS = {"running": "primary", "verifying": "primary", "done": "success", "failed": "error"}
 
 
 def job_name(job: Job) -> str:
@@ -40,7 +43,10 @@ def progress_words(job: Job) -> str:
     between = f" {glyphs().dot} "
     if progress.state == "done":
         return joined(("done", whole), between)
-    amount = f"{units.file_size(progress.done_bytes)} of {whole}" if progress.done_bytes else whole
+    done = units.file_size(progress.done_bytes)
+    if done.split()[-1] == whole.split()[-1]:
+        done = done.split()[0]
+    amount = f"{done} of {whole}" if progress.done_bytes else whole
     if progress.state == "running":
         speed = units.speed(progress.bytes_per_second) if progress.bytes_per_second is not None else None
         left = f"{units.duration(progress.seconds_left)} left" if progress.seconds_left is not None else None
@@ -51,14 +57,6 @@ def progress_words(job: Job) -> str:
 
 class JobList(LineList):
     """Downloads in the queue's order."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "job-list--bar",
-        "job-list--done",
-        "job-list--idle",
-        "job-list--failed",
-        "job-list--muted",
-    }
 
     def __init__(self) -> None:
         super().__init__(id="jobs")
@@ -90,19 +88,23 @@ class JobList(LineList):
         job = self._jobs[row]
         signs = glyphs()
         progress = job.progress
-        name_cells = max(18, min(36, width * 3 // 10))
-        bar_cells = max(6, min(26, width // 5))
+        name_cells = max(18, min(30, width * 3 // 10))
+        bar_cells = max(6, min(24, width // 6 if width >= 100 else 8))
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-        part = {"running": "bar", "verifying": "bar", "done": "done", "failed": "failed"}.get(progress.state, "idle")
-        style = self.get_component_rich_style(f"job-list--{part}", partial=True)
-        muted = self.get_component_rich_style("job-list--muted", partial=True)
+        part = STATE_INKS.get(progress.state, "muted")
+        style = ink(self, part)
+        muted = ink(self, "muted")
         hub = HUB_WORDS.get(job.plan.hub, clean(job.plan.hub)) if width >= 100 else ""
         rest = width - name_cells - bar_cells - 13 - (len(hub) + 2 if hub else 0)
         words_style = style if progress.state == "failed" else Style.null()
+        variant = job.plan.variant
+        which = clean(f" {size_label(variant.spec.size_in_billions)} {variant.quantization}")
+        own_name = clean(variant.family.name)
+        name = fitted(own_name, min(cell_len(own_name), max(4, name_cells - cell_len(which))), signs.ellipsis) + which
         pieces: list[Piece] = [
-            (f" {fitted(job_name(job), name_cells, signs.ellipsis)} ", Style.null()),
+            (f" {fitted(name, name_cells, signs.ellipsis)} ", Style.null()),
             (signs.bar_start, muted),
-            (bar(share, bar_cells, signs), style),
+            (bar(share, bar_cells, signs), style + ink(self, on="panel")),
             (signs.bar_end, muted),
             (f" {share:4.0%}  ", Style.null()),
             (fitted(progress_words(job), max(0, rest), signs.ellipsis), words_style),
@@ -112,7 +114,7 @@ class JobList(LineList):
 
     def render_line(self, y: int) -> Strip:
         if not self._jobs and y in {1, 2}:
-            muted = self.get_component_rich_style("job-list--muted", partial=True)
+            muted = ink(self, "muted")
             words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
             width = self.scrollable_content_region.width
             return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, self.rich_style)

@@ -13,6 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.glyphs import UNICODE, glyphs
+from tui.widgets.inks import ink
 
 ASCII_KEYS = {"↵": "enter", "↑": "up", "↓": "down", "←": "left", "→": "right"}
 
@@ -23,7 +24,6 @@ class KeyLine(Widget):
     What does not fit is left out from the middle; help and quit always stand there.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--label"}
     LAST: ClassVar[tuple[str, ...]] = ("app.help", "app.quit")
 
     def __init__(self) -> None:
@@ -63,8 +63,8 @@ class KeyLine(Widget):
 
         while first and cells(first) + cells(last) > width:
             first.pop()
-        key_style = self.get_component_rich_style("key-line--key", partial=True)
-        label_style = self.get_component_rich_style("key-line--label", partial=True)
+        key_style = ink(self, "primary", bold=True)
+        label_style = ink(self, "muted")
         segments: list[Segment] = []
         self._zones = []
         at = 0

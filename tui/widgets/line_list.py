@@ -14,14 +14,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.keys import ROWS
+from tui.widgets.inks import ink
 
 
 class LineList(ScrollView, can_focus=True):
     """Rows with a cursor. Subclasses say how many rows there are and draw one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*ROWS]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"line-list--cursor", "line-list--cursor-blurred"}
-
     cursor: reactive[int] = reactive(0, repaint=False)
 
     class Highlighted(Message):
@@ -97,8 +96,7 @@ class LineList(ScrollView, can_focus=True):
         if row >= self.row_count:
             return Strip.blank(width, base)
         if row == self.cursor:
-            name = "line-list--cursor" if self.has_focus else "line-list--cursor-blurred"
-            base += self.get_component_rich_style(name, partial=True)
+            base += ink(self, on="cursor", bold=True) if self.has_focus else ink(self, on="cursor-idle")
         return self.draw_row(row, width, base)
 
     def on_focus(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -52,7 +51,7 @@ def test_a_range_brings_those_bytes_and_no_more(hub: Any) -> None:
     assert it.read_range("maker/Tiny", at, "t.gguf", 1000, 3000) == GGUF[1000:3000]
     assert it.read_range("maker/Tiny", at, "t.gguf", 299_000, 999_000) == GGUF[299_000:]
     assert it.read_range("maker/Tiny", at, "t.gguf", 400_000, 999_000) == b""
-    assert sum(line["bytes"] for line in hub.log("GET /-cdn") if line["status"] == 206) == 3000
+    assert sum(line["bytes"] for line in hub.log("-cdn") if line["status"] == 206) == 3000
 
 
 def test_a_search_gives_the_most_downloaded_first(hub: Any) -> None:
@@ -88,10 +87,8 @@ def test_trouble_that_passes_is_not_noticed(hub: Any) -> None:
 def test_a_hub_that_hangs_is_given_up_on_at_the_deadline(hub: Any) -> None:
     hub.add("maker/Tiny", {"t.gguf": GGUF})
     hub.fault(match="/api/models", kind="hang", after=-1)
-    began = time.monotonic()
-    with pytest.raises(HubUnreachable, match="no answer in time|no byte for"):
+    with pytest.raises(HubUnreachable, match=r"no answer in time|no byte for"):
         HuggingFaceHub().listing("maker/Tiny", timeout_seconds=0.4)
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("model_id", ["../../etc/passwd", "a/b/c", "a b/c", "owner/..", ""])

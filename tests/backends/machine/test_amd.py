@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from backends.machine import amd
+import pytest
+
+from backends.machine import amd, nvidia
+from backends.machine.detect import detect
 
 GIB = 1 << 30
 CARD = "sys/bus/pci/devices/0000:03:00.0"
+
+
+@pytest.fixture(autouse=True)
+def no_nvidia(monkeypatch):
+    """No NVIDIA driver, whatever the machine that tests run on has."""
+    monkeypatch.setattr(nvidia, "has_library", lambda: False)
 
 
 def device(folder: str = CARD, **files: str) -> dict[str, str]:
@@ -74,12 +83,30 @@ def test_a_container_without_the_compute_device_says_how_to_get_it(root):
     assert "--device /dev/kfd" in warning
 
 
+INTEL = device(vendor="0x8086", device="0x56a0") | {
+    "usr/share/hwdata/pci.ids": "8086  Intel Corporation\n\t56a0  DG2 [Arc A770]\n"
+}
+
+
 def test_an_intel_gpu_is_named_as_not_used(root):
-    files = device(vendor="0x8086", device="0x56a0")
-    ids = "8086  Intel Corporation\n\t56a0  DG2 [Arc A770]\n"
-    found, (warning,) = amd.probe({}, root(files | {"usr/share/hwdata/pci.ids": ids}))
-    assert found == ()
-    assert warning.startswith("Intel DG2 [Arc A770] is not used")
+    machine = detect(deadline_seconds=60, root=root(INTEL), environment={})
+    assert machine.accelerators == ()
+    assert "Intel DG2 [Arc A770] is not used: the engines here have no backend for Intel GPUs" in machine.warnings
+
+
+def test_an_intel_gpu_beside_a_card_is_not_worth_a_word(root):
+    slash = root(INTEL | {name.replace("03:00", "04:00"): text for name, text in (XTX | NAMES).items()})
+    machine = detect(deadline_seconds=60, root=slash, environment={})
+    assert [one.name for one in machine.accelerators] == ["AMD Radeon RX 7900 XTX"]
+    assert not [warning for warning in machine.warnings if "Intel" in warning]
+
+
+def test_a_gpu_in_the_processor_is_left_to_the_screen_beside_a_card(root):
+    second = "sys/bus/pci/devices/0000:10:00.0"
+    files = device(second, mem_info_vram_total=str(GIB), mem_info_vram_used="0", product_name="AMD Radeon Graphics")
+    machine = detect(deadline_seconds=60, root=root(XTX | NAMES | files), environment={})
+    assert [one.name for one in machine.accelerators] == ["AMD Radeon RX 7900 XTX"]
+    assert "AMD Radeon Graphics, which is built into the processor, is left to the screen" in machine.warnings
 
 
 def test_screens_of_servers_and_virtual_machines_are_passed_over(root):

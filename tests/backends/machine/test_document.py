@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from backends.machine.document import machine_from_json, machine_to_json
 from backends.machine.model import Accelerator, Cpu, Holder, Machine, Memory
+from specs.text import printable
 
-texts = st.text(max_size=20)
+texts = st.text(max_size=20).map(printable)
 names = texts.filter(str.strip)
 sizes = st.integers(1, 1 << 50)
 
@@ -110,6 +111,21 @@ def test_the_given_label_stands_above_the_documents_own():
     document = {"os": "linux", "arch": "x86_64", "label": "own"}
     assert machine_from_json(document).label == "own"
     assert machine_from_json(document, "given").label == "given"
+
+
+def test_a_device_that_is_known_by_name_needs_no_figures():
+    (known,) = machine_from_json(
+        {"os": "linux", "arch": "x86_64", "accelerators": [{"kind": "cuda", "name": "NVIDIA GeForce RTX 4090"}]}
+    ).accelerators
+    assert (known.compute_capability, known.bandwidth_bytes_per_second) == ("8.9", 1_008_000_000_000)
+
+
+def test_text_of_a_file_cannot_speak_to_the_terminal():
+    machine = machine_from_json(
+        {"os": "linux", "arch": "x86_64", "warnings": ["\x1b[31mred"], "cpu": {"name": "a\x07b"}}
+    )
+    assert machine.warnings == ("␛[31mred",)
+    assert machine.cpu.name == "a␇b"
 
 
 def wrong(**changes: Any) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from backends.machine import nvidia
@@ -71,6 +73,32 @@ def test_a_driver_that_hangs_at_once_is_a_warning(detected, tmp_path):
     assert machine["accelerators"] == []
     assert "the NVIDIA driver did not answer within 3 s" in machine["warnings"][0]
     assert machine["cpu"]["logical_cores"] > 0
+
+
+def test_a_card_whose_processes_cannot_be_listed_in_time_is_still_a_card(detected, tmp_path):
+    scenario = tmp_path / "slow.nvml"
+    fault = "fault = nvmlDeviceGetComputeRunningProcesses hang:150"
+    scenario.write_text(f"[gpu]\nname = NVIDIA L4\nmemory = 23034\nused = 34\ncc = 8.9\n{fault}\n")
+    machine = detected(scenario, seconds=3)
+    (card,) = machine["accelerators"]
+    assert card["free_bytes"] == 23000 * MIB
+    assert machine["warnings"] == ["NVIDIA GPU 0 (NVIDIA L4) did not tell its processes within 3 s; try `nvidia-smi`"]
+
+
+def test_a_process_cannot_write_to_the_terminal_by_its_name(monkeypatch):
+    library = SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVMLLibraryMismatchError=RuntimeError,
+        nvmlSystemGetProcessName=lambda _: "/tmp/\x1b[31mred --flag",
+    )
+    monkeypatch.setattr(nvidia, "_is_host_pid_namespace", lambda: False)
+    assert nvidia._whose(library, 7) == ("␛[31mred", None)
+
+
+def test_a_process_here_is_named_with_its_user(monkeypatch):
+    monkeypatch.setattr(nvidia, "_is_host_pid_namespace", lambda: True)
+    process = psutil.Process()
+    assert nvidia._whose(SimpleNamespace(), process.pid) == (process.name(), process.username())
 
 
 def test_a_mismatch_after_an_update_says_reboot(detected):
@@ -154,6 +182,29 @@ def test_cuda_visible_devices_can_name_a_slice(detected):
     machine = detected("mig", CUDA_VISIBLE_DEVICES="MIG-01000003-1111-5222-8333-444455556666")
     (one,) = machine["accelerators"]
     assert (one["index"], one["uuid"]) == (0, "MIG-01000003-1111-5222-8333-444455556666")
+
+
+def test_nvml_is_opened_once_for_all_cards_and_closed_after_them(under_nvml):
+    code = """
+import pynvml
+init, shutdown = pynvml.nvmlInit, pynvml.nvmlShutdown
+calls = []
+def counted(call, step):
+    def run():
+        call()
+        calls.append(step)
+    return run
+pynvml.nvmlInit, pynvml.nvmlShutdown = counted(init, 1), counted(shutdown, -1)
+from backends.machine.detect import detect
+cards = len(detect(deadline_seconds=60).accelerators)
+import threading
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join()
+depths = [sum(calls[:n + 1]) for n in range(len(calls))]
+print(cards, depths.count(0), depths[-1])
+"""
+    assert under_nvml("h100x8", code).split() == ["8", "1", "0"]
 
 
 def test_unlike_cards_are_said_to_be_counted_otherwise_perhaps(detected, tmp_path):

@@ -118,34 +118,36 @@ def spec_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workstation(tmp_path: Path) -> Path:
+def machine_of(tmp_path: Path) -> Callable[..., Path]:
+    """Write a machine document of Linux with one CUDA card of so much memory."""
+
+    def write(*, card_bytes: int, memory_bytes: int = 64 * GIB) -> Path:
+        card = {
+            "index": 0,
+            "kind": "cuda",
+            "name": "NVIDIA GeForce RTX 4090",
+            "uuid": "GPU-1",
+            "total_bytes": card_bytes,
+            "free_bytes": card_bytes,
+            "compute_capability": "8.9",
+            "unified": False,
+        }
+        machine = {
+            "os": "linux",
+            "arch": "x86_64",
+            "cpu": {"name": "a processor", "physical_cores": 8, "logical_cores": 16},
+            "memory": {"total_bytes": memory_bytes, "available_bytes": memory_bytes},
+            "accelerators": [card],
+            "warnings": [],
+        }
+        path = tmp_path / "machine.json"
+        path.write_text(json.dumps(machine))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def workstation(machine_of: Callable[..., Path]) -> Path:
     """A machine document: Linux with one card of 24 GiB."""
-    return machine_file(tmp_path, card_bytes=24 * GIB)
-
-
-def machine_file(folder: Path, *, card_bytes: int, memory_bytes: int = 64 * GIB) -> Path:
-    """A machine document with one CUDA card."""
-    path = folder / "machine.json"
-    card = {
-        "index": 0,
-        "kind": "cuda",
-        "name": "NVIDIA GeForce RTX 4090",
-        "uuid": "GPU-1",
-        "total_bytes": card_bytes,
-        "free_bytes": card_bytes,
-        "compute_capability": "8.9",
-        "unified": False,
-    }
-    path.write_text(
-        json.dumps(
-            {
-                "os": "linux",
-                "arch": "x86_64",
-                "cpu": {"name": "a processor", "physical_cores": 8, "logical_cores": 16},
-                "memory": {"total_bytes": memory_bytes, "available_bytes": memory_bytes},
-                "accelerators": [card],
-                "warnings": [],
-            }
-        )
-    )
-    return path
+    return machine_of(card_bytes=24 * GIB)

@@ -160,7 +160,8 @@ def test_check_says_the_line(modeldeck: Any, tmp_path: Path) -> None:
 def test_a_page_of_an_embedding_model_is_refused_politely(modeldeck: Any, tmp_path: Path) -> None:
     path = tmp_path / "embedding.rst"
     path.write_text(
-        ".. _models_builtin_bge:\n\n===\nbge\n===\n\n- **Model Name:** bge\n- **Languages:** en\n- **Abilities:** embed\n\n"
+        ".. _models_builtin_bge:\n\n===\nbge\n===\n\n"
+        "- **Model Name:** bge\n- **Languages:** en\n- **Abilities:** embed\n\n"
         "Specifications\n^^^^^^^^^^^^^^\n\n- **Dimensions:** 1024\n- **Max Tokens:** 512\n"
         "- **Model ID:** BAAI/bge-large-en\n"
     )

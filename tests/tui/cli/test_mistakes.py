@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parents[3]
         (("specs", "check"), "FILE"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_names_what_is_right(modeldeck: Any, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_usage_is_exit_code_2_and_names_what_is_right(
+    modeldeck: Any, arguments: tuple[str, ...], said: str
+) -> None:
     ran = modeldeck(*arguments)
     assert ran.code == 2
     assert ran.out == ""

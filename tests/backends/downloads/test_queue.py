@@ -1,0 +1,219 @@
+"""The queue: order, room, pause and resume, and its life after a crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends import downloads
+from backends import queue as queue_module
+from backends.downloads import Job, Queue
+from backends.hubs import hf_cache
+from specs.model import Variant
+from tests.backends.downloads.conftest import REPO, make_variant
+
+SIZE = 6_000_000
+GGUF = os.urandom(SIZE)
+CDN = r"^GET /-cdn/"
+
+
+class Screen:
+    """Remembers what the queue says, and waits for it to say something."""
+
+    def __init__(self) -> None:
+        self.said: list[Job] = []
+        self._heard = threading.Condition()
+
+    def __call__(self, job: Job) -> None:
+        with self._heard:
+            self.said.append(job)
+            self._heard.notify_all()
+
+    def wait_for(self, job: Job, *states: str, note: str = "") -> Job:
+        def found() -> Job | None:
+            fitting = (
+                j
+                for j in self.said
+                if j.id == job.id and j.progress.state in states and note in (j.progress.note or "")
+            )
+            return next(fitting, None)
+
+        with self._heard:
+            assert self._heard.wait_for(found, 20), [j.progress for j in self.said]
+            return found() or job
+
+    def forget(self) -> None:
+        with self._heard:
+            self.said.clear()
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()
+
+
+@pytest.fixture
+def queue(screen: Screen, patience: Any) -> Any:
+    made = Queue(screen, patience=patience)
+    yield made
+    made.close()
+
+
+def publish(hub: Any, *quantizations: str) -> list[Variant]:
+    hub.add(REPO, {f"tiny-{q}.gguf": GGUF[: SIZE - n] for n, q in enumerate(quantizations)})
+    return [make_variant(q) for q in quantizations]
+
+
+def test_two_run_at_once_and_the_third_waits_its_turn(hub: Any, queue: Queue, screen: Screen) -> None:
+    variants = publish(hub, "Q4_K_M", "Q5_K_M", "Q8_0")
+    hub.fault(match=CDN, kind="hang", after=1_000_000)
+    jobs = [queue.add(downloads.plan(variant)) for variant in variants]
+    assert [job.progress.state for job in queue.jobs()] == ["running", "running", "queued"]
+    queue.move(jobs[2].id, -2)
+    assert [job.id for job in queue.jobs()] == [jobs[2].id, jobs[0].id, jobs[1].id]
+    hub.calm()
+    for job in jobs:
+        screen.wait_for(job, "done")
+
+
+def test_pause_keeps_what_has_arrived_and_resume_asks_for_the_rest(
+    hub: Any, queue: Queue, screen: Screen, variant: Variant
+) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match=CDN, times=1, kind="hang", after=4_000_000)
+    job = queue.add(downloads.plan(variant))
+    part = hf_cache.part(REPO, job.plan.files[0].etag or "")
+    while not part.exists() or part.stat().st_size < 4_000_000:
+        threading.Event().wait(0.005)
+    queue.pause(job.id)
+    assert queue.jobs()[0].progress.state == "paused"
+    queue.resume(job.id)
+    screen.wait_for(job, "done")
+    assert sum(line["bytes"] for line in hub.log("-cdn")) == SIZE
+
+
+def test_cancel_removes_what_has_arrived(hub: Any, queue: Queue, screen: Screen, variant: Variant) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match=CDN, kind="hang", after=1_000_000)
+    job = queue.add(downloads.plan(variant))
+    part = hf_cache.part(REPO, job.plan.files[0].etag or "")
+    while not part.exists():
+        threading.Event().wait(0.005)
+    queue.cancel(job.id)
+    screen.wait_for(job, "cancelled")
+    queue.close()
+    assert not part.exists()
+    assert Queue().jobs() == ()
+
+
+def test_bytes_never_go_back_while_a_transfer_breaks_and_goes_on(
+    hub: Any, queue: Queue, screen: Screen, variant: Variant
+) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match=CDN, times=2, kind="drop", after=2_000_000)
+    job = queue.add(downloads.plan(variant))
+    screen.wait_for(job, "done")
+    counts = [said.progress.done_bytes for said in screen.said]
+    assert counts == sorted(counts)
+
+
+def test_a_hub_that_is_down_is_tried_again_and_says_so(
+    hub: Any, queue: Queue, screen: Screen, variant: Variant, clock: Any
+) -> None:
+    publish(hub, "Q4_K_M")
+    plan = downloads.plan(variant)
+    hub.fault(match="/resolve/", kind="status", status=503)
+    job = queue.add(plan)
+    failed = screen.wait_for(job, "failed")
+    assert "trouble of its own (503)" in (failed.progress.note or "")
+    assert [wait for wait in clock.waits if wait in (15, 30, 60)] == [15, 30, 60]
+    hub.calm()
+    queue.resume(job.id)
+    screen.wait_for(job, "done")
+
+
+def test_without_room_for_everything_queued_it_pauses_and_says_how_much_is_missing(
+    hub: Any, queue: Queue, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = publish(hub, "Q4_K_M", "Q8_0")
+    hub.fault(match=CDN, kind="hang", after=-1)
+    plans = [downloads.plan(first), downloads.plan(second)]
+    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
+    queue.add(plans[0])
+    job = queue.add(plans[1])
+    assert job.progress.state == "paused"
+    assert "12.0 MB are needed and 10.0 MB are free, 2.0 MB too little" in (job.progress.note or "")
+
+
+def test_adding_the_same_variant_twice_is_one_download(hub: Any, queue: Queue, variant: Variant) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match=CDN, kind="hang", after=-1)
+    plan = downloads.plan(variant)
+    assert queue.add(plan).id == queue.add(plan).id
+    assert len(queue.jobs()) == 1
+
+
+CHILD = """
+import sys, threading
+sys.path[:0] = [{root!r}]
+from tests.backends.downloads.conftest import make_variant
+from backends import downloads
+queue = downloads.Queue()
+queue.add(downloads.plan(make_variant("Q4_K_M")))
+queue.add(downloads.plan(make_variant("Q8_0")))
+print("queued", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_what_was_under_way_in_a_crash_is_offered_again(hub: Any, screen: Screen, patience: Any) -> None:
+    publish(hub, "Q4_K_M", "Q8_0")
+    hub.fault(match=CDN, kind="hang", after=2_000_000)
+    root = str(Path(__file__).parents[3])
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD.format(root=root)], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    meanwhile = Queue()
+    assert meanwhile.jobs() == ()  # another program's downloads are not ours while it runs
+    meanwhile.close()
+    parts = [
+        hf_cache.part(REPO, f.etag or "") for q in ("Q4_K_M", "Q8_0") for f in downloads.plan(make_variant(q)).files
+    ]
+    while not all(part.exists() and part.stat().st_size == 2_000_000 for part in parts):
+        threading.Event().wait(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    hub.calm()
+    hub.forget()
+    queue = Queue(screen, patience=patience)
+    jobs = queue.jobs()
+    assert [job.progress.state for job in jobs] == ["paused", "paused"]
+    assert [job.progress.done_bytes for job in jobs] == [2_000_000, 2_000_000]
+    assert all("was under way" in (job.progress.note or "") for job in jobs)
+    for job in jobs:
+        queue.resume(job.id)
+    for job in jobs:
+        screen.wait_for(job, "done")
+    queue.close()
+    assert sum(line["bytes"] for line in hub.log("-cdn")) == 2 * (SIZE - 2_000_000) - 1
+    assert Queue().jobs() == ()
+
+
+def test_a_quiet_exit_keeps_the_queue_too(hub: Any, queue: Queue, variant: Variant) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match=CDN, kind="hang", after=-1)
+    job = queue.add(downloads.plan(variant))
+    queue.close()
+    again = Queue()
+    assert [(j.id, j.progress.state) for j in again.jobs()] == [(job.id, "paused")]
+    assert again.jobs()[0].plan.variant == variant
+    again.close()

@@ -1,0 +1,70 @@
+"""Engines under test: every adapter that can run here, on real weights where they are small enough."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
+from backends.engines.registry import adapter
+from specs.model import LLAMA_CPP
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One adapter with weights that it takes."""
+
+    adapter: Adapter
+    weights: Weights
+    context: int = 2048
+    exact: bool = True
+    """Whether the same seed promises the same text."""
+    aborts_prefill: bool = True
+    """Whether a stop ends a prefill before it is through."""
+    logprobs: bool = True
+    long_prompt_words: int = 1200
+    """A prompt that keeps it busy for a second or so."""
+
+    def load(self, context: int | None = None) -> Engine:
+        return self.adapter.load(self.weights, LoadOptions(context=context or self.context))
+
+
+def llama_cpp_subject(gguf: Path) -> Subject:
+    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"))
+
+
+SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
+    LLAMA_CPP: ("llama_cpp", llama_cpp_subject, "gemma_gguf"),
+}
+"""By name: the library that it needs, how to make it, and the fixture of its weights."""
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.weights,
+                pytest.mark.skipif(importlib.util.find_spec(library) is None, reason=f"{library} is not installed"),
+            ],
+        )
+        for name, (library, _, _) in SUBJECTS.items()
+    ],
+)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """Each adapter in turn."""
+    _, make, weights = SUBJECTS[request.param]
+    return make(request.getfixturevalue(weights))
+
+
+@pytest.fixture(scope="session")
+def loaded(subject: Subject) -> Iterator[Engine]:
+    """An engine that stays loaded for all tests that leave it usable."""
+    engine = subject.load()
+    yield engine
+    engine.close()

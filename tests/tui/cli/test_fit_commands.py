@@ -1,0 +1,171 @@
+"""`fit` and `hardware`: what runs where, by command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GIB = 1 << 30
+
+OPTION = {
+    "name": str,
+    "size_in_billions": (int, float),
+    "format": str,
+    "quantization": str,
+    "model_id": str,
+    "hubs": list,
+    "engine": str,
+    "engine_status": str,
+    "reason": (str, type(None)),
+    "verdict": str,
+    "context": int,
+    "max_context": (int, type(None)),
+    "gpu_layers": (int, type(None)),
+    "download_bytes": (int, type(None)),
+    "tokens_per_second": (dict, type(None)),
+    "memory": dict,
+}
+PARTS = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "overhead_bytes", "total_bytes")
+
+
+def options(modeldeck: Any, spec_file: Path, machine: Path, *flags: object) -> list[dict[str, Any]]:
+    ran = modeldeck(
+        "fit", "small-talk", "--specs", spec_file, "--machine", machine, "--json", *flags, HF_HUB_OFFLINE="1"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.json["machine"]["os"] == "linux"
+    found: list[dict[str, Any]] = ran.json["options"]
+    return found
+
+
+def test_every_option_has_the_contract_s_shape(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    found = options(modeldeck, spec_file, workstation)
+    for option in found:
+        assert set(option) >= set(OPTION)
+        for name, kind in OPTION.items():
+            assert isinstance(option[name], kind), name
+        assert option["engine_status"] in {"ready", "not-installed", "unsupported"}
+        assert option["verdict"] in {"gpu", "split", "cpu", "no"}
+        assert option["memory"]["basis"] in {"measured", "file", "catalog", "size"}
+        known = [option["memory"][part] for part in PARTS]
+        assert sum(part for part in known[:-1] if part is not None) == known[-1]
+        assert option["verdict"] != "no" or option["reason"]
+
+
+def test_one_option_for_each_variant_and_engine_that_takes_its_format(
+    modeldeck: Any, spec_file: Path, workstation: Path
+) -> None:
+    judged = options(modeldeck, spec_file, workstation)
+    found = {(option["size_in_billions"], option["quantization"], option["engine"]) for option in judged}
+    assert {(1, "Q4_K_M", "llama.cpp"), (1, "Q8_0", "llama.cpp"), (70, "Q4_K_M", "llama.cpp")} <= found
+    assert {(1, "none", "Transformers"), (1, "none", "vLLM"), (1, "none", "SGLang")} <= found
+
+
+def test_a_small_model_runs_on_the_card_and_a_big_one_not_wholly(
+    modeldeck: Any, spec_file: Path, workstation: Path
+) -> None:
+    verdicts = {
+        option["size_in_billions"]: option["verdict"]
+        for option in options(
+            modeldeck, spec_file, workstation, "--model-engine", "llama.cpp", "--quantization", "q4_k_m"
+        )
+    }
+    assert verdicts[1] == "gpu"
+    assert verdicts[70] == "split"
+
+
+def test_no_is_an_answer_and_not_a_failure(modeldeck: Any, spec_file: Path, machine_of: Any) -> None:
+    small = machine_of(card_bytes=GIB // 2, memory_bytes=GIB)
+    flags = ("--size-in-billions", 70, "--model-engine", "llama.cpp")
+    (option,) = options(modeldeck, spec_file, small, *flags)
+    assert option["verdict"] == "no"
+    assert option["reason"]
+
+
+def test_context_and_cache_type_change_the_kv_cache(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    flags = ("--size-in-billions", 1, "--quantization", "Q4_K_M", "--model-engine", "llama.cpp")
+    (whole,) = options(modeldeck, spec_file, workstation, *flags, "--context", 4096)
+    (half,) = options(modeldeck, spec_file, workstation, *flags, "--context", 2048)
+    (small,) = options(modeldeck, spec_file, workstation, *flags, "--context", 4096, "--kv-cache-type", "q8_0")
+    # 16 layers x 8 heads x (64 + 64) elements x 2 bytes x 4,096 tokens
+    assert whole["memory"]["kv_cache_bytes"] == 16 * 8 * 128 * 2 * 4096
+    assert half["memory"]["kv_cache_bytes"] * 2 == whole["memory"]["kv_cache_bytes"]
+    assert small["memory"]["kv_cache_bytes"] < whole["memory"]["kv_cache_bytes"] * 0.6
+
+
+def test_the_hub_s_listing_makes_the_download_exact(
+    modeldeck: Any, spec_file: Path, workstation: Path, hub: Any
+) -> None:
+    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": b"x" * 12_345})
+    ran = modeldeck(
+        "fit", "small-talk", "--specs", spec_file, "--machine", workstation, "--quantization", "Q4_K_M",
+        "--size-in-billions", 1, "--model-engine", "llama.cpp", "--json",
+    )  # fmt: skip
+    (option,) = ran.json["options"]
+    assert option["download_bytes"] == 12_345
+
+
+def test_the_whole_catalog_asks_nobody(modeldeck: Any, workstation: Path, hub: Any) -> None:
+    ran = modeldeck("fit", "--machine", workstation, "--model-format", "awq", "--json")
+    assert ran.code == 0
+    assert len(ran.json["options"]) > 10
+    assert hub.log() == []
+
+
+def test_fit_in_words_has_a_line_a_variant(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    ran = modeldeck("fit", "small-talk", "--specs", spec_file, "--machine", workstation, HF_HUB_OFFLINE="1")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert len(lines) == 1 + 4
+    assert "● GPU" in lines[1]
+
+
+def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    ran = modeldeck(
+        "fit",
+        "small-talk",
+        "--specs",
+        spec_file,
+        "--machine",
+        workstation,
+        HF_HUB_OFFLINE="1",
+        PYTHONIOENCODING="ascii",
+    )
+    assert ran.out.isascii()
+    assert "# GPU" in ran.out
+
+
+def test_settings_stand_below_flags(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    flags = ("--size-in-billions", 1, "--quantization", "Q8_0", "--model-engine", "llama.cpp")
+    common = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation, "--json", *flags)
+    settings = {"HF_HUB_OFFLINE": "1", "MODELDECK_CONTEXT": "1024"}
+    assert modeldeck(*common, **settings).json["options"][0]["context"] == 1024
+    assert modeldeck(*common, "--context", 512, **settings).json["options"][0]["context"] == 512
+
+
+def test_hardware_prints_the_document_that_fit_reads(modeldeck: Any, workstation: Path, tmp_path: Path) -> None:
+    ran = modeldeck("hardware", "--machine", workstation, "--json")
+    assert ran.json["accelerators"][0]["name"] == "NVIDIA GeForce RTX 4090"
+    again = tmp_path / "again.json"
+    again.write_text(ran.out)
+    assert modeldeck("hardware", "--machine", again, "--json").json | {"label": "machine"} == ran.json
+
+
+def test_this_machine_has_the_contract_s_fields(modeldeck: Any) -> None:
+    machine = modeldeck("hardware", "--json").json
+    assert set(machine) >= {"os", "arch", "cpu", "memory", "accelerators", "warnings"}
+    assert machine["memory"]["total_bytes"] > GIB
+    assert set(machine["cpu"]) >= {"name", "physical_cores", "logical_cores"}
+
+
+@pytest.mark.parametrize("secret", ["hf_verysecret"])
+def test_doctor_tells_no_secret(modeldeck: Any, secret: str) -> None:
+    ran = modeldeck("doctor", HF_TOKEN=secret, HF_ENDPOINT=f"http://someone:{secret}@127.0.0.1:9/?token={secret}")
+    assert ran.code == 0
+    assert secret not in ran.out + ran.err
+    assert "http://127.0.0.1:9" in ran.out
+    for section in ("modeldeck", "engines", "hardware", "catalog", "settings", "folders", "environment", "terminal"):
+        assert f"\n{section}\n" in f"\n{ran.out}"
+    assert "failed" not in ran.out

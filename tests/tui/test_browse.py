@@ -1,0 +1,392 @@
+"""The browse screen, by the keys that a user presses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import fake_services as fake
+import pytest
+from textual.pilot import Pilot
+
+from backends.engines.engine import EngineStatus
+from specs.model import ModelFamily
+from tui.app import Deck
+from tui.screens.ask import Ask
+from tui.screens.browse import Browse
+from tui.widgets.cell_detail import CellDetail
+from tui.widgets.family_list import FamilyList
+from tui.widgets.fit_matrix import FitMatrix
+from tui.widgets.key_line import KeyLine
+
+Q4 = fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+
+
+def screen_text(app: Deck) -> str:
+    """All that is on the screen, line by line."""
+    width, height = app.size
+    lines = app.screen._compositor.render_strips()
+    assert len(lines) == height
+    return "\n".join(strip.text[:width] for strip in lines)
+
+
+def browse(app: Deck) -> Browse:
+    assert isinstance(app.screen, Browse)
+    return app.screen
+
+
+async def press(pilot: Pilot[int], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+    await pilot.pause()
+
+
+async def choose_llama(pilot: Pilot[int]) -> None:
+    """Search for llama-3-instruct and go to its matrix."""
+    await press(pilot, "slash", *"3-inst", "enter", "enter")
+
+
+async def test_the_list_shows_the_best_verdict_sizes_and_abilities_of_every_family() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        assert "● llama-3-instruct" in text
+        assert "✕ giant" in text
+        assert "8 70 405" in text
+        assert "6 families" in text
+
+
+async def test_the_filter_narrows_with_every_letter_and_escape_shows_all() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", "l", "l", "a", "m", "a")
+        assert "3 of 6 families" in screen_text(app)
+        await press(pilot, "-", "3", ".")
+        assert "1 of 6 families" in screen_text(app)
+        await press(pilot, "escape")
+        assert "6 families" in screen_text(app)
+        assert app.query_one(FamilyList).query_text == ""
+
+
+async def test_letters_go_to_the_filter_while_it_is_open_and_are_keys_otherwise() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", "m", "f", "d")
+        assert app.query_one(FamilyList).query_text == "mfd"
+        assert not browse(app).fits_only
+        await press(pilot, "escape", "f")
+        assert browse(app).fits_only
+        assert "giant" not in screen_text(app)
+
+
+async def test_the_matrix_puts_similar_rows_under_one_header() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        lines = screen_text(app).splitlines()
+        gguf = next(line for line in lines if "IQ1_M" in line)
+        assert "Q8_0" in gguf
+        other = next(line for line in lines if "4-bit" in line)
+        assert "none" in other
+        assert "Int4" in other
+        assert any("4.9⤓" in line for line in lines)
+
+
+async def test_the_cursor_goes_cell_by_cell_over_what_is_not_published() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        matrix = app.query_one(FitMatrix)
+        assert matrix.variant == Q4
+        await press(pilot, "left")
+        assert matrix.variant == fake.variant(fake.LLAMA3, 8, "IQ3_M")
+        await press(pilot, "down")
+        assert matrix.variant == fake.variant(fake.LLAMA3, 70, "IQ2_XS")
+        await press(pilot, "left", "left")
+        assert app.query_one(FamilyList).has_focus
+
+
+async def test_the_reason_under_the_matrix_says_where_and_how_far() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        text = screen_text(app)
+        assert "on the RTX 4090, all 33 layers" in text
+        assert "context up to 71,680" in text
+        assert "about 128 tok/s" in text
+        assert "memory from the weights' own header" in text
+        await press(pilot, "end", "down")
+        option = app.query_one(CellDetail).option
+        assert option is not None
+        assert option.verdict == "split"
+
+
+async def test_a_cell_that_does_not_fit_says_by_how_much_and_the_cure() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", *"giant", "enter", "enter")
+        text = screen_text(app)
+        assert "GiB too much" in text
+        assert "would fit" in text
+
+
+async def test_brackets_change_the_context_and_the_memory_bar_follows() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        before = app.query_one(CellDetail).option
+        await press(pilot, "left_square_bracket")
+        after = app.query_one(CellDetail).option
+        assert before is not None
+        assert after is not None
+        assert "ctx 4,096" in screen_text(app)
+        assert after.context == 4096
+        assert (after.memory.kv_cache_bytes or 0) < (before.memory.kv_cache_bytes or 0)
+
+
+async def test_a_context_beyond_the_familys_own_is_judged_at_the_familys() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "right_square_bracket")
+        option = app.query_one(CellDetail).option
+        assert option is not None
+        assert option.context == fake.LLAMA3.context_length
+
+
+async def test_the_next_engine_judges_the_matrix() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "e")
+        option = app.query_one(CellDetail).option
+        assert option is not None
+        assert option.engine == "vLLM"
+
+
+async def test_another_machine_judges_everything_and_says_that_it_is_not_this_one() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "down")
+        before = app.query_one(CellDetail).option
+        await press(pilot, "m", "down", "enter")
+        after = app.query_one(CellDetail).option
+        assert "what if: 8x H100, not this machine" in screen_text(app)
+        assert before is not None
+        assert after is not None
+        assert (before.verdict, after.verdict) == ("split", "gpu")
+        await press(pilot, "m", "up", "enter")
+        assert "what if" not in screen_text(app)
+
+
+async def test_a_machine_may_be_described_in_words() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "m", *"M5", "enter")
+        assert "no machine is called" in screen_text(app)
+        await press(pilot, "backspace", *"4 Pro 48 GB")
+        await press(pilot, "enter")
+        assert "what if: M4 Pro 48 GB" in screen_text(app)
+
+
+async def test_enter_offers_the_download_of_what_is_not_here() -> None:
+    queues: list[fake.FakeQueue] = []
+
+    def open_queue(on_change: object) -> fake.FakeQueue:
+        queues.append(fake.FakeQueue(on_change))  # type: ignore[arg-type]
+        return queues[-1]
+
+    app = Deck(fake.services(open_queue=open_queue))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "enter")
+        assert isinstance(app.screen, Ask)
+        await press(pilot, "enter")
+        await pilot.pause()
+        assert [job.plan.variant.family.name for job in queues[0].jobs()] == ["llama-3-instruct"]
+
+
+async def test_progress_of_a_download_stands_in_its_cell() -> None:
+    queue = fake.FakeQueue(lambda job: None)
+
+    def open_queue(on_change: object) -> fake.FakeQueue:
+        queue.on_change = on_change  # type: ignore[assignment]
+        return queue
+
+    app = Deck(fake.services(open_queue=open_queue))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "d")
+        job = queue.jobs()[0]
+        queue.progress(job.id, state="running", done_bytes=job.plan.total_bytes * 56 // 100)
+        await pilot.pause()
+        assert "56%" in screen_text(app)
+
+
+async def test_an_engine_that_is_missing_says_how_to_get_it() -> None:
+    statuses = {
+        **fake.STATUSES,
+        "llama.cpp": EngineStatus("not-installed", "llama.cpp is not installed", "pip install x"),
+    }
+    app = Deck(fake.services(statuses=lambda: statuses, on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "enter")
+        await pilot.pause()
+        assert any("pip install x" in notification.message for notification in app._notifications)
+        assert isinstance(app.screen, Browse)
+
+
+async def test_problems_of_spec_files_are_counted_and_can_be_read() -> None:
+    app = Deck(fake.services(problems=("my.toml:3: context_length must be a number",)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "1 notice" in screen_text(app)
+        await press(pilot, "f8")
+        assert "my.toml:3: context_length must be a number" in screen_text(app)
+
+
+async def test_background_work_that_fails_is_shown_and_nothing_else_suffers() -> None:
+    def broken() -> object:
+        raise OSError("the driver is gone")
+
+    app = Deck(fake.services(statuses=broken))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)
+        assert "1 notice" in text
+        assert "llama-3-instruct" in text
+
+
+HOSTILE = "\x1b[31mred\x1b]0;owned\x07[bold]x[/bold]\u202eevil"
+
+
+async def test_names_and_descriptions_are_shown_and_never_interpreted() -> None:
+    hostile = replace(
+        fake.family(HOSTILE, fake.gguf(8, "[red]Q4[/red]", "Q8_0\x1b[0m")),
+        description=HOSTILE,
+        languages=(HOSTILE,),
+        abilities=("chat", HOSTILE),
+    )
+    app = Deck(fake.services(families=(hostile, *fake.FAMILIES)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "home", "enter")
+        text = screen_text(app)
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "[bold]x" in text
+        assert "[red]Q4" in text
+        await press(pilot, "d", "f6")
+        assert "\x1b" not in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (39, 9), (1, 1), (40, 10), (80, 24), (300, 100)])
+async def test_every_terminal_size_shows_something_sane(size: tuple[int, int]) -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=size) as pilot:
+        await press(pilot, "down", "enter", "right", "right_square_bracket", "escape")
+        text = screen_text(app)
+        if size == (20, 5):
+            assert "enlarge to 40x10" in text
+        if size[0] >= 40:
+            assert "families" in text
+
+
+async def test_at_80_columns_enter_shows_the_family_over_the_list_and_escape_goes_back() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert "Q4_K_M" not in screen_text(app)
+        await choose_llama(pilot)
+        text = screen_text(app)
+        assert "Q4_K_M" in text
+        assert "weights" in text
+        await press(pilot, "escape")
+        assert "families" in screen_text(app)
+
+
+async def test_the_footer_names_what_the_focused_side_can_do() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        last = screen_text(app).splitlines()[-1]
+        for words in ("↵ chat", "d download", "e engine", "[ ] context", "? help", "ctrl+q quit"):
+            assert words in last
+
+
+async def test_a_key_map_of_the_user_changes_key_and_footer() -> None:
+    app = Deck(fake.services(on_disk=(Q4,)))
+    app.set_keymap({"browse.fits": "z"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "z")
+        assert browse(app).fits_only
+        assert any(shown == "z" for _, shown, _, _ in app.screen.query_one(KeyLine).items())
+
+
+async def test_the_palette_finds_families_and_actions() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await press(pilot, "ctrl+p", *"qwen3")
+        await pilot.pause(0.2)
+        await press(pilot, "enter")
+        await pilot.pause(0.2)
+        assert app.query_one(FamilyList).family is next(f for f in fake.FAMILIES if f.name == "qwen3")
+
+
+async def test_the_help_explains_the_signs_and_every_key() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 60)) as pilot:
+        await press(pilot, "question_mark")
+        text = screen_text(app)
+        assert "runs on the GPU" in text
+        assert "KV cache: grows with the context length" in text
+        await press(pilot, "escape")
+        assert isinstance(app.screen, Browse)
+
+
+async def test_an_empty_catalog_says_what_to_do() -> None:
+    none: tuple[ModelFamily, ...] = ()
+    app = Deck(fake.services(families=none))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "down", "enter", "d", "e", "enter", "right_square_bracket")
+        assert "specs import" in screen_text(app)
+
+
+async def test_quitting_closes_what_was_opened() -> None:
+    closed: list[str] = []
+    app = Deck(fake.services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.at_end(lambda: closed.append("engine"))
+        await press(pilot, "ctrl+q")
+    assert closed == ["engine"]
+
+
+async def test_a_live_look_at_the_machine_changes_the_strip_only() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        generation = browse(app)._generation
+        first = fake.MACHINE.accelerators[0]
+        less = replace(first, free_bytes=(first.free_bytes or 0) - (100 << 20))
+        app.machine = replace(fake.MACHINE, accelerators=(less, *fake.MACHINE.accelerators[1:]))
+        await pilot.pause()
+        assert browse(app)._generation == generation
+        assert "15.1/24" in screen_text(app)
+
+
+async def test_ascii_glyphs_say_the_same() -> None:
+    from tui import glyphs
+
+    glyphs.choose(True)
+    try:
+        app = Deck(fake.services(on_disk=(Q4,)))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await choose_llama(pilot)
+            text = screen_text(app)
+            assert "# llama-3-instruct" in text
+            assert "4.9v" in text
+            assert text.isascii()
+    finally:
+        glyphs.choose(None)
