@@ -28,7 +28,9 @@ from tui.clipboard import code_blocks, copy
 from tui.messages import LoadAndTalk
 from tui.screens.ask import Ask
 from tui.screens.ask_line import AskLine
+from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
+from tui.screens.loaded import Loaded
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
@@ -169,7 +171,22 @@ class ChatScreen(Screen[None]):
     def on_chat_screen_remembered(self, event: Remembered) -> None:
         self.prompt.remembered[:0] = event.prompts
 
+    def _adopt_keys(self) -> None:
+        """The user's own keys for sending and for a new line."""
+        settings = getattr(self.app, "settings", None)
+        if settings is None:
+            return
+        named = dict(settings.keys)
+        chosen: dict[str, str] = {}
+        if settings.send_key != "enter" and "prompt.send" not in named:
+            chosen["prompt.send"] = settings.send_key
+        if settings.newline_key != "alt+enter" and "prompt.newline" not in named:
+            chosen["prompt.newline"] = f"{settings.newline_key},ctrl+j"
+        if chosen:
+            self.app.set_keymap({**named, **chosen})
+
     def on_mount(self) -> None:
+        self._adopt_keys()
         self._arrange()
         history = self.history
 
@@ -499,7 +516,18 @@ class ChatScreen(Screen[None]):
         self.broadcast = not self.broadcast
 
     def action_settings(self) -> None:
-        """Comes with the settings."""
+        """System prompt, sampling and thinking of the pane."""
+        pane = self.active_pane
+        if pane is None:
+            return
+
+        def told(what: Told | None) -> None:
+            if what is not None:
+                pane.tell(what.system, what.sampling)
+
+        self.app.push_screen(
+            ChatSettings(pane.title, pane.conversation.system, pane.sampling, completes=pane.completes), told
+        )
 
     def action_history(self) -> None:
         """Search and open conversations."""
@@ -526,4 +554,5 @@ class ChatScreen(Screen[None]):
         self.prompt.area.focus()
 
     def action_loaded(self) -> None:
-        """Comes with the list of loaded models."""
+        """Models in memory."""
+        self.app.push_screen(Loaded(self.models))

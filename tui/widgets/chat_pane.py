@@ -342,6 +342,14 @@ class ChatPane(Vertical):
         self._count_context()
         self.post_message(self.Changed(self))
 
+    def tell(self, system: str, sampling: Sampling) -> None:
+        """From the next answer on, with this system prompt and sampling."""
+        self.sampling = sampling
+        self.conversation = replace(self.conversation, system=system)
+        self.keep()
+        self._count_context()
+        self.say_all()
+
     def _show_path(self) -> None:
         path = self.conversation.path()
         if self.completes:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from chat_app import RunChat, load_request
+from textual.widgets import Input, TextArea
 
 from backends.engines.engine import Alternative, Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.history import History
+from tui.screens.chat_settings import ChatSettings, Cycle
 from tui.screens.conversations import Conversations
+from tui.screens.loaded import Loaded, ModelList
 
 
 async def test_an_edited_prompt_is_answered_on_its_own_branch(chat: RunChat) -> None:
@@ -241,3 +244,49 @@ async def test_a_damaged_history_is_said_and_talking_goes_on(chat: RunChat, home
     again = History()
     assert again.conversations()[0].name == "go"
     again.close()
+
+
+async def test_the_system_prompt_and_the_sampling_go_to_the_engine(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        settings.query_one(TextArea).text = "Be brief"
+        settings.query_one("#preset", Cycle).focus()
+        await c.pilot.press("right")
+        settings.query_one("#seed", Input).value = "7"
+        settings.query_one("#thinking", Cycle).at = 2
+        await c.pilot.press("ctrl+s")
+        await c.until(lambda: c.app.screen is c.screen)
+        await c.say("go")
+        call = c.engine.calls[0]
+        assert call.turns[0] == Turn("system", "Be brief")
+        assert (call.sampling.temperature, call.sampling.seed, call.sampling.thinking) == (0.0, 7, False)
+
+
+async def test_a_number_out_of_range_is_said_and_nothing_is_taken_over(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        settings.query_one("#top_p", Input).value = "3"
+        await c.pilot.press("ctrl+s")
+        await c.pilot.pause()
+        assert "top p: expected a number from 0 to 1" in str(settings.query_one("#wrong").render())
+
+
+async def test_loaded_models_are_listed_and_unloaded_by_key(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f4")
+        await c.until(lambda: isinstance(c.app.screen, Loaded) and c.app.screen.focused)
+        assert "8B Q4_K_M" in c.app.screen.query_one(ModelList).render_line(0).text
+        await c.pilot.press("u")
+        await c.until(lambda: c.pane.state == "unloaded")
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert c.engine.closed
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.state == "ready")
