@@ -393,10 +393,3 @@ class Deck(App[int]):
         deadline = time.monotonic() + CLOSE_SECONDS
         while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
             await sleep(0.005)
-
-
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
-    """Run the app on this terminal; see tui.start."""
-    from tui.start import run_app as start
-
-    return start(specs=specs, launch=launch)
