@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import fake_services as fake
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
@@ -390,3 +391,15 @@ async def test_ascii_glyphs_say_the_same() -> None:
             assert text.isascii()
     finally:
         glyphs.choose(None)
+
+
+async def test_letters_typed_ahead_of_the_screen_all_reach_the_filter() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        families = app.query_one(FamilyList)
+        for key, character in (("slash", "/"), ("m", "m"), ("f", "f"), ("d", "d")):
+            families.post_message(events.Key(key, character))
+        await pilot.pause()
+        await pilot.pause()
+        assert families.query_text == "mfd"

@@ -144,5 +144,5 @@ class CellDetail(DrawnLines):
     def _source(self, option: Option) -> str:
         between = f" {glyphs().dot} "
         hubs = " or ".join(HUB_WORDS.get(hub, hub) for hub in option.variant.hub_names)
-        size = units.file_size(option.download_bytes) if option.download_bytes is not None else None
+        size = units.file_size(option.download_bytes) if option.download_bytes and not self._disk_note else None
         return joined((clean(option.variant.model_id), hubs, f"{size} to download" if size else None), between)

@@ -168,6 +168,12 @@ class FamilyList(LineList):
 
     def on_key(self, event: events.Key) -> None:
         if not self.typing:
+            # A binding would take effect after the letters that were typed ahead have gone elsewhere.
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.binding.action == "search":
+                self.typing = True
+                event.stop()
+                event.prevent_default()
             return
         if event.key in {"enter", "escape", "tab"}:
             self.typing = False
