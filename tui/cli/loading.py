@@ -100,11 +100,18 @@ def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tupl
     from backends.loaded import load_request
 
     request = load_request(option, path)
-    began = time.monotonic()
+    began = drawn = time.monotonic()
+
+    def show(share: float, what: str) -> None:
+        nonlocal drawn
+        if time.monotonic() - drawn >= 0.1:
+            drawn = time.monotonic()
+            screen.passing(f"loading {share:.0%} {what}")
+
     engine = adapter(request.engine).load(
         request.weights,
         replace(request.options, kv_cache_type=kv_cache_type),
-        lambda share, what: screen.passing(f"loading {share:.0%} {what}"),
+        show,
     )
     screen.passing("")
     return engine, time.monotonic() - began
