@@ -99,7 +99,7 @@ class _Answer:
             self._measured_bytes = engine.measured_bytes()
         finally:
             engine.close()
-        if self._quiet:
+        if self._quiet or self._stopped:
             return
         if self._text and not self._text[-1].endswith("\n"):
             screen.out.write("\n")
