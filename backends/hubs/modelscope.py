@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 from backends.errors import (
@@ -29,13 +28,17 @@ DEFAULT_REVISION = "master"
 INSTALL_LINE = "uv tool install 'modeldeck[modelscope]'"
 TROUBLE = "ModelScope has trouble of its own"
 
-# Read by the client once, at its import. Its own retries are off because ours can be cancelled, say what they wait for and
-# keep what has arrived; a stalled read is given up after as long as on the other hub; an hour a file is too little for 40 GB.
-_SETTINGS = {
-    "MODELSCOPE_DOWNLOAD_MAX_RETRIES": "0",
-    "MODELSCOPE_DOWNLOAD_TIMEOUT": "10",
-    "MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT": str(7 * 24 * 3600),
-    "MODELSCOPE_API_MAX_RETRIES": "2",
+# The client reads these once from the environment, at its import. Its own retries are off because ours can be cancelled,
+# say what they wait for and keep what has arrived; an hour a file is too little for 40 GB; and it would transfer a damaged
+# file three times without asking.
+_SETTINGS: dict[str, dict[str, float]] = {
+    "_download": {
+        "DOWNLOAD_RETRY_TIMES": 0,
+        "DOWNLOAD_TOTAL_TIMEOUT": 7 * 24 * 3600,
+        "DOWNLOAD_HASH_RETRY_TIMES": 1,
+        "DOWNLOAD_SIZE_RETRY_TIMES": 1,
+    },
+    "_legacy_api": {"DOWNLOAD_TIMEOUT": 10.0},
 }
 
 Result = TypeVar("Result")
@@ -51,31 +54,36 @@ def client() -> Any:
 
 
 def load_library() -> Any:
-    """The package modelscope_hub, imported with our settings and without its bars and log lines."""
-    if "modelscope_hub" in sys.modules:
-        return sys.modules["modelscope_hub"]
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    """The package modelscope_hub with our settings, and without its bars and log lines."""
+    known: Any = sys.modules.get("modelscope_hub")
+    if known is not None and hasattr(known, "_modeldeck"):
+        return known
     try:
         import modelscope_hub
         from modelscope_hub import _download
     except ImportError as error:
         raise HubError(f"ModelScope's client is not installed; install it with: {INSTALL_LINE}") from error
-    finally:
-        for name, old in before.items():
-            if old is None:
-                os.environ.pop(name, None)
-    # Its bars go to standard error whatever tqdm's environment says, if tqdm was imported before: onto the screen.
+    for module, settings in _SETTINGS.items():
+        adjust(module, settings)
+    # Its bars go to standard error, onto the screen; TQDM_DISABLE is not heeded when tqdm was imported before.
     _download.tqdm = _Silent
-    # It would transfer a damaged file three times without asking.
-    _download.DOWNLOAD_HASH_RETRY_TIMES = 1
-    _download.DOWNLOAD_SIZE_RETRY_TIMES = 1
-    for name in list(logging.root.manager.loggerDict):
-        if name.split(".")[0] == "modelscope_hub":
-            logging.getLogger(name).handlers.clear()
-    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-    return modelscope_hub
+    logger = logging.getLogger("modelscope_hub")
+    logger.handlers.clear()
+    logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.CRITICAL)
+    known = modelscope_hub
+    known._modeldeck = True
+    return known
+
+
+def adjust(module: str, settings: Mapping[str, float]) -> None:
+    """Set some of the client's module values, those that this version of it has."""
+    import importlib
+
+    found = importlib.import_module(f"modelscope_hub.{module}")
+    for name, value in settings.items():
+        if hasattr(found, name):
+            setattr(found, name, value)
 
 
 class _Silent:
@@ -188,7 +196,7 @@ def asked(
 
     try:
         return wire.patiently(run, time.monotonic() + timeout_seconds)
-    except Exception as error:  # noqa: BLE001 — theirs becomes ours
+    except Exception as error:
         raise ours(error, what, model_id, name) from error
 
 
@@ -199,6 +207,10 @@ def ours(error: BaseException, what: str, model_id: str | None, name: str | None
     page = f"{endpoint}/models/{model_id}" if model_id else endpoint
     if isinstance(error, BackendError):
         return error
+    asked_at = getattr(error, "url", None)
+    if name and asked_at and wire.origin(asked_at) != wire.origin(endpoint):
+        # A signed address that has expired, or a storage node without the object: a fresh one may do better.
+        return HubError(f"{TROUBLE}: its storage refuses {name} ({getattr(error, 'status_code', None)})")
     if isinstance(error, library.NotExistError):
         if name:
             return NotFound(f"{model_id} has no file {name} on ModelScope, or its revision is gone")
@@ -231,6 +243,8 @@ def ours(error: BaseException, what: str, model_id: str | None, name: str | None
             f"{name} arrived with a wrong sum (damaged on the way, or on the hub); "
             "it was removed: start the download again"
         )
+    if isinstance(error, library.APIError) and error.status_code == 416:
+        return HubError(f"{TROUBLE}: it gives no such range of {name} (416)")
     if isinstance(error, library.APIError):
         return HubError(f"ModelScope answers {error.status_code} for {name or model_id or 'the search'}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -103,6 +103,7 @@ class _OneFile:
         self.part = ms_cache.part(plan.model_id, plan.revision, file.name)
         self.kept = self.part.with_name(f"{self.part.name}.kept")
         self.counted = self._held()
+        self.refused = False
         self.agreed = self.part.with_name(f"{self.part.name}.again")
 
     def run(self) -> None:
@@ -140,6 +141,7 @@ class _OneFile:
         more: dict[str, Any] = {}
         if "_cancel_event" in inspect.signature(api.downloader.download_file).parameters:
             more["_cancel_event"] = self.cancel  # notices a cancel while the hub is silent, which a callback cannot
+        modelscope.adjust("_legacy_api", {"DOWNLOAD_TIMEOUT": self.patience.stall_seconds})
         self._keep()
         try:
             api.downloader.download_file(
@@ -158,7 +160,7 @@ class _OneFile:
         except _Stop as stop:
             self._restore()
             raise stop.error from None
-        except Exception as error:  # noqa: BLE001 — theirs becomes ours
+        except Exception as error:
             wrong_sum = isinstance(error, library.FileIntegrityError) and not isinstance(
                 error, library.FileSizeMismatchError
             )
@@ -202,6 +204,9 @@ class _OneFile:
             self.kept.unlink(missing_ok=True)
             self.meter.say(f"the hub does not resume: {self.file.name} starts over")
             return
+        if not self.refused:
+            self.refused = True  # another storage node may do better
+            raise _Stop(HubError(f"{modelscope.TROUBLE}: its storage ignores ranges"))
         with contextlib.suppress(OSError):
             self.agreed.touch()
         raise _Stop(
