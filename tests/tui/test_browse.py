@@ -403,3 +403,25 @@ async def test_letters_typed_ahead_of_the_screen_all_reach_the_filter() -> None:
         await pilot.pause()
         await pilot.pause()
         assert families.query_text == "mfd"
+
+
+async def test_a_wide_matrix_scrolls_under_its_first_column_and_other_groups_stay() -> None:
+    names = [f"Q{bits}_{tail}" for bits in (2, 3, 4, 5, 6, 8) for tail in ("K_S", "K_M", "K_L")]
+    wide = fake.family("wide", *(fake.gguf(size, *names) for size in range(1, 31)), fake.spec("pytorch", 1, "none"))
+    app = Deck(fake.services(families=(wide,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await press(pilot, "enter")
+        await press(pilot, "end")
+        text = screen_text(app)
+        assert "Q8_K_L" in text
+        assert "ggufv2" in text
+        assert "‹" in text
+        await press(pilot, *["up"] * 30)
+        await press(pilot, *["down"] * 29)
+        text = screen_text(app)
+        assert "30B" in text
+        assert "Q8_K_L" in text  # the header stays while rows scroll
+        await press(pilot, "down")
+        assert app.query_one(FitMatrix).variant == fake.variant(wide, 1, "none", "pytorch")
+        assert "pytorch" in screen_text(app)

@@ -77,11 +77,15 @@ class CellDetail(DrawnLines):
         room = width - 2
         amount = self._amount(option)
         bar_width = max(10, room - len(amount) - 2)
+        budget = option.budget_bytes
+        if budget is not None and option.verdict != "no":
+            # Places keep a process's own share apart: what fits may print some MiB more than it has to share.
+            budget = max(budget, option.memory.total_bytes)
         strips = [
             line(
                 [
                     (" ", base),
-                    *bar_pieces(option.memory, option.budget_bytes, bar_width, signs, styles),
+                    *bar_pieces(option.memory, budget, bar_width, signs, styles),
                     (f"  {amount}", base),
                 ],
                 width,
