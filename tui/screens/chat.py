@@ -23,6 +23,7 @@ from backends.errors import BackendError
 from backends.history import History
 from backends.loaded import LoadedModels, LoadRequest, load_request
 from specs.text import printable
+from tui import units
 from tui.chat_keys import CHAT
 from tui.clipboard import code_blocks, copy
 from tui.messages import LoadAndTalk
@@ -31,6 +32,7 @@ from tui.screens.ask_line import AskLine
 from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
 from tui.screens.loaded import Loaded
+from tui.screens.overflow import Overflow, Way
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
@@ -288,6 +290,16 @@ class ChatScreen(Screen[None]):
         else:
             title = f"to {pane.title}"
         prompt.border_title = Content(printable(title))
+        budget = pane.budget if pane is not None and pane.engine is not None else None
+        words = ""
+        if budget is not None:
+            parts = [("system", budget.system), ("history", budget.history), ("draft", budget.draft)]
+            words = " · ".join(f"{name} {units.count(tokens)}" for name, tokens in parts if tokens)
+            words = f"{words} of {units.count(budget.context)} tokens" if words else ""
+            if budget.over:
+                words = f"{units.count(budget.over)} tokens too many: {words}"
+        prompt.border_subtitle = Content(words)
+        prompt.set_class(budget is not None and budget.over > 0, "-over")
         area = prompt.area
         if pane is None:
             area.placeholder = "Load a model first: f5"
@@ -311,6 +323,7 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if pane is not None and not self.broadcast and self._editing is None:
             pane.draft = event.draft
+            pane.draft_changed()
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         """To the pane, or to all of them; what cannot go now stays in the prompt."""
@@ -326,6 +339,8 @@ class ChatScreen(Screen[None]):
         targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
         if not targets:
             self.notify("No model is loaded: f5 shows what runs here", severity="warning")
+            return
+        if len(targets) == 1 and self._too_long(targets[0], draft):
             return
         went = False
         waiting: str | None = None
@@ -344,6 +359,47 @@ class ChatScreen(Screen[None]):
         if went:
             self.prompt.remember(draft.text)
             self.prompt.clear()
+
+    def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
+        """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
+        budget = pane.measure(draft.whole)
+        if budget is None or not budget.over or pane.request is None:
+            return False
+        oldest = pane.oldest_to_drop(budget.over)
+        context = budget.context
+        while context < budget.total + budget.reserve:
+            context *= 2
+        most = pane.request.max_context
+        ways: list[tuple[Way, str]] = []
+        if oldest and budget.draft + budget.system + budget.reserve <= budget.context and not pane.completes:
+            ways.append(("drop", f"leave the {len(oldest)} oldest turns out; they stay on the screen"))
+            ways.append(("summarise", f"let the model put the {len(oldest)} oldest turns into a few words first"))
+        if most is None or most >= context:
+            fits = "" if most is None else "; the fit says that it fits"
+            ways.append(("enlarge", f"load the model again with a context of {units.count(context)}{fits}"))
+        what = (
+            f"System prompt, conversation and this prompt are {units.count(budget.total)} tokens, "
+            f"and the context holds {units.count(budget.context)}."
+        )
+
+        def go() -> None:
+            pane.send(draft.whole)
+
+        def chosen(way: Way | None) -> None:
+            if way is None:
+                return
+            self.prompt.remember(draft.text)
+            self.prompt.clear()
+            if way == "drop":
+                pane.drop(oldest)
+                go()
+            elif way == "summarise":
+                pane.summarise(oldest, go)
+            else:
+                pane.enlarge(context, go)
+
+        self.app.push_screen(Overflow(what, ways), chosen)
+        return True
 
     # -- a turn under the cursor
 

@@ -113,6 +113,7 @@ class ChatSettings(ModalScreen[Told | None]):
     ChatSettings {
         .box { width: 78; }
         TextArea { height: 5; border: none; padding: 0; background: $panel; margin-bottom: 1; }
+        TextArea:focus { border: none; }
         .row { height: 1; }
         .label { width: 14; color: $muted; }
         .hint { color: $muted; width: 1fr; padding-left: 2; }

@@ -110,10 +110,11 @@ class Conversations(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = plain("Conversations")
+            box.border_subtitle = plain("esc closes")
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(
-                plain("↵ open   r rename   p pin   x delete   m Markdown   s JSON   i bring in   / search   esc close"),
+                plain("↵ open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
                 id="keys",
             )
 

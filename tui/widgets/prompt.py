@@ -147,6 +147,7 @@ class Prompt(Vertical):
         border-title-color: $foreground 70%;
         border-subtitle-color: $foreground 70%;
         &:focus-within { border: round $border; border-title-color: $foreground; }
+        &.-over { border-subtitle-color: $warning; }
         & #attachments { height: auto; max-height: 3; color: $accent; display: none; }
         & #attachments.-some { display: block; }
         & PromptText {
