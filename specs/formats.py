@@ -263,7 +263,9 @@ def _torch(weight_format: str, name: str, upper: str) -> Quantization:
         if mixed:
             # Some matrices at 8 or 16 bits beside 4: its author's own mix.
             per_weight = 6.0
-        return Quantization(name, weight_format, per_weight, format, group_size=128, bits=bits, uploader_mix=mixed)
+        return Quantization(
+            name, weight_format, per_weight, weight_format, group_size=128, bits=bits, uploader_mix=mixed
+        )
     if "FP8" in upper:
         return Quantization(name, weight_format, 8.0, "fp8", bits=8)
     if "MXFP4" in upper:

@@ -10,11 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import (
-    EIGHT_H100, FAMILY, GIB, LAPTOP, READY, RTX_3060, RTX_4090, SMALL, TINY, TWO_3090, UNLIKE, card, linux, mac, variant,
+    EIGHT_H100,
+    FAMILY,
+    GIB,
+    LAPTOP,
+    READY,
+    RTX_3060,
+    RTX_4090,
+    SMALL,
+    TINY,
+    TWO_3090,
+    UNLIKE,
+    card,
+    linux,
+    mac,
+    variant,
 )  # fmt: skip
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction, Knowledge, Wish
+from backends.fit import Correction, Knowledge, Speed, Wish
 from backends.judge import best_option, judge, option_to_json, options, quick_verdicts
 from backends.machine.model import Accelerator, Machine
 from specs.model import Variant
@@ -184,6 +198,23 @@ def test_the_ready_engine_stands_before_the_better_one() -> None:
     assert best_option(found).engine == "Transformers"
 
 
+def test_a_build_without_cuda_runs_on_the_cpu_and_says_so() -> None:
+    build = EngineStatus("ready", "this build has no CUDA: models run on the CPU", accelerators=())
+    option = judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", RTX_4090, status=build)
+    assert option.verdict == "cpu"
+    assert option.reason == "this build has no CUDA: models run on the CPU"
+    statuses = {"llama.cpp": build}
+    assert quick_verdicts([variant("ggufv2", 8, "Q4_K_M")], RTX_4090, None, statuses) == ["cpu"]
+    other = replace(RTX_4090, label="a preset")
+    assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", other, status=build).verdict == "gpu"
+
+
+def test_a_measured_speed_stands_above_a_prediction() -> None:
+    one = variant("ggufv2", 8, "Q4_K_M")
+    found = options([one], RTX_4090, speeds={(one.key, "llama.cpp"): Speed(77.0, "measured")})
+    assert next(option for option in found if option.engine == "llama.cpp").tokens_per_second == Speed(77.0, "measured")
+
+
 def test_a_header_makes_the_estimate_exact() -> None:
     one = variant("ggufv2", 13, "Q4_K_M")
     assert judge(one, "llama.cpp", RTX_4090).memory.basis == "size"
@@ -255,8 +286,12 @@ machines_of_all_kinds = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(machines_of_all_kinds, st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
-       st.sampled_from(["f16", "q8_0", "q4_0"]), st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]))  # fmt: skip
+@given(
+    machines_of_all_kinds,
+    st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
+    st.sampled_from(["f16", "q8_0", "q4_0"]),
+    st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]),
+)
 def test_quick_verdicts_agree_with_judge(
     machine: Machine, context: int | None, cache_type: str, statuses: dict[str, EngineStatus]
 ) -> None:

@@ -29,8 +29,10 @@ def test_types_are_found_by_the_number_in_a_file() -> None:
     ("name", "mix"),
     [
         ("q4_k_m", "Q4_K_M"), ("UD-Q4_K_XL", "Q4_K_M"), ("i1-IQ3_XS", "IQ3_XS"), ("Q6_K_L", "Q6_K"), ("fp16", "F16"),
-        ("none", "F16"), ("bf16", "BF16"), ("f32", "F32"), ("Q3_K_XL", "Q3_K_L"), ("Q2_K_L", "Q2_K"), ("Q4_K", "Q4_K_M"),
-        ("MXFP4_MOE", "MXFP4_MOE"), ("UD-TQ1_0", "TQ1_0"), ("Q3_K_L", "Q3_K_L"), ("q4", "Q4_0"), ("UD-IQ2_XXS", "IQ2_XXS"),
+        ("none", "F16"), ("bf16", "BF16"), ("f32", "F32"), ("Q3_K_XL", "Q3_K_L"), ("Q2_K_L", "Q2_K"),
+        ("Q4_K", "Q4_K_M"),
+        ("MXFP4_MOE", "MXFP4_MOE"), ("UD-TQ1_0", "TQ1_0"), ("Q3_K_L", "Q3_K_L"), ("q4", "Q4_0"),
+        ("UD-IQ2_XXS", "IQ2_XXS"),
     ],
 )  # fmt: skip
 def test_a_name_of_any_spelling_means_a_mix(name: str, mix: str) -> None:
@@ -53,7 +55,8 @@ def test_an_authors_own_mix_is_approximate() -> None:
 @pytest.mark.parametrize(
     ("weight_format", "name", "bits"),
     [
-        ("mlx", "4bit", 4.5), ("mlx", "8bit", 8.5), ("mlx", "bf16", 16.0), ("mlx", "mxfp4", 4.25), ("mlx", "nvfp4", 4.5),
+        ("mlx", "4bit", 4.5), ("mlx", "8bit", 8.5), ("mlx", "bf16", 16.0), ("mlx", "mxfp4", 4.25),
+        ("mlx", "nvfp4", 4.5),
         ("mlx", "8bit-MXFP8", 8.25), ("gptq", "Int4", 4.15625), ("gptq", "Int8", 8.1875), ("awq", "4bit", 4.15625),
         ("fp8", "FP8", 8.0), ("pytorch", "none", 16.0), ("pytorch", "4-bit", 4.5), ("pytorch", "8-bit", 8.0),
         ("bnb", "4-bit", 4.5), ("fp4", "FP4", 4.5),

@@ -134,7 +134,8 @@ HOSTILE = {
     "an array of no type": head(0, 1) + KEY + struct.pack("<IIQ", 9, 77, 1) + bytes(100),
     "a tensor of 200 dimensions": head(1, 0) + gguf_writer.text("t") + struct.pack("<I", 200) + bytes(2000),
     "a tensor of unknown type": head(1, 0) + gguf_writer.text("t") + struct.pack("<IQIQ", 1, 32, 999, 0) + bytes(64),
-    "a tensor larger than any disk": head(1, 0) + gguf_writer.text("t") + struct.pack("<IQQIQ", 2, 1 << 40, 1 << 40, 0, 0),
+    "a tensor larger than any disk": head(1, 0) + gguf_writer.text("t")
+    + struct.pack("<IQQIQ", 2, 1 << 40, 1 << 40, 0, 0),
     "a file of big-endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
     "a file of version 1": head(0, 0, version=1),
     "no GGUF at all": b"PK\x03\x04" + bytes(1000),

@@ -129,7 +129,7 @@ def test_latent_attention_is_recognized() -> None:
                 "vocab_size": 129280,
                 "tie_word_embeddings": False,
             }
-        )  # fmt: skip
+        )
     )
     cache = kv_cache(config.architecture)
     assert cache is not None
