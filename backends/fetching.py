@@ -23,13 +23,13 @@ _RESERVE_BYTES = 64 << 20
 """Room that must stay on the disk beyond what is downloaded."""
 
 
-def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 10.0) -> Plan:
+def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 30.0) -> Plan:
     """What downloading a variant would fetch: asked of the hub, or told from what is known here.
 
     Args:
         variant: What to download.
         hub: "huggingface" or "modelscope"; None: the first hub that lists the variant.
-        timeout_seconds: How long the hub may take.
+        timeout_seconds: How long the whole listing may take; a hub that is silent is given up on after ten.
 
     Raises:
         NotFound: no hub lists it, or the repository lacks its files.

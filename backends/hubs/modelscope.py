@@ -28,9 +28,9 @@ DEFAULT_REVISION = "master"
 INSTALL_LINE = "uv tool install 'modeldeck[modelscope]'"
 TROUBLE = "ModelScope has trouble of its own"
 
-# The client reads these once from the environment, at its import. Its own retries are off because ours can be cancelled,
-# say what they wait for and keep what has arrived; an hour a file is too little for 40 GB; and it would transfer a damaged
-# file three times without asking.
+# The client reads these once from the environment, at its import. Its own retries are off because ours can be
+# cancelled, say what they wait for and keep what has arrived; an hour a file is too little for 40 GB; and it would
+# transfer a damaged file three times without asking.
 _SETTINGS: dict[str, dict[str, float]] = {
     "_download": {
         "DOWNLOAD_RETRY_TIMES": 0,

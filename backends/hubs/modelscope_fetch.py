@@ -19,6 +19,7 @@ from backends.plans import FileOutcome, Plan, PlannedFile
 from backends.transfer import Patience, free_bytes, full
 
 _RESERVE_BYTES = 64 << 20
+_DISK_CHECK_BYTES = 64 << 20
 
 
 class _Stop(BaseException):
@@ -217,14 +218,16 @@ class _OneFile:
         )
 
     def _count_to(self, position: int) -> None:
-        if position > self.counted:
-            if self.meter.note:
-                self.meter.note = None
-            self.meter.moved(position - self.counted)
-            self.counted = position
-        elif position < self.counted:
-            self.meter.moved(position - self.counted)
-            self.counted = position
+        if position == self.counted:
+            return
+        if position > self.counted and self.meter.note:
+            self.meter.note = None
+        if position // _DISK_CHECK_BYTES > self.counted // _DISK_CHECK_BYTES:
+            free, missing = free_bytes(self.part.parent), self.file.file_bytes - position
+            if free is not None and free < min(missing, _RESERVE_BYTES):
+                raise _Stop(full(self.part.parent, missing, free))
+        self.meter.moved(position - self.counted)
+        self.counted = position
 
     def _held(self) -> int:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -44,3 +45,26 @@ def present_bytes(model_id: str, revision: str, name: str, file_bytes: int) -> i
         held = part(model_id, revision, name).stat().st_size
         return held if held <= file_bytes else 0
     return 0
+
+
+def stored() -> Iterator[tuple[str, Path]]:
+    """Every repository with files here and the folder that they lie in, of today's client and of older ones."""
+    base = cache_folder()
+    for repository in _folders(base / "models"):
+        if "--" in repository.name:
+            for snapshot in _folders(repository / "snapshots"):
+                yield repository.name.replace("--", "/", 1), snapshot
+    for above in (base / "models", base / "hub" / "models"):
+        for owner in _folders(above):
+            if "--" not in owner.name and not owner.name.startswith("."):
+                for repository in _folders(owner):
+                    if not repository.is_symlink():
+                        yield f"{owner.name}/{repository.name.replace('___', '.')}", repository
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except OSError:
+        return []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends import downloads, fetching
-from backends.errors import BackendError, DownloadError
+from backends.errors import AccessDenied, BackendError, DownloadError
 from backends.transfer import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import make_variant
@@ -207,3 +207,44 @@ def test_an_expired_address_is_asked_for_anew(hub: Any, variant: Variant, patien
             hub.server.RequestHandlerClass.state.args.cdn_ttl = 3600
 
     assert outcome(variant, Patience(pause=back_to_normal)) is None
+
+
+@pytest.mark.parametrize("listed", [SIZE - 1, SIZE + 1])
+def test_a_listing_with_a_wrong_size_is_said_and_nothing_is_taken_for_whole(
+    hub: Any, variant: Variant, patience: Patience, listed: int
+) -> None:
+    hub.add(REPO, {NAME: GGUF}, size={NAME: listed})
+    line = outcome(variant, patience)
+    assert line is not None
+    assert "lists" in line
+
+
+def test_a_listing_with_a_wrong_sum_is_said_and_nothing_is_taken_for_whole(
+    hub: Any, variant: Variant, patience: Patience
+) -> None:
+    hub.add(REPO, {NAME: GGUF}, sha256={NAME: "a" * 64})
+    line = outcome(variant, patience)
+    assert line is not None
+    assert "wrong sum" in line
+    assert sent(hub) == SIZE
+
+
+def test_xet_storage_is_read_over_plain_http(hub: Any, patience: Patience) -> None:
+    hub.add(REPO, {NAME: GGUF}, xet=True)
+    assert outcome(make_variant(), patience) is None
+    assert sent(hub) == SIZE
+
+
+@pytest.mark.parametrize("token", [None, "hf_ungranted"])
+def test_a_gated_repository_is_said_with_its_page(
+    hub: Any, variant: Variant, patience: Patience, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setenv("MODELSCOPE_API_TOKEN", token)
+    hub.add(REPO, {NAME: GGUF}, gated="manual")
+    with pytest.raises(AccessDenied) as caught:
+        downloads.fetch(downloads.plan(variant), patience=patience)
+    assert caught.value.kind == "gated"
+    assert (caught.value.url or "").startswith(hub.url)
+    assert "\n" not in str(caught.value)
