@@ -6,7 +6,9 @@ the memory's first touch), coming back 1.4 ms, computing again 1,100 ms; 10 MiB 
 the same cache would have cost that much from the start, for every conversation, used or not, on the card.
 
 A sliding-window or recurrent model cannot go back: what its window has lost is lost. It gets a checkpoint of that
-part of its state (7.5 MiB, 5 ms here) at the last place where the next turn's prompt will still be the same.
+part of its state (7.5 MiB, 5 ms here) at the last place where the next turn's prompt will still be the same. A window
+is copied when the answer is under way or over, since its cache has a batch's length more than the window; a recurrent
+state must be copied at that very place.
 """
 
 from __future__ import annotations
@@ -87,8 +89,14 @@ class PrefixCache:
         self._live = Conversation()
 
     @property
-    def wants_checkpoints(self) -> bool:
+    def forgets(self) -> bool:
+        """Whether going back needs checkpoints."""
         return self._window > 0 or self._recurrent
+
+    @property
+    def forgets_at_once(self) -> bool:
+        """Whether a checkpoint can be taken at its own place only."""
+        return self._recurrent
 
     @property
     def length(self) -> int:
@@ -124,14 +132,16 @@ class PrefixCache:
             live = min(live, self._live.exact_tokens) // BLOCK_TOKENS * BLOCK_TOKENS
         return self._roll_back(live)
 
-    def checkpoint(self) -> None:
-        """Remember this place."""
+    def checkpoint(self, position: int) -> None:
+        """Make it possible to come back to a place that the cache has just passed."""
         checkpoints = self._live.checkpoints
-        if checkpoints and checkpoints[-1].position == self.length:
+        if any(one.position == position for one in checkpoints):
+            return
+        if position > self.length or not (position == self.length or self._reaches_back_to(position)):
             return
         state = self._copy(PARTIAL)
         if state is not None:
-            checkpoints.append(Checkpoint(self.length, state))
+            checkpoints.append(Checkpoint(position, state))
             del checkpoints[:-CHECKPOINTS]
 
     def repair(self) -> None:
@@ -181,7 +191,7 @@ class PrefixCache:
     def _reaches_back_to(self, length: int) -> bool:
         """Whether every layer still has what a token at this place looks at."""
         first = int(self._library.llama_memory_seq_pos_min(self._memory, 0))
-        return 0 <= first <= max(0, length - self._window) if self.wants_checkpoints else True
+        return 0 <= first <= max(0, length - self._window) if self.forgets else True
 
     def _copy(self, flags: int) -> Any:
         size = self._library.llama_state_seq_get_size_ext(self._context, 0, flags)
@@ -211,6 +221,6 @@ class PrefixCache:
         if not self._library.llama_state_seq_set_data_ext(self._context, parked.state, len(parked.state), 0, 0):
             self._forget()
             return False
-        exact_tokens = 0 if self.wants_checkpoints else parked.exact_tokens
+        exact_tokens = 0 if self.forgets else parked.exact_tokens
         self._live = Conversation(parked.tokens, parked.checkpoints, None, exact_tokens)
         return True

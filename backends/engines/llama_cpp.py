@@ -42,6 +42,8 @@ from specs.model import LLAMA_CPP
 BATCH_TOKENS: Final = 512
 """n_batch and n_ubatch. With n_outputs_max = 1 the compute buffer no longer holds the logits of a whole batch: 22.8
 MiB instead of 514.5 for Gemma's 262,144 words, so a large vocabulary needs no small batch."""
+CHECKPOINT_AFTER: Final = 256
+"""Tokens of an answer after which a window is copied; its cache can go back BATCH_TOKENS."""
 PENALTY_TOKENS: Final = 64
 """How far back a repetition counts; llama.cpp's own default."""
 CACHE_TYPES: Final = {
@@ -301,7 +303,7 @@ class LlamaCppEngine:
         text = self._template.render(turns, thinking=sampling.thinking)
         tokens = self._prompt(text)
         stable = None
-        if self._cache.wants_checkpoints:
+        if self._cache.forgets:
             # The next turn's prompt will go on from here, whatever this answer's thinking becomes in it.
             past = self._prompt(self._template.render(turns, thinking=sampling.thinking, opens_answer=False))
             stable = common_prefix(past, tokens)
@@ -348,23 +350,27 @@ class LlamaCppEngine:
                     break
                 if answer.tokens < limit:
                     alive = self._decode(job, [token])
+                if answer.tokens == CHECKPOINT_AFTER and stable is not None and self._cache.forgets:
+                    self._cache.checkpoint(stable)
         finally:
             library.llama_sampler_free(sampler)
         if not alive:
             reason = "cancelled"
         yield from answer.finish()
         yield Chunk(stats=Stats(len(tokens), cached, first - started, answer.tokens, last - first, reason))
+        if stable is not None and self._cache.forgets and not job.cancelled:
+            self._cache.checkpoint(stable)
 
     def _prefill(self, job: Job, tokens: list[int], start: int, stable: int | None, *, exact: bool) -> bool:
         """Compute the prompt from start on; False: stopped on the way.
 
         Args:
-            stable: Where a checkpoint is worth taking; None: nowhere.
+            stable: Where the next turn may have to come back to; None: nowhere.
             exact: In batches that do not depend on what was cached.
         """
         batch = BLOCK_TOKENS if exact else self._batch_tokens
         pauses = {len(tokens)}
-        if stable is not None and self._cache.wants_checkpoints:
+        if stable is not None and self._cache.forgets_at_once:
             pauses.add(stable)
         at = start
         for end in sorted(pauses):
@@ -373,8 +379,8 @@ class LlamaCppEngine:
                 if not self._decode(job, tokens[at:upto]):
                     return False
                 at = upto
-            if end == stable and at == end and self._cache.wants_checkpoints:
-                self._cache.checkpoint()
+            if end == stable and self._cache.forgets_at_once:
+                self._cache.checkpoint(end)
         return True
 
     def _decode(self, job: Job, tokens: list[int]) -> bool:

@@ -314,8 +314,6 @@ class VllmEngine:
             with _TURN:
                 outputs = self._engine.step()
                 running = self._engine.has_unfinished_requests()
-            if job.cancelled:
-                return None
             if outputs:
                 return outputs[0]
             if not running:
