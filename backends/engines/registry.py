@@ -14,6 +14,12 @@ from specs.model import ENGINES, LLAMA_CPP, TRANSFORMERS
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
+from specs.model import ENGINES, LLAMA_CPP, SGLANG, VLLM
+
+ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
+    LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
+    VLLM: ("backends.engines.vllm", "VllmAdapter"),
+    SGLANG: ("backends.engines.sglang", "SglangAdapter"),
 }
 """Module and class by engine, in the spelling of the spec pages."""
 
