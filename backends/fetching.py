@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends import records
 from backends.errors import DownloadError, HubUnreachable, NotFound
-from backends.hubs import environment, hf_cache, listings
+from backends.hubs import environment, hf_cache, listings, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.huggingface import file_url
 from backends.hubs.selection import check_name, needed_files
@@ -23,13 +23,13 @@ _RESERVE_BYTES = 64 << 20
 """Room that must stay on the disk beyond what is downloaded."""
 
 
-def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 10.0) -> Plan:
+def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 30.0) -> Plan:
     """What downloading a variant would fetch: asked of the hub, or told from what is known here.
 
     Args:
         variant: What to download.
         hub: "huggingface" or "modelscope"; None: the first hub that lists the variant.
-        timeout_seconds: How long the hub may take.
+        timeout_seconds: How long the whole listing may take; a hub that is silent is given up on after ten.
 
     Raises:
         NotFound: no hub lists it, or the repository lacks its files.
@@ -72,7 +72,7 @@ def fetch(
         check_name(file.name)
     meter = Meter(plan.total_bytes, 0, on_progress)
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import fetch_files
+        from backends.hubs.modelscope_fetch import fetch_files
 
         outcomes = fetch_files(plan, meter, cancel, patience or Patience())
     else:
@@ -113,15 +113,13 @@ def _source(variant: Variant, hub: str | None) -> HubSource:
 
 def _plan(variant: Variant, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], fresh: bool) -> Plan:
     if source.hub == MODELSCOPE:
-        from backends.hubs.modelscope import files_folder, present_bytes
-
-        root = files_folder(listing.model_id, listing.revision)
+        root = ms_cache.files_folder(listing.model_id, listing.revision)
         planned = tuple(
             PlannedFile(
                 file.name,
                 file.file_bytes or 0,
                 file.sha256,
-                present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
+                ms_cache.present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
                 file.etag,
             )
             for file in files
@@ -159,9 +157,7 @@ def _plan_from_record(variant: Variant, source: HubSource) -> Plan | None:
 
 def _root(plan: Plan) -> Path:
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import files_folder
-
-        return files_folder(plan.model_id, plan.revision)
+        return ms_cache.files_folder(plan.model_id, plan.revision)
     return hf_cache.snapshot(plan.model_id, plan.revision)
 
 
@@ -266,9 +262,7 @@ def _name_in_snapshot(plan: Plan, file: PlannedFile) -> None:
 def part_file(plan: Plan, file: PlannedFile) -> Path:
     """Where the bytes of an unfinished file lie."""
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import part
-
-        return part(plan.model_id, plan.revision, file.name)
+        return ms_cache.part(plan.model_id, plan.revision, file.name)
     return hf_cache.part(plan.model_id, _etag(file))
 
 
@@ -280,9 +274,9 @@ def place(plan: Plan) -> Path:
 def missing_bytes(plan: Plan) -> int:
     """Bytes that still have to come, looked up on the disk now."""
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import present_bytes
-
-        here = sum(present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files)
+        here = sum(
+            ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files
+        )
         return plan.total_bytes - here
     return sum(file.file_bytes - _part_of(plan, file) for file in plan.files if _here(plan, file) is None)
 
@@ -294,6 +288,7 @@ def discard_parts(plan: Plan, kept_for: Iterable[Plan] = ()) -> None:
         part = part_file(plan, file)
         busy = plan.hub != MODELSCOPE and hf_cache.busy(plan.model_id, _etag(file))
         if part not in needed and not busy:
-            for path in (part, part.with_suffix(".json")) if plan.hub != MODELSCOPE else (part,):
+            kept = [part.with_name(f"{part.name}.{ending}") for ending in ("kept", "again")]
+            for path in (part, *kept) if plan.hub == MODELSCOPE else (part, part.with_suffix(".json")):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)

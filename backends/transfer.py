@@ -293,6 +293,7 @@ class _Transfer:
 
     def _start_of(self, answer: wire.Answer) -> int | tuple[BackendError | None, float | None]:
         """Bytes of the body to read past before new ones come, or why it cannot be used."""
+        self._check_announced(answer)
         span = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", answer.headers.get("content-range", ""))
         if answer.status == 416:
             return self._short_of(answer), None
@@ -315,6 +316,16 @@ class _Transfer:
             f"{self.remote.name}: the hub ignores ranges, so going on means transferring {self._where()} again; "
             "what is here is kept: start the download again to agree"
         )
+
+    def _check_announced(self, answer: wire.Answer) -> None:
+        """More bytes than listed can never become the listed file; fewer may be a broken storage node's doing."""
+        announced = re.search(r"/(\d+)$", answer.headers.get("content-range", ""))
+        total = int(announced[1]) if announced else answer.length if answer.status == 200 else None
+        if total is not None and total > self.remote.file_bytes:
+            raise DownloadError(
+                f"the hub lists {self.remote.name} with {self.remote.file_bytes:,} bytes and sends {total:,}; "
+                "start the download again later, or from another hub"
+            )
 
     def _receive(self, answer: wire.Answer, skip: int, descriptor: int) -> None:
         buffer, limit = self.buffer, self.remote.file_bytes
