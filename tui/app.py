@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.message import Message
 from textual.reactive import reactive
@@ -142,6 +142,10 @@ class Deck(App[int]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys as people say them: "ctrl+r", not "^r"."""
+        return binding.key_display or super().get_key_display(binding).replace("^", "ctrl+")
 
     def on_mount(self) -> None:
         self.set_class(glyphs() is ASCII, "-ascii")
@@ -393,10 +397,3 @@ class Deck(App[int]):
         deadline = time.monotonic() + CLOSE_SECONDS
         while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
             await sleep(0.005)
-
-
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
-    """Run the app on this terminal; see tui.start."""
-    from tui.start import run_app as start
-
-    return start(specs=specs, launch=launch)

@@ -115,6 +115,11 @@ def install_line(engine: str) -> str:
     return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extras[0]}]'"
 
 
+def pip_line(packages: list[str]) -> str:
+    """The command that puts further libraries beside the modeldeck that runs now."""
+    return f"{Path(sys.prefix) / 'bin' / 'python'} -m pip install {' '.join(packages)}"
+
+
 def status(engine: str) -> EngineStatus:
     """Whether an engine can run here, with the reason when it cannot; never raises."""
     library = LIBRARIES[engine]

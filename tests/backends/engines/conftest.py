@@ -11,7 +11,9 @@ import pytest
 
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.engines.registry import adapter
-from specs.model import LLAMA_CPP
+from specs.model import LLAMA_CPP, TRANSFORMERS
+from tests.backends.engines import make_weights
+from tests.conftest import weights_cache
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,35 @@ def llama_cpp_subject(gguf: Path) -> Subject:
     return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"))
 
 
+def transformers_subject(quantization: str) -> Callable[[Path], Subject]:
+    """8-bit rounds activations by the whole batch's outliers, so that its text depends on how a prompt was cut."""
+
+    def make(folder: Path) -> Subject:
+        weights = Weights(folder, folder.name, "pytorch", quantization)
+        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit")
+
+    return make
+
+
 SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
     LLAMA_CPP: ("llama_cpp", llama_cpp_subject, "gemma_gguf"),
+    f"{TRANSFORMERS} none": ("transformers", transformers_subject("none"), "tiny_folder"),
+    f"{TRANSFORMERS} 4-bit": ("bitsandbytes", transformers_subject("4-bit"), "tiny_folder"),
+    f"{TRANSFORMERS} 8-bit": ("bitsandbytes", transformers_subject("8-bit"), "tiny_folder"),
 }
 """By name: the library that it needs, how to make it, and the fixture of its weights."""
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """A tiny model in safetensors."""
+    return make_weights.tiny_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def gemma_folder(gemma_gguf: Path) -> Path:
+    """Gemma 3 270M in safetensors."""
+    return make_weights.gemma_folder(weights_cache(), gemma_gguf)
 
 
 @pytest.fixture(
