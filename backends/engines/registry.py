@@ -15,8 +15,9 @@ ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
     MLX: ("backends.engines.mlx", "MlxAdapter"),
+    "remote": ("backends.engines.remote", "RemoteAdapter"),
 }
-"""Module and class by engine, in the spelling of the spec pages."""
+"""Module and class by engine, in the spelling of the spec pages; "remote" is a server of the user's."""
 
 
 def adapter(name: str) -> Adapter:
