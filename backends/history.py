@@ -96,7 +96,7 @@ class History:
         self._opened = threading.Event()
         self._on_note = on_note
         self.on_trouble = on_trouble
-        self._queue: queue.SimpleQueue[Change | None | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | threading.Event | None] = queue.SimpleQueue()
         self._pending: list[Change] = []
         self._closing = threading.Event()
         self._troubled = False
@@ -212,13 +212,13 @@ class History:
         with self._reading() as database:
             words = query.split()
             if not words:
-                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))  # noqa: S608
+                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))
                 return tuple(_summary(database, row) for row in rows.fetchall())
             found = _search(database, words)
             names = list(found)[: limit * 2]
             marks = ",".join("?" * len(names))
             rows = database.execute(
-                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",  # noqa: S608
+                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",
                 (*names, limit),
             )
             return tuple(replace(_summary(database, row), excerpt=found[row["id"]]) for row in rows.fetchall())
