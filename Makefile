@@ -3,6 +3,8 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 ENVIRONMENT := pyproject.toml constraints.txt .ci/environment.py
+VLLM_PYTHON := .venv-vllm/bin/python
+VLLM_TESTS := tests/backends/engines/test_vllm.py tests/backends/engines/test_vllm_real.py tests/backends/engines/test_cluster.py tests/backends/engines/test_cluster_ray.py
 SOURCES := $(shell find tui backends specs -name '*.py')
 TESTS ?=
 PYTEST_ARGS ?=
