@@ -55,7 +55,7 @@ def judge(
     if refused is not None:
         verdict, reason = "no", refused
     elif verdict == "no":
-        reason = _missing(demand, found, placed, context, cache_type)
+        reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         reason = f"{reason}; {cure}" if cure else reason
     else:
@@ -181,28 +181,28 @@ def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str
     return low * CONTEXT_STEP or None
 
 
-def _missing(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str:
+def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     if not found.cards and not found.host_bytes:
         return "neither memory nor accelerators of this machine are known"
     if not demand.on_cpu and not found.cards:
         return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
-    devices = 1
-    total = demand.estimate(context, cache_type, placed.kind, devices).total_bytes
-    where = _largest_place(demand, found)
-    return f"needs {amount(total)} and {where}: {amount(placed.short_bytes)} short"
+    short, budget = placed.short_bytes, placed.budget_bytes
+    return (
+        f"needs {amount(budget + short)} and {_nearest(found, placed)} {amount(budget)} to give: {amount(short)} short"
+    )
 
 
-def _largest_place(demand: Demand, found: Places) -> str:
-    if not found.cards:
-        return f"RAM has {amount(found.host_bytes)} to give"
+def _nearest(found: Places, placed: Placement) -> str:
+    """The place that comes nearest, with its verb."""
+    if placed.nearest == "ram" or not found.cards:
+        return "RAM has"
+    if placed.nearest == "card":
+        best = max(found.cards, key=lambda card: card.budget_bytes)
+        return f"the {_short_name(best.accelerator.name)} has"
     names = _names([card.accelerator.name for card in found.cards])
-    if found.unified:
-        return f"{names} has {amount(found.largest_bytes)} to give"
-    have = "have" if len(found.cards) > 1 else "has"
-    cards = f"{names} {have} {amount(found.cards_bytes)}"
-    if demand.splits:
-        return f"{cards} and RAM {amount(found.host_bytes)} to give"
-    return f"{cards} to give"
+    if placed.nearest == "all" and not found.unified:
+        return f"{names} with RAM have"
+    return f"{names} {'have' if len(found.cards) > 1 else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
