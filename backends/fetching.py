@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from backends import records
+from backends.disk import free_bytes, full
 from backends.errors import DownloadError, HubUnreachable, NotFound
 from backends.hubs import environment, hf_cache, listings, ms_cache
 from backends.hubs.hub import Listing, RepoFile
@@ -15,8 +16,8 @@ from backends.hubs.huggingface import file_url
 from backends.hubs.selection import check_name, needed_files
 from backends.hubs.token import token_text
 from backends.meter import Meter
-from backends.plans import Downloaded, FileOutcome, Plan, PlannedFile, Progress
-from backends.transfer import Patience, Remote, Watch, free_bytes, full, part_bytes, transfer
+from backends.plans import Downloaded, FileOutcome, Patience, Plan, PlannedFile, Progress
+from backends.transfer import Remote, Watch, part_bytes, transfer
 from specs.model import MODELSCOPE, HubSource, Variant
 
 _RESERVE_BYTES = 64 << 20

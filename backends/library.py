@@ -10,13 +10,13 @@ from typing import Any
 
 from backends import records
 from backends.adoption import adopt, adopt_as
+from backends.disk import free_bytes
 from backends.errors import BackendError, NotFound
 from backends.hubs import listings
 from backends.hubs.hub import RepoFile
 from backends.hubs.selection import needed_files
 from backends.removal import RemovalPlan, plan_removal, remove
 from backends.shelves import Entry, StoredFile, all_entries
-from backends.transfer import free_bytes
 from backends.verification import Verification, verify
 from specs.model import HUBS, Variant
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from backends import records
+from backends.disk import free_bytes, full
 from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubError, HubUnreachable, RateLimited
 from backends.hubs import modelscope, ms_cache
 from backends.meter import Meter
-from backends.plans import FileOutcome, Plan, PlannedFile
-from backends.transfer import Patience, free_bytes, full
+from backends.plans import FileOutcome, Patience, Plan, PlannedFile
 
 _RESERVE_BYTES = 64 << 20
 _DISK_CHECK_BYTES = 64 << 20

@@ -11,7 +11,7 @@ import pytest
 
 from backends import downloads, fetching
 from backends.errors import AccessDenied, BackendError, DownloadError
-from backends.transfer import Patience
+from backends.plans import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import make_variant
 

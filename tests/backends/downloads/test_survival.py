@@ -17,7 +17,7 @@ import pytest
 from backends import downloads, fetching, transfer
 from backends.errors import Cancelled, DiskFull, DownloadError, HubError
 from backends.hubs import hf_cache
-from backends.transfer import Patience
+from backends.plans import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import REPO, make_variant
 
