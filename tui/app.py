@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import threading
 import time
-from asyncio import sleep
+from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -149,7 +150,15 @@ class Deck(App[int]):
 
     def on_mount(self) -> None:
         self.set_class(glyphs() is ASCII, "-ascii")
+        if not self.is_headless:
+            self._listen_to_signals()
         self.call_after_refresh(self._learn_everything)
+
+    def _listen_to_signals(self) -> None:
+        """End as after ctrl+q when asked from outside, so that the terminal is left as it was found."""
+        loop = get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
 
     def _learn_everything(self) -> None:
         """Read the catalog and look at the machine, once the first frame stands."""
