@@ -9,15 +9,11 @@ from typing import Final, cast
 from backends.engines import installed
 from backends.engines.engine import Adapter, EngineStatus
 from backends.errors import NotFound
-from specs.model import ENGINES, LLAMA_CPP, TRANSFORMERS
+from specs.model import ENGINES, LLAMA_CPP, SGLANG, TRANSFORMERS, VLLM
 
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
-from specs.model import ENGINES, LLAMA_CPP, SGLANG, VLLM
-
-ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
-    LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     VLLM: ("backends.engines.vllm", "VllmAdapter"),
     SGLANG: ("backends.engines.sglang", "SglangAdapter"),
 }
