@@ -17,7 +17,7 @@ from backends.hubs.selection import check_name, needed_files
 from backends.hubs.token import token_text
 from backends.meter import Meter
 from backends.plans import Downloaded, FileOutcome, Patience, Plan, PlannedFile, Progress
-from backends.transfer import Remote, Watch, part_bytes, transfer
+from backends.transfer import Remote, Watch, check_sum, part_bytes, transfer
 from specs.model import MODELSCOPE, HubSource, Variant
 
 _RESERVE_BYTES = 64 << 20
@@ -79,7 +79,8 @@ def fetch(
     else:
         outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
     root = _root(plan)
-    if meter.transferred_bytes or records.read(plan.variant.key) is None:
+    record = records.read(plan.variant.key)
+    if meter.transferred_bytes or record is None or (record.revision, record.path) != (plan.revision, plan.path):
         try:
             records.keep(
                 records.Record(plan.variant.key, plan.hub, plan.model_id, plan.revision, plan.path, outcomes, root)
@@ -166,6 +167,8 @@ def _fetch_from_huggingface(
     plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
 ) -> tuple[FileOutcome, ...]:
     missing = [file for file in plan.files if _here(plan, file) is None]
+    damaged = _damaged(plan, [file for file in plan.files if file not in missing], meter, cancel)
+    missing += damaged
     meter.done_bytes = sum(file.file_bytes for file in plan.files if file not in missing)
     meter.done_bytes += sum(_part_of(plan, file) for file in missing)
     meter.enter("running")
@@ -177,7 +180,7 @@ def _fetch_from_huggingface(
         if free is not None and free < needed + _RESERVE_BYTES:
             raise full(folder, needed, free)
     for file in sorted(missing, key=lambda file: file.file_bytes):
-        _fetch_one(plan, file, meter, cancel, patience)
+        _fetch_one(plan, file, meter, cancel, patience, replaces=file in damaged)
     for file in plan.files:
         if file not in missing:
             _name_in_snapshot(plan, file)
@@ -202,18 +205,42 @@ def _etag(file: PlannedFile) -> str:
     return etag
 
 
-def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Event | None, patience: Patience) -> None:
+def _remote(plan: Plan, file: PlannedFile) -> Remote:
+    git = file.etag if file.sha256 is None and file.etag and len(file.etag) == 40 else None
+    url = file_url(plan.model_id, plan.revision, file.name)
+    return Remote(plan.model_id, plan.revision, file.name, url, file.file_bytes, file.sha256, git)
+
+
+def _damaged(plan: Plan, here: list[PlannedFile], meter: Meter, cancel: threading.Event | None) -> list[PlannedFile]:
+    """Files in the cache whose sums are wrong. Other programs put files there without ever comparing sums."""
+    record = records.read(plan.variant.key)
+    known = {(file.name, file.file_bytes, file.sha256) for file in record.files} if record is not None else set()
+    found = []
+    for file in here:
+        if (file.name, file.file_bytes, file.sha256) in known:
+            continue  # compared when it was recorded: a second start does not read 40 GB again
+        meter.done_bytes = sum(one.file_bytes for one in here)
+        meter.enter("verifying", file.name)
+        path = hf_cache.snapshot(plan.model_id, plan.revision) / file.name
+        path = path if path.exists() else hf_cache.blob(plan.model_id, _etag(file))
+        if not check_sum(path, _remote(plan, file), cancel):
+            meter.say(f"{file.name} is damaged on this disk; transferring it again")
+            found.append(file)
+    return found
+
+
+def _fetch_one(
+    plan: Plan,
+    file: PlannedFile,
+    meter: Meter,
+    cancel: threading.Event | None,
+    patience: Patience,
+    *,
+    replaces: bool,
+) -> None:
     etag = _etag(file)
     meter.enter("running", file.name)
-    remote = Remote(
-        plan.model_id,
-        plan.revision,
-        file.name,
-        file_url(plan.model_id, plan.revision, file.name),
-        file.file_bytes,
-        file.sha256,
-        etag if file.sha256 is None and len(etag) == 40 else None,
-    )
+    remote = _remote(plan, file)
 
     def checking(on: bool) -> None:
         meter.enter("verifying" if on else "running")
@@ -226,7 +253,7 @@ def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Ev
     with hf_cache.locked(plan.model_id, etag, cancel, lambda: meter.say(waiting)):
         meter.say(None)
         before = _part_of(plan, file)
-        if _here(plan, file) is None:
+        if replaces or _here(plan, file) is None:
             try:
                 transfer(remote, part, token=token_text(), watch=watch, cancel=cancel, patience=patience)
             except DownloadError as error:

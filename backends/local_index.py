@@ -48,6 +48,18 @@ class LocalIndex:
         record = self._records.get(variant.key) if self._records else None
         return record.path if record is not None and record.whole() else None
 
+    def checked(self, variant: Variant) -> str | None:
+        """How it is known that the weights are whole.
+
+        "sum": every file's sum was compared; "size": a file's size alone, because the hub gives no sum or another
+        program downloaded it; None: they are not here.
+        """
+        if self.path(variant) is None:
+            return None
+        record = self._records.get(variant.key)
+        weights = [f for f in record.files if f.name.endswith((".gguf", ".safetensors"))] if record else []
+        return "sum" if weights and all(file.sha256 for file in weights) else "size"
+
     def _in_snapshots(self, variant: Variant, source: HubSource, place: tuple[str, str]) -> Path | None:
         for folder in self._snapshots[place]:
             with contextlib.suppress(BackendError, OSError):

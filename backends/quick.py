@@ -204,8 +204,9 @@ def quick_verdicts(
             entry = kept[key] = (spec, _make(variant, machine, grounds, wish, statuses))
         context = max(1, asked) if asked is not None else context_of(variant.family, wish)
         best: Verdict = "no"
+        settled = False
         for one in entry[1]:
-            if best != "no" and not one.ready:
+            if settled and not one.ready:
                 # A ready engine that runs it stands before one that would have to be installed.
                 break
             ground = grounds[one.engine]
@@ -215,6 +216,7 @@ def quick_verdicts(
                 break
             if _RANK[verdict] < _RANK[best]:
                 best = verdict
+                settled = one.ready
         append(best)
     return verdicts
 
@@ -276,6 +278,9 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
             # The output and one block go on a card: split, if the rest is sure to find room.
             if not room.unified and sums.fixed_host + kv + compute + beside <= host:
                 return "split"
+            return _slow(sums, found, context, wish)
+        if room.cards > 1 and sums.outside <= room.best - card_fixed:
+            # The block after the output may lie on the next card.
             return _slow(sums, found, context, wish)
     return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
 

@@ -192,6 +192,7 @@ class _Transfer:
         os.lseek(descriptor, 0, os.SEEK_SET)
         self.part.unlink(missing_ok=True)
         self.sidecar.unlink(missing_ok=True)
+        self.watch.note(f"{self.remote.name} arrived with a wrong sum")
         self.watch.moved(-self.done)
 
     # -- asking until it is whole

@@ -327,10 +327,11 @@ class SglangEngine:
                     return
                 ended = bool(output["meta_info"].get("finish_reason"))
                 yield output
+                coming = loop.create_task(_next(stream))
         finally:
             if not ended:
                 self._engine.tokenizer_manager.abort_request(rid=request)
-                loop.run_until_complete(_drained(stream))
+            loop.run_until_complete(_drained(coming, stream))
 
     def _alternatives(self, ranked: Sequence[Any], chosen: Sequence[Any]) -> tuple[Alternative, ...]:
         """SGLang gives (logprob, token, text or None) by rank, and the token that was chosen apart."""

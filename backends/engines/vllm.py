@@ -265,7 +265,7 @@ class VllmEngine:
                 if limit > 0:
                     request = self._ask(tokens, sampling, limit)
                     try:
-                        while (output := self._step(job)) is not None:
+                        while (output := self._step(job, request)) is not None:
                             cached = max(cached, output.num_cached_tokens or 0)
                             piece = output.outputs[0]
                             for place, token in enumerate(piece.token_ids):
@@ -305,17 +305,19 @@ class VllmEngine:
         parameters = self._library.SamplingParams(**wanted, output_kind=self._delta)
         request = f"{id(self)}-{next(self._numbers)}"
         with _TURN:
-            # Newer versions make a name of their own of it and return that.
-            return self._engine.add_request(request, {"prompt_token_ids": tokens}, parameters) or request
+            # What it returns is a name for its own use: answers and aborts go by ours.
+            self._engine.add_request(request, {"prompt_token_ids": tokens}, parameters)
+        return request
 
-    def _step(self, job: Job) -> Any:
+    def _step(self, job: Job, request: str) -> Any:
         """The next piece of the answer; None: stopped, between two steps of which a prefill has several."""
         while not job.cancelled:
             with _TURN:
                 outputs = self._engine.step()
                 running = self._engine.has_unfinished_requests()
-            if outputs:
-                return outputs[0]
+            found = next((output for output in outputs if output.request_id == request), None)
+            if found is not None:
+                return found
             if not running:
                 raise EngineError(f"vLLM failed on {self._weights.name}", "it ended the request without an answer")
         return None

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machines import (
     EIGHT_H100,
@@ -285,13 +285,14 @@ machines_of_all_kinds = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     machines_of_all_kinds,
     st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
     st.sampled_from(["f16", "q8_0", "q4_0"]),
     st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]),
 )
+@example(linux(17.0, card("RTX 0", 2), card("RTX 1", 2, index=1)), None, "f16", {})
 def test_quick_verdicts_agree_with_judge(
     machine: Machine, context: int | None, cache_type: str, statuses: dict[str, EngineStatus]
 ) -> None:
