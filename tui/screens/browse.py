@@ -21,7 +21,7 @@ from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.glyphs import glyphs
-from tui.judging import Judged, judge_families
+from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
 from tui.services import Services
@@ -46,8 +46,6 @@ BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 LIST_SHARE: Final = 0.05
 """Share of a place's memory that must come or go before the whole list is judged again."""
-STALE_BYTES: Final = 256 << 20
-"""Memory that must come or go before the family on the screen is judged again."""
 UNFIT: Final = frozenset({"no"})
 
 
@@ -600,19 +598,3 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
-
-
-def materially_different(judged: Machine | None, now: Machine, share: float = 0.0) -> bool:
-    """Whether verdicts for one state of a machine are stale for another: so much memory came or went, or a device."""
-    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
-        return True
-    places = [
-        (before.free_bytes, after.free_bytes, after.total_bytes)
-        for before, after in zip(judged.accelerators, now.accelerators, strict=True)
-    ]
-    places.append((judged.memory.available_bytes, now.memory.available_bytes, now.memory.total_bytes))
-    return any(
-        (before is None) != (after is None)
-        or abs((before or 0) - (after or 0)) > max(STALE_BYTES, share * (total or 0))
-        for before, after, total in places
-    )
