@@ -45,6 +45,12 @@ NARROW = 100
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
 
 
+class Panes(Container):
+    """Where the panes stand; nothing of its own is drawn."""
+
+    BLANK = True
+
+
 class ChatScreen(Screen[None]):
     """Talk to the models that are loaded."""
 
@@ -68,7 +74,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
         yield Static(id="tabs")
-        yield Container(id="panes")
+        yield Panes(id="panes")
         with Vertical(id="empty"):
             yield Static("No model is loaded yet", id="empty-title")
             yield Static(

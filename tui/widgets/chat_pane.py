@@ -88,6 +88,8 @@ class Budget:
 class ChatPane(Vertical):
     """Talks to one model."""
 
+    BLANK = True
+
     state: reactive[State] = reactive[State]("empty")
     active: reactive[bool] = reactive(False)
     """Whether the prompt goes here."""
