@@ -12,7 +12,7 @@ from backends.machine.model import Machine
 from backends.memory.demand import Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
-from backends.places import Places, places
+from backends.places import Places, driven, places
 from backends.quick import quick_verdicts
 from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
@@ -35,6 +35,7 @@ def judge(
     knowledge: Knowledge | None = None,
     status: EngineStatus | None = None,
     correction: Correction | None = None,
+    measured_speed: Speed | None = None,
 ) -> Option:
     """How this variant runs under this engine on this machine, and what would make it run if it does not."""
     wish = wish or Wish()
@@ -43,7 +44,8 @@ def judge(
     if correction is not None:
         demand = demand.corrected(correction.ratio, correction.loads)
     context = context_of(variant.family, wish)
-    found = places(machine)
+    usable = driven(machine, status)
+    found = places(usable)
     cache_type = cache_type_of(engine, wish)
     placed = place(demand, found, context, cache_type)
     speed = None
@@ -53,12 +55,14 @@ def judge(
     if refused is not None:
         verdict, reason = "no", refused
     elif verdict == "no":
-        reason = _missing(demand, found, placed, context, cache_type)
+        reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
         reason = _why_not_better(demand, found, placed, context, cache_type)
+        if usable is not machine and status is not None and placed.verdict == "cpu":
+            reason = status.reason
         reason = _join(
             _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
         )
@@ -78,13 +82,20 @@ def judge(
         gpu_layers=placed.gpu_layers if layered else None,
         total_layers=len(demand.block_bytes) + 1 if engine == LLAMA_CPP else None,
         download_bytes=demand.download_bytes,
-        tokens_per_second=Speed(speed, "predicted") if speed is not None else None,
+        tokens_per_second=_speed(speed, measured_speed, verdict),
         memory=demand.estimate(context, cache_type, kind, devices),
         budget_bytes=placed.budget_bytes or None,
         about=demand.about,
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
     )
+
+
+def _speed(predicted: float | None, measured: Speed | None, verdict: Verdict) -> Speed | None:
+    """What was measured here stands above what is predicted."""
+    if measured is not None and verdict != "no":
+        return measured
+    return Speed(predicted, "predicted") if predicted is not None else None
 
 
 def options(
@@ -95,15 +106,28 @@ def options(
     statuses: Mapping[str, EngineStatus] | None = None,
     knowledge: Mapping[str, Knowledge] | None = None,
     corrections: Mapping[tuple[str, str], Correction] | None = None,
+    speeds: Mapping[tuple[str, str], Speed] | None = None,
 ) -> list[Option]:
-    """One option for each variant and engine of ours that takes its format, ready or not."""
+    """One option for each variant and engine of ours that takes its format, ready or not.
+
+    Args:
+        variants: what to judge.
+        machine: this machine or another.
+        wish: context and cache type.
+        statuses: what is installed, by engine.
+        knowledge: what is known beyond the catalog, by variant key.
+        corrections: by engine and format, from backends.measurements.
+        speeds: measured ones by variant key and engine, from backends.measurements.
+    """
     wish = wish or Wish()
     statuses = statuses or {}
     knowledge = knowledge or {}
     corrections = corrections or {}
+    speeds = speeds or {}
     found: list[Option] = []
     for variant in variants:
-        known = knowledge.get(variant.key) if knowledge else None
+        key = variant.key if knowledge or speeds else ""
+        known = knowledge.get(key)
         found.extend(
             judge(
                 variant,
@@ -113,6 +137,7 @@ def options(
                 knowledge=known,
                 status=statuses.get(engine),
                 correction=corrections.get((engine, variant.spec.format)),
+                measured_speed=speeds.get((key, engine)),
             )
             for engine in candidate_engines(variant.spec, variant.quantization)
         )
@@ -156,28 +181,28 @@ def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str
     return low * CONTEXT_STEP or None
 
 
-def _missing(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str:
+def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     if not found.cards and not found.host_bytes:
         return "neither memory nor accelerators of this machine are known"
     if not demand.on_cpu and not found.cards:
         return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
-    devices = 1
-    total = demand.estimate(context, cache_type, placed.kind, devices).total_bytes
-    where = _largest_place(demand, found)
-    return f"needs {amount(total)} and {where}: {amount(placed.short_bytes)} short"
+    short, budget = placed.short_bytes, placed.budget_bytes
+    return (
+        f"needs {amount(budget + short)} and {_nearest(found, placed)} {amount(budget)} to give: {amount(short)} short"
+    )
 
 
-def _largest_place(demand: Demand, found: Places) -> str:
-    if not found.cards:
-        return f"RAM has {amount(found.host_bytes)} to give"
+def _nearest(found: Places, placed: Placement) -> str:
+    """The place that comes nearest, with its verb."""
+    if placed.nearest == "ram" or not found.cards:
+        return "RAM has"
+    if placed.nearest == "card":
+        best = max(found.cards, key=lambda card: card.budget_bytes)
+        return f"the {_short_name(best.accelerator.name)} has"
     names = _names([card.accelerator.name for card in found.cards])
-    if found.unified:
-        return f"{names} has {amount(found.largest_bytes)} to give"
-    have = "have" if len(found.cards) > 1 else "has"
-    cards = f"{names} {have} {amount(found.cards_bytes)}"
-    if demand.splits:
-        return f"{cards} and RAM {amount(found.host_bytes)} to give"
-    return f"{cards} to give"
+    if placed.nearest == "all" and not found.unified:
+        return f"{names} with RAM have"
+    return f"{names} {'have' if len(found.cards) > 1 else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from backends.memory.demand import ANSWER_TOKENS, CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.kv_cache import DEFAULT_UBATCH, layer_bytes, padded
 from backends.memory.placement import place
-from backends.places import Places, places
+from backends.places import Places, driven, places
 from backends.support import cache_type_of, context_of, platform_of, support
 from specs.engines import candidate_engines
-from specs.model import ModelSpec, Variant
+from specs.model import ENGINES, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
@@ -111,9 +111,10 @@ class _Room:
 class _Entry:
     """One engine for one variant on one platform."""
 
-    __slots__ = ("ready", "sums")
+    __slots__ = ("engine", "ready", "sums")
 
-    def __init__(self, ready: bool, sums: _Sums) -> None:
+    def __init__(self, engine: str, ready: bool, sums: _Sums) -> None:
+        self.engine = engine
         self.ready = ready
         self.sums = sums
 
@@ -121,11 +122,31 @@ class _Entry:
 _entries: dict[tuple[object, ...], dict[tuple[int, str], tuple[ModelSpec, tuple[_Entry, ...]]]] = {}
 
 
+class _Ground:
+    """A machine as one engine can use it."""
+
+    __slots__ = ("found", "kind", "room")
+
+    def __init__(self, machine: Machine, status: EngineStatus | None) -> None:
+        self.found = places(driven(machine, status))
+        self.room = _Room(self.found)
+        self.kind = self.found.cards[0].accelerator.kind if self.found.cards else CPU
+
+
 def _entries_for(
-    machine: Machine, kind: str, wish: Wish, statuses: Mapping[str, EngineStatus]
+    machine: Machine, grounds: Mapping[str, _Ground], wish: Wish, statuses: Mapping[str, EngineStatus]
 ) -> dict[tuple[int, str], tuple[ModelSpec, tuple[_Entry, ...]]]:
     known = tuple(sorted((name, status.status) for name, status in statuses.items()))
-    platform = (machine.os, machine.arch, *platform_of(machine), machine.label is None, kind, wish.kv_cache_type, known)
+    kinds = tuple(ground.kind for ground in grounds.values())
+    platform = (
+        machine.os,
+        machine.arch,
+        *platform_of(machine),
+        machine.label is None,
+        kinds,
+        wish.kv_cache_type,
+        known,
+    )
     found = _entries.get(platform)
     if found is None:
         if len(_entries) > 8:
@@ -135,14 +156,18 @@ def _entries_for(
 
 
 def _make(
-    variant: Variant, machine: Machine, kind: str, wish: Wish, statuses: Mapping[str, EngineStatus]
+    variant: Variant,
+    machine: Machine,
+    grounds: Mapping[str, _Ground],
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
 ) -> tuple[_Entry, ...]:
     entries = []
     for engine in candidate_engines(variant.spec, variant.quantization):
         state, refused = support(variant, engine, machine, statuses.get(engine))
         if refused is None:
-            sums = _Sums(demand_of(variant, engine), cache_type_of(engine, wish), kind)
-            entries.append(_Entry(state == "ready", sums))
+            sums = _Sums(demand_of(variant, engine), cache_type_of(engine, wish), grounds[engine].kind)
+            entries.append(_Entry(engine, state == "ready", sums))
     # The ready ones first, as best_option takes them; the order is kept among equals.
     return tuple(sorted(entries, key=lambda entry: not entry.ready))
 
@@ -160,10 +185,12 @@ def quick_verdicts(
     """
     wish = wish or Wish()
     statuses = statuses or {}
-    found = places(machine)
-    kind = found.cards[0].accelerator.kind if found.cards else CPU
-    room = _Room(found)
-    kept = _entries_for(machine, kind, wish, statuses)
+    plain = _Ground(machine, None)
+    grounds = {
+        engine: plain if driven(machine, statuses.get(engine)) is machine else _Ground(machine, statuses.get(engine))
+        for engine in ENGINES
+    }
+    kept = _entries_for(machine, grounds, wish, statuses)
     verdicts: list[Verdict] = []
     append = verdicts.append
     asked = wish.context
@@ -174,19 +201,22 @@ def quick_verdicts(
         if entry is None:
             if len(kept) > _LIMIT:
                 kept.clear()
-            entry = kept[key] = (spec, _make(variant, machine, kind, wish, statuses))
+            entry = kept[key] = (spec, _make(variant, machine, grounds, wish, statuses))
         context = max(1, asked) if asked is not None else context_of(variant.family, wish)
         best: Verdict = "no"
+        settled = False
         for one in entry[1]:
-            if best != "no" and not one.ready:
+            if settled and not one.ready:
                 # A ready engine that runs it stands before one that would have to be installed.
                 break
-            verdict = _verdict(one.sums, found, room, context, wish)
+            ground = grounds[one.engine]
+            verdict = _verdict(one.sums, ground.found, ground.room, context, wish)
             if verdict == "gpu":
                 best = verdict
                 break
             if _RANK[verdict] < _RANK[best]:
                 best = verdict
+                settled = one.ready
         append(best)
     return verdicts
 
@@ -235,9 +265,9 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
         elif sums.layered and need + card_fixed <= room.total:
             piece = max(sums.outside, sums.largest + cache)
             whole = need - card_fixed
-            if sums.plain and whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets):
-                if not host or beside <= host:
-                    return "gpu"
+            certain = whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets)
+            if sums.plain and certain and (not host or beside <= host):
+                return "gpu"
             return _slow(sums, found, context, wish)
     if sums.splits:
         if sums.fixed_host - sums.cpu_overhead + kv > (host if room.unified else host + room.total):
@@ -248,6 +278,9 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
             # The output and one block go on a card: split, if the rest is sure to find room.
             if not room.unified and sums.fixed_host + kv + compute + beside <= host:
                 return "split"
+            return _slow(sums, found, context, wish)
+        if room.cards > 1 and sums.outside <= room.best - card_fixed:
+            # The block after the output may lie on the next card.
             return _slow(sums, found, context, wish)
     return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
 

@@ -18,7 +18,7 @@ Status = Literal["ready", "not-installed", "unsupported"]
 
 
 def support(variant: Variant, engine: str, machine: Machine, status: EngineStatus | None) -> tuple[Status, str | None]:
-    """Whether the engine takes the variant on this machine, and is installed: status, and the refusal if there is one."""
+    """Whether the engine takes the variant on this machine and is installed: status, and the refusal if any."""
     why = refusal_of(variant, engine, machine)
     if why is not None:
         return "unsupported", why

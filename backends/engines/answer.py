@@ -46,6 +46,10 @@ class Answer:
         text = self._text.feed_text(piece) if isinstance(piece, str) else self._text.feed(piece)
         return self._chunks(self._parts(text))
 
+    def text(self, text: str) -> list[Chunk]:
+        """Text that belongs to tokens which were counted already."""
+        return self._chunks(self._parts(self._text.feed_text(text)))
+
     def finish(self) -> list[Chunk]:
         """What was held back, and tokens that made no text."""
         parts = self._parts(self._text.finish())

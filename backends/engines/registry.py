@@ -9,12 +9,17 @@ from typing import Final, cast
 from backends.engines import installed
 from backends.engines.engine import Adapter, EngineStatus
 from backends.errors import NotFound
-from specs.model import ENGINES, LLAMA_CPP
+from specs.model import ENGINES, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
+    TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
+    VLLM: ("backends.engines.vllm", "VllmAdapter"),
+    SGLANG: ("backends.engines.sglang", "SglangAdapter"),
+    MLX: ("backends.engines.mlx", "MlxAdapter"),
+    "remote": ("backends.engines.remote", "RemoteAdapter"),
 }
-"""Module and class by engine, in the spelling of the spec pages."""
+"""Module and class by engine, in the spelling of the spec pages; "remote" is a server of the user's."""
 
 
 def adapter(name: str) -> Adapter:

@@ -17,6 +17,8 @@ from ttybench import TtySession, encode_key, pct
 ROOT = Path(__file__).parents[2]
 ROUNDS = 5
 START_BOUND = 1.5
+LIST = (0, 1, 43, 38)
+"""Column, row, width and height of the list at 120x40."""
 FILTER_BOUND_MS = 60.0
 MOVE_BOUND_MS = 25.0
 IDLE_BOUND_PERCENT = 1.0
@@ -114,6 +116,10 @@ def main() -> int:
             before = session.cpu_time()
             session.pump(10.0)
             idle = (session.cpu_time() - before) * 10
+            # Of the list alone: the family's side follows when the hand rests, and would count for the next key.
+            session.emu.region = LIST
+            session.emu.lines.clear()
+            keys_ms(session, [encode_key("down")] * 5)
             moves, move_bytes = keys_ms(session, [encode_key("down")] * 30)
             session.send(b"/")
             session.quiesce()
@@ -121,7 +127,7 @@ def main() -> int:
         kept.append(bounded("app: idle, per cent of a core", idle, IDLE_BOUND_PERCENT, "%"))
         kept.append(bounded("app: a row down, p95", pct(moves, 0.95) or 0, MOVE_BOUND_MS, "ms"))
         kept.append(bounded("app: filter 20,000 variants, p95", pct(filters, 0.95) or 0, FILTER_BOUND_MS, "ms"))
-        print(f"  bytes a row down: median {statistics.median(move_bytes):.0f}; the family's side is drawn with it")
+        print(f"  bytes a row down: median {statistics.median(move_bytes):.0f}")
     return 0 if all(kept) else 1
 
 

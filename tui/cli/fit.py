@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from backends.fit import Option
 from tui import units
@@ -19,6 +20,7 @@ def fit(arguments: argparse.Namespace) -> int:
     from backends.engines.registry import statuses
     from backends.judge import option_to_json, options
     from backends.knowledge import known_of
+    from backends.measurements import corrections, speeds
 
     catalog = choose.catalog(arguments)
     machine = choose.machine(arguments)
@@ -28,7 +30,20 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         variants = choose.matching_of_family(choose.family(catalog, arguments.name), arguments)
         knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS)
-    judged = options(variants, machine, choose.wish(arguments), statuses=statuses(), knowledge=knowledge)
+    ours = machine.label is None
+    judged = options(
+        variants,
+        machine,
+        choose.wish(arguments),
+        statuses=statuses(),
+        knowledge=knowledge,
+        corrections=corrections(machine) if ours else None,
+    )
+    measured = speeds(machine) if ours else {}
+    judged = [
+        replace(one, tokens_per_second=measured.get((one.variant.key, one.engine), one.tokens_per_second))
+        for one in judged
+    ]
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if arguments.json:

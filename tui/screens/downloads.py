@@ -86,7 +86,7 @@ class Downloads(Screen[None]):
     def _show_jobs(self) -> None:
         self._list.show([job for job in self.app.jobs.values() if job.progress.state != "cancelled"])
         count = sum(job.progress.state in UNDER_WAY for job in self.app.jobs.values())
-        self._list.border_title = plain("downloads", f" {glyphs().dash} {count} under way" if count else "")
+        self._list.retitle(plain("downloads", f" {glyphs().dash} {count} under way" if count else ""))
         self._show_reason()
         self._show_total()
         states = [(job.id, job.progress.state) for job in self.app.jobs.values()]

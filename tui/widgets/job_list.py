@@ -112,10 +112,9 @@ class JobList(LineList):
         ]
         return line(pieces, width, base)
 
-    def render_line(self, y: int) -> Strip:
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._jobs and y in {1, 2}:
             muted = ink(self, "muted")
             words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
-            width = self.scrollable_content_region.width
-            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, self.rich_style)
-        return super().render_line(y)
+            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, base)
+        return super().draw_line(y, width, base)

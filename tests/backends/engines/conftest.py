@@ -11,7 +11,10 @@ import pytest
 
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.engines.registry import adapter
-from specs.model import LLAMA_CPP
+from backends.engines.vllm_arguments import CPU_BLOCK_TOKENS
+from specs.model import LLAMA_CPP, MLX, TRANSFORMERS, VLLM
+from tests.backends.engines import make_weights
+from tests.conftest import weights_cache
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Subject:
     logprobs: bool = True
     long_prompt_words: int = 1200
     """A prompt that keeps it busy for a second or so."""
+    cache_block: int = 1
+    """Tokens that a cached prefix is counted in."""
 
     def load(self, context: int | None = None) -> Engine:
         return self.adapter.load(self.weights, LoadOptions(context=context or self.context))
@@ -37,10 +42,60 @@ def llama_cpp_subject(gguf: Path) -> Subject:
     return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"))
 
 
+def transformers_subject(quantization: str) -> Callable[[Path], Subject]:
+    """8-bit rounds activations by the whole batch's outliers, so that its text depends on how a prompt was cut."""
+
+    def make(folder: Path) -> Subject:
+        weights = Weights(folder, folder.name, "pytorch", quantization)
+        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit")
+
+    return make
+
+
+def mlx_subject(folder: Path) -> Subject:
+    return Subject(adapter(MLX), Weights(folder, folder.name, "mlx", "none"))
+
+
+def vllm_subject(folder: Path) -> Subject:
+    """A stop in prefill is shown apart: this model's is over before one can come."""
+    weights = Weights(folder, folder.name, "pytorch", "none")
+    return Subject(adapter(VLLM), weights, aborts_prefill=False, cache_block=CPU_BLOCK_TOKENS)
+
+
 SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
     LLAMA_CPP: ("llama_cpp", llama_cpp_subject, "gemma_gguf"),
+    VLLM: ("vllm", vllm_subject, "tiny_folder"),
+    f"{TRANSFORMERS} none": ("transformers", transformers_subject("none"), "tiny_folder"),
+    f"{TRANSFORMERS} 4-bit": ("bitsandbytes", transformers_subject("4-bit"), "tiny_folder"),
+    f"{TRANSFORMERS} 8-bit": ("bitsandbytes", transformers_subject("8-bit"), "tiny_folder"),
+    MLX: ("mlx_lm", mlx_subject, "tiny_mlx_folder"),
+    f"{MLX} 4bit": ("mlx_lm", mlx_subject, "tiny_mlx_4bit_folder"),
 }
 """By name: the library that it needs, how to make it, and the fixture of its weights."""
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """A tiny model in safetensors."""
+    return make_weights.tiny_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def tiny_mlx_folder() -> Path:
+    """The tiny model as mlx-lm writes it."""
+    return make_weights.tiny_mlx_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def tiny_mlx_4bit_folder() -> Path:
+    """The same, quantized in groups of 64."""
+    return make_weights.tiny_mlx_folder(weights_cache(), bits=4)
+
+
+@pytest.fixture(scope="session")
+def gemma_folder(gemma_gguf: Path) -> Path:
+    """Gemma 3 270M in safetensors."""
+    return make_weights.gemma_folder(weights_cache(), gemma_gguf)
 
 
 @pytest.fixture(

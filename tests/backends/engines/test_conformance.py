@@ -114,23 +114,23 @@ def test_an_iterator_that_is_given_up_leaves_the_engine_free(loaded: Engine) -> 
     assert text(ask(loaded, QUESTION)).strip()
 
 
-def test_a_second_turn_computes_only_what_is_new(loaded: Engine) -> None:
+def test_a_second_turn_computes_only_what_is_new(subject: Any, loaded: Engine) -> None:
     first = ask(loaded, QUESTION)
     turns = [*QUESTION, Turn("assistant", text(first)), Turn("user", "And two more?")]
     found = stats(ask(loaded, turns))
-    assert found.cached_tokens >= stats(first).prompt_tokens - 4
+    assert found.cached_tokens > stats(first).prompt_tokens - 4 - subject.cache_block
     assert found.cached_tokens < found.prompt_tokens
 
 
-def test_two_conversations_keep_their_prefixes(loaded: Engine) -> None:
+def test_two_conversations_keep_their_prefixes(subject: Any, loaded: Engine) -> None:
     one = [Turn("user", f"First of all: {' '.join(map(str, range(120)))}. What comes next?")]
     two = [Turn("user", f"Another matter: {' '.join('abcdefghij' * 9)}. What comes next?")]
     ask(loaded, one)
     ask(loaded, two)
     again = stats(ask(loaded, one))
-    assert again.cached_tokens >= again.prompt_tokens - 2
+    assert again.cached_tokens > again.prompt_tokens - 2 - subject.cache_block
     again = stats(ask(loaded, two))
-    assert again.cached_tokens >= again.prompt_tokens - 2
+    assert again.cached_tokens > again.prompt_tokens - 2 - subject.cache_block
 
 
 def test_a_prompt_that_is_too_long_is_refused_with_how_much(loaded: Engine) -> None:
@@ -173,10 +173,10 @@ def test_sampling_settings_change_what_is_chosen(loaded: Engine) -> None:
 
 
 def test_a_repetition_penalty_counts_the_prompt_too(loaded: Engine) -> None:
-    prompt = "red red red red red red red red red red red red"
+    prompt = "The sea is blue. " * 5 + "The sea is"
     plain = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0)))
-    penalized = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0, repetition_penalty=1.8)))
-    assert plain.count("red") > penalized.count("red") or plain != penalized
+    penalized = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0, repetition_penalty=5.0)))
+    assert plain != penalized
 
 
 def test_alternatives_come_with_each_token_best_first(subject: Any, loaded: Engine) -> None:
@@ -280,7 +280,7 @@ def test_two_streams_of_one_model_take_turns(loaded: Engine) -> None:
 
 def test_tokens_are_counted_without_special_ones(loaded: Engine) -> None:
     assert loaded.count_tokens("") == 0
-    assert loaded.count_tokens("Hello there") <= 4
+    assert 0 < loaded.count_tokens("Hello there") <= len("Hello there")
     assert loaded.prompt_tokens(QUESTION) > loaded.count_tokens(QUESTION[0].text)
 
 

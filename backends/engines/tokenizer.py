@@ -1,0 +1,107 @@
+"""A Hugging Face tokenizer as our engines use it: prompts, pieces, and what ends an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backends.engines.chat_template import ChatTemplate, built_in
+from backends.engines.engine import Turn, Weights
+from backends.engines.reasoning import CHANNEL, USUAL_TAGS
+from backends.engines.token_text import TokenText
+
+
+class Tokenizer:
+    """Wraps a tokenizer of transformers with the weights' template."""
+
+    def __init__(self, tokenizer: Any, weights: Weights) -> None:
+        self._tokenizer = tokenizer
+        self._weights = weights
+        self._special = set(tokenizer.all_special_tokens)
+        bos = tokenizer.bos_token or ""
+        eos = tokenizer.eos_token or ""
+        own = _template(tokenizer.chat_template)
+        if weights.chat_template is not None:
+            self._template = ChatTemplate(weights.chat_template, bos, eos)
+        elif own:
+            self._template = ChatTemplate(own, bos, eos)
+        else:
+            ours, note = built_in(self._is_control)
+            self._template = ChatTemplate(ours.source, bos, eos, note=note, stop=ours.stop)
+        self.template_note = self._template.note if weights.chats else None
+        self.stop = (*weights.stop, *self._template.stop)
+        tags = (weights.reasoning_tags,) if weights.reasoning_tags else USUAL_TAGS
+        self._tags = tags
+        self._hides_control = not any(
+            mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
+        )
+
+    def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> tuple[list[int], tuple[str, str] | None]:
+        """Tokens of a conversation, and the pair of tags whose first one the template has written already."""
+        text = self._template.render(turns, thinking=thinking)
+        tail = text.rstrip()
+        opened = next((pair for pair in self._tags if tail.endswith(pair[0])), None)
+        # The template writes every special token itself.
+        return self._tokenizer.encode(text, add_special_tokens=False), opened
+
+    def stable(self, turns: Sequence[Turn], thinking: bool | None = None) -> list[int]:
+        """Tokens that will stand in the next turn's prompt too."""
+        text = self._template.render(turns, thinking=thinking, opens_answer=False)
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def text(self, prompt: str) -> list[int]:
+        """Tokens of a text to be completed, begun as the model wants it."""
+        begun = bool(self._tokenizer.bos_token) and prompt.startswith(self._tokenizer.bos_token)
+        tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=not begun)
+        return tokens
+
+    def count(self, text: str) -> int:
+        """Tokens of a text without special ones."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False)) if text else 0
+
+    def piece(self, token: int) -> str:
+        """The text of one token by itself."""
+        text: str = self._tokenizer.decode([token])
+        return text
+
+    def stream(self) -> TokenText:
+        """A fresh assembler of an answer's text."""
+        return TokenText(
+            lambda tokens: self._tokenizer.decode(
+                tokens, skip_special_tokens=self._hides_control, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def end_tokens(self, folder: Path) -> frozenset[int]:
+        """Tokens that end an answer, by the tokenizer and the model's own settings."""
+        found: set[int] = set()
+        for name in ("generation_config.json", "config.json"):
+            try:
+                told = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            except (OSError, ValueError, AttributeError):
+                continue
+            found |= set(told) if isinstance(told, list) else {told}
+        found.add(self._tokenizer.eos_token_id)
+        for mark in ("<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|END_OF_TURN_TOKEN|>"):
+            if mark in self._special and mark in self._tokenizer.get_vocab():
+                found.add(self._tokenizer.convert_tokens_to_ids(mark))
+        if CHANNEL in self._special:
+            # gpt-oss ends every channel with <|end|>, and its answer with <|return|>.
+            found.discard(self._tokenizer.convert_tokens_to_ids("<|end|>"))
+        return frozenset(token for token in found if isinstance(token, int))
+
+    def _is_control(self, text: str) -> bool:
+        if text in self._special:
+            return True
+        added = getattr(self._tokenizer, "added_tokens_encoder", {})
+        return text in added
+
+
+def _template(own: object) -> str | None:
+    """The default one of a tokenizer that may hold several."""
+    if isinstance(own, dict):
+        own = own.get("default")
+    return own if isinstance(own, str) and own else None
