@@ -3,22 +3,27 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 ENVIRONMENT := pyproject.toml constraints.txt .ci/environment.py
+VLLM_PYTHON := .venv-vllm/bin/python
+VLLM_TESTS := $(addprefix tests/backends/engines/test_,vllm.py vllm_real.py cluster.py cluster_ray.py conformance.py)
 SOURCES := $(shell find tui backends specs -name '*.py')
 TESTS ?=
 PYTEST_ARGS ?=
 DEMO ?= app
 
 .DEFAULT_GOAL := help
-.PHONY: help run test venv check format bench demo clean
+.PHONY: help run test test-vllm venv check format bench demo clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.run-is-installed .venv/.bytecode ## open the app, with the llama.cpp engine
 	@.venv/bin/modeldeck
 
 test: .venv/.all-is-installed ## every test
 	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup $(PYTEST_ARGS) $(TESTS)
+
+test-vllm: .venv-vllm/.is-installed ## vLLM and Ray, in an environment of their own (2.3 GB, Linux)
+	@$(VLLM_PYTHON) -m pytest -q -rs -k "not conformance or vLLM" $(PYTEST_ARGS) $(VLLM_TESTS)
 
 venv: .venv/.all-is-installed .venv/.bytecode ## only the environment, with every engine that fits into one
 
@@ -39,7 +44,7 @@ demo: .venv/.demo-is-installed .venv/.bytecode ## the whole journey with no hub 
 	@$(PYTHON) tests/demo/demo.py $(DEMO)
 
 clean: ## remove what can be made again, .venv too
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find tui backends specs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.run-is-installed: $(ENVIRONMENT)
@@ -50,6 +55,9 @@ clean: ## remove what can be made again, .venv too
 
 .venv/.all-is-installed: $(ENVIRONMENT)
 	@$(PYTHON3) .ci/environment.py all
+
+.venv-vllm/.is-installed: .ci/vllm_environment.py .ci/environment.py pyproject.toml
+	@$(PYTHON3) .ci/vllm_environment.py
 
 # Without bytecode the app takes twice as long to start; compileall writes it even where PYTHONDONTWRITEBYTECODE is set.
 .venv/.bytecode: $(SOURCES)

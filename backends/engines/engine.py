@@ -127,6 +127,14 @@ class LoadOptions:
     """vLLM and SGLang: share of the card that they may take."""
     trust_remote_code: bool = False
     """Runs Python code out of the repository: only when the user asked for it by name."""
+    tensor_parallel: int = 1
+    """vLLM and SGLang: cards that share every layer; they stand in one machine and their number divides the heads."""
+    pipeline_parallel: int = 1
+    """vLLM and SGLang: stages of whole layers one behind the other, as over several machines; times tensor_parallel
+    it is the number of cards."""
+    ray_address: str | None = None
+    """vLLM: the Ray cluster whose cards it takes, "auto" for the one that this machine belongs to, else "host:port".
+    The weights must lie at the same path on each of its machines. None: this machine's cards."""
 
 
 @dataclass(frozen=True, slots=True)

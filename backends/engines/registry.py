@@ -9,11 +9,13 @@ from typing import Final, cast
 from backends.engines import installed
 from backends.engines.engine import Adapter, EngineStatus
 from backends.errors import NotFound
-from specs.model import ENGINES, LLAMA_CPP, MLX, TRANSFORMERS
+from specs.model import ENGINES, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
+    VLLM: ("backends.engines.vllm", "VllmAdapter"),
+    SGLANG: ("backends.engines.sglang", "SglangAdapter"),
     MLX: ("backends.engines.mlx", "MlxAdapter"),
     "remote": ("backends.engines.remote", "RemoteAdapter"),
 }

@@ -11,7 +11,8 @@ import pytest
 
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.engines.registry import adapter
-from specs.model import LLAMA_CPP, MLX, TRANSFORMERS
+from backends.engines.vllm_arguments import CPU_BLOCK_TOKENS
+from specs.model import LLAMA_CPP, MLX, TRANSFORMERS, VLLM
 from tests.backends.engines import make_weights
 from tests.conftest import weights_cache
 
@@ -30,6 +31,8 @@ class Subject:
     logprobs: bool = True
     long_prompt_words: int = 1200
     """A prompt that keeps it busy for a second or so."""
+    cache_block: int = 1
+    """Tokens that a cached prefix is counted in."""
 
     def load(self, context: int | None = None) -> Engine:
         return self.adapter.load(self.weights, LoadOptions(context=context or self.context))
@@ -53,8 +56,15 @@ def mlx_subject(folder: Path) -> Subject:
     return Subject(adapter(MLX), Weights(folder, folder.name, "mlx", "none"))
 
 
+def vllm_subject(folder: Path) -> Subject:
+    """A stop in prefill is shown apart: this model's is over before one can come."""
+    weights = Weights(folder, folder.name, "pytorch", "none")
+    return Subject(adapter(VLLM), weights, aborts_prefill=False, cache_block=CPU_BLOCK_TOKENS)
+
+
 SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
     LLAMA_CPP: ("llama_cpp", llama_cpp_subject, "gemma_gguf"),
+    VLLM: ("vllm", vllm_subject, "tiny_folder"),
     f"{TRANSFORMERS} none": ("transformers", transformers_subject("none"), "tiny_folder"),
     f"{TRANSFORMERS} 4-bit": ("bitsandbytes", transformers_subject("4-bit"), "tiny_folder"),
     f"{TRANSFORMERS} 8-bit": ("bitsandbytes", transformers_subject("8-bit"), "tiny_folder"),

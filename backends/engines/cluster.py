@@ -1,0 +1,238 @@
+"""How a model is laid over the cards of several machines: tensor parallel inside one, pipeline parallel across them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backends.errors import EngineError
+
+SHARE: Final = 0.9
+"""Of a card that vLLM takes whole: its gpu_memory_utilization."""
+CARD_OVERHEAD_BYTES: Final = 1840 << 20
+"""CUDA, activations and graphs of one worker; as the estimate of vLLM counts them (backends/memory/vllm.py)."""
+ASK_SECONDS: Final = 20
+"""How long a machine of the cluster may take to name its cards."""
+_NUMBERS: Final = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of a cluster."""
+
+    address: str
+    cards: int
+    card_bytes: int | None = None
+    """Memory of its smallest card; None: not known."""
+    kind: str | None = None
+    """The cards' name, as "NVIDIA H100 80GB HBM3"; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What has to be laid out."""
+
+    weights_bytes: int
+    heads: int
+    """Attention heads: tensor_parallel must divide them."""
+    heads_kv: int | None = None
+    """None: as many as heads. With fewer than tensor_parallel each is kept by several cards."""
+    blocks: int | None = None
+    """Layers, which pipeline stages share; None: not known."""
+    kv_cache_bytes: int = 0
+    """Of the conversation that must fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many cards work together, and how."""
+
+    tensor_parallel: int
+    pipeline_parallel: int
+    machines: int
+    card_need_bytes: int
+    """What the fullest card must give, share and overhead counted."""
+    checked: bool = True
+    """False: the cards' memory is not known, so all of them are taken."""
+
+    @property
+    def cards(self) -> int:
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+def lay_out(nodes: Sequence[Node], load: Load) -> Layout | None:
+    """The layout with the fewest cards that hold the load; None: the cluster is too small.
+
+    Inside one machine tensor parallelism stands first, since it answers faster than stages that wait for one another;
+    over several, a stage a machine, so that only the activations between two stages cross the network. Source: vLLM's
+    guide to distributed serving.
+    """
+    usable = [node for node in nodes if node.cards > 0]
+    if not usable:
+        return None
+    if any(node.card_bytes is None for node in usable):
+        return _all_of(usable, load)
+    best: tuple[tuple[int, int, int], Layout] | None = None
+    for machines in range(1, len(usable) + 1):
+        for per_machine in range(1, max(node.cards for node in usable) + 1):
+            holders = [node for node in usable if node.cards >= per_machine]
+            if len(holders) < machines:
+                continue
+            chosen = sorted(holders, key=lambda node: -(node.card_bytes or 0))[:machines]
+            room = min(node.card_bytes or 0 for node in chosen)
+            for tensor in _divisors(per_machine):
+                pipeline = per_machine // tensor * machines
+                need = card_need(load, tensor, pipeline)
+                if need is None or need > room * SHARE:
+                    continue
+                layout = Layout(tensor, pipeline, machines, int(need / SHARE))
+                order = (layout.cards, machines, pipeline)
+                if best is None or order < best[0]:
+                    best = order, layout
+    return best[1] if best else None
+
+
+def card_need(load: Load, tensor: int, pipeline: int) -> int | None:
+    """Bytes that the fullest card must hold; None: the model cannot be cut so.
+
+    A stage holds whole layers, the fullest one the rounded-up share of them.
+    """
+    if load.heads % tensor or (load.blocks is not None and pipeline > load.blocks):
+        return None
+    heads_kv = load.heads_kv or load.heads
+    if heads_kv % tensor and tensor % heads_kv:
+        return None
+    stage = 1 / pipeline if load.blocks is None else -(-load.blocks // pipeline) / load.blocks
+    weights = load.weights_bytes * stage / tensor
+    cache = load.kv_cache_bytes * stage / min(tensor, heads_kv)
+    return round(weights + cache) + CARD_OVERHEAD_BYTES
+
+
+def requirement(load: Load, *, bits: int = 16, card_bytes: int = 80_000_000_000, machine_cards: int = 8) -> str:
+    """What a model takes of machines with such cards: "810 GB at 16 bits: 16 cards of 80 GB, two machines of eight"."""
+    what = f"{_gigabytes(load.weights_bytes)} GB at {bits} bits"
+    most = max(1, -(-2 * (load.weights_bytes + load.kv_cache_bytes) // (card_bytes * machine_cards)) + 2)
+    cluster = [Node(str(number), machine_cards, card_bytes) for number in range(most)]
+    layout = lay_out(cluster, load)
+    if layout is None:
+        machine = f"machines of {count_words(machine_cards)} cards of {_gigabytes(card_bytes)} GB"
+        return f"{what}: it cannot be cut for {machine}"
+    return f"{what}: {words(layout, card_bytes)}"
+
+
+def words(layout: Layout, card_bytes: int | None) -> str:
+    """A layout for the eye: "16 cards of 80 GB, two machines of eight"."""
+    size = f" of {_gigabytes(card_bytes)} GB" if card_bytes else ""
+    cards = f"{layout.cards} {'card' if layout.cards == 1 else 'cards'}{size}"
+    if layout.machines == 1:
+        return cards if layout.cards == 1 else f"{cards} in one machine"
+    return f"{cards}, {count_words(layout.machines)} machines of {count_words(layout.cards // layout.machines)}"
+
+
+def count_words(number: int) -> str:
+    """A small number in letters."""
+    return _NUMBERS[number] if 0 <= number < len(_NUMBERS) else str(number)
+
+
+def connect(ray_address: str) -> Any:
+    """Join a Ray cluster, unless this process belongs to it already; the ray module.
+
+    Raises:
+        EngineError: Ray is not installed, or no cluster answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise EngineError("a cluster needs Ray beside vLLM; install it with: pip install ray") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address=ray_address, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
+            line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise EngineError(f"no Ray cluster answers at {ray_address}", line.strip()) from error
+    return ray
+
+
+def cluster_cards(ray_address: str, *, ask_memory: bool = True) -> tuple[Node, ...]:
+    """The machines of a Ray cluster with the cards that Ray counts there, the one that asks first.
+
+    Ray knows how many cards a machine has and not how large they are, so each machine's nvidia-smi is asked.
+    """
+    ray = connect(ray_address)
+    here = ray.get_runtime_context().get_node_id()
+    found = [one for one in ray.nodes() if one["Alive"] and one["Resources"].get("GPU", 0) >= 1]
+    found.sort(key=lambda one: (one["NodeID"] != here, one["NodeManagerAddress"]))
+    asked = {one["NodeID"]: _ask_cards(ray, one["NodeID"]) for one in found} if ask_memory else {}
+    nodes = []
+    for one in found:
+        cards: list[tuple[str, int]] = []
+        if one["NodeID"] in asked:
+            try:
+                cards = ray.get(asked[one["NodeID"]], timeout=ASK_SECONDS)
+            except Exception:  # noqa: BLE001 a machine that does not answer is one whose cards are not known
+                cards = []
+        smallest = min(cards, key=lambda card: card[1], default=None)
+        name = smallest[0] if smallest else _accelerator(one["Resources"])
+        address = str(one["NodeManagerAddress"])
+        nodes.append(Node(address, int(one["Resources"]["GPU"]), smallest[1] if smallest else None, name))
+    return tuple(nodes)
+
+
+def _ask_cards(ray: Any, node_id: str) -> Any:
+    """A promise of the names and bytes of one machine's cards."""
+
+    def cards() -> list[tuple[str, int]]:
+        # Sent by value: that machine need not have modeldeck.
+        import subprocess
+
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+        try:
+            told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return []
+        rows = [line.rpartition(",") for line in told.splitlines()]
+        return [(name.strip(), int(size) << 20) for name, _, size in rows if size.strip().isdigit()]
+
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return ray.remote(cards).options(num_cpus=0, scheduling_strategy=strategy).remote()
+
+
+def _accelerator(resources: dict[str, float]) -> str | None:
+    kinds = [name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")]
+    return kinds[0] if kinds else None
+
+
+def _all_of(nodes: Sequence[Node], load: Load) -> Layout | None:
+    """Every machine with as many cards as all of them have, where nobody knows how large they are."""
+    cards = min(node.cards for node in nodes)
+    for tensor in sorted(_divisors(cards), reverse=True):
+        pipeline = cards // tensor * len(nodes)
+        need = card_need(load, tensor, pipeline)
+        if need is not None:
+            return Layout(tensor, pipeline, len(nodes), int(need / SHARE), checked=False)
+    return None
+
+
+def _divisors(number: int) -> list[int]:
+    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.0f}" if size >= 10e9 else f"{size / 1e9:.1f}"

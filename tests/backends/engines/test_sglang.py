@@ -1,0 +1,162 @@
+"""SGLang's adapter against a stand-in with the recorded signatures of sglang 0.5.23; its kernels do not run here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import fake_sglang
+import pytest
+
+from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.registry import adapter
+from backends.engines.sglang import SglangEngine, sampling_parameters, server_arguments
+from backends.errors import EngineError, PromptTooLong
+
+QUESTION = [Turn("user", "Count to three.")]
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The stand-in in SGLang's place."""
+    for name, module in fake_sglang.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return fake_sglang
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Weights:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 4096}))
+    (folder / "model.safetensors").write_bytes(b"")
+    return Weights(folder, "tiny", "pytorch", "none")
+
+
+def load(weights: Weights, **options: Any) -> SglangEngine:
+    engine = adapter("sglang").load(weights, LoadOptions(**({"context": 1024} | options)))
+    assert isinstance(engine, SglangEngine)
+    return engine
+
+
+def text(chunks: list[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+def test_an_answer_comes_token_by_token_and_its_end_token_is_not_counted(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    library.world.cached = 21
+    chunks = list(engine.stream(QUESTION, Sampling(max_tokens=50)))
+    found = chunks[-1].stats
+    assert text(chunks) == "one two three"
+    assert found is not None
+    assert (found.decoded_tokens, found.stop_reason, found.cached_tokens) == (13, "end", 21)
+    assert found.prompt_tokens == engine.prompt_tokens(QUESTION) == len(library.world.asked[0]["tokens"])
+    assert not library.world.aborted
+    engine.close()
+    engine.close()
+    assert library.world.shut_down == 1
+
+
+def test_a_stop_aborts_the_request_and_the_next_answer_is_whole(library: Any, weights: Weights) -> None:
+    library.world.script = "x" * 500
+    engine = load(weights)
+    library.world.on_step = lambda at: engine.stop() if at == 2 else None
+    chunks = list(engine.stream(QUESTION, Sampling()))
+    assert chunks[-1].stats is not None
+    assert chunks[-1].stats.stop_reason == "cancelled"
+    assert sum(chunk.tokens for chunk in chunks) <= 3
+    assert len(library.world.aborted) == 1
+    library.world.on_step = None
+    library.world.script = "next"
+    assert text(list(engine.stream(QUESTION, Sampling()))) == "next"
+    engine.close()
+
+
+def test_a_stop_in_prefill_does_not_wait_for_a_token(library: Any, weights: Weights) -> None:
+    library.world.prefill_steps = 50
+    engine = load(weights)
+    library.world.on_step = lambda at: engine.stop() if at == -40 else None
+    chunks = list(engine.stream(QUESTION, Sampling()))
+    assert chunks[-1].stats is not None
+    assert (chunks[-1].stats.stop_reason, chunks[-1].stats.decoded_tokens) == ("cancelled", 0)
+    engine.close()
+
+
+def test_every_answer_is_asked_for_on_the_loop_that_the_engine_was_made_on(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    list(engine.stream(QUESTION, Sampling()))
+    list(engine.complete("Zero ", Sampling()))
+    assert len({id(loop) for loop in library.world.loops}) == 1
+    engine.close()
+
+
+def test_a_stop_string_aborts_what_would_follow(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    chunks = list(engine.stream(QUESTION, Sampling(stop=(" three",))))
+    assert text(chunks) == "one two"
+    assert chunks[-1].stats is not None
+    assert chunks[-1].stats.stop_reason == "stop"
+    engine.close()
+
+
+def test_an_abort_that_nobody_asked_for_is_an_error_with_sglang_s_line(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    library.world.aborts_with = "Out of memory. Try to lower mem-fraction-static."
+    with pytest.raises(EngineError, match="SGLang failed on tiny: Out of memory"):
+        list(engine.stream(QUESTION, Sampling()))
+    engine.close()
+
+
+def test_a_load_that_fails_says_the_inner_line(library: Any, weights: Weights) -> None:
+    library.world.load_fails = RuntimeError("Rank 0 scheduler died during initialization (exit code: -9).\nSee above.")
+    with pytest.raises(EngineError, match=r"SGLang cannot load tiny: Rank 0 scheduler died .*\(exit code: -9\)\.$"):
+        load(weights)
+
+
+def test_alternatives_hold_the_chosen_token(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    chunks = list(engine.stream(QUESTION, Sampling(max_tokens=2, logprobs=2)))
+    ranked = [token for chunk in chunks for token in chunk.alternatives]
+    assert [[one.text for one in token] for token in ranked] == [["A", "o", "B"], ["A", "n", "B"]]
+    engine.close()
+
+
+def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -> None:
+    engine = load(weights, context=64)
+    with pytest.raises(PromptTooLong):
+        list(engine.stream([Turn("user", "x" * 64)], Sampling()))
+    assert not library.world.asked
+    engine.close()
+
+
+def test_sampling_reaches_sglang_whole() -> None:
+    told = sampling_parameters(
+        Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=9), 64, frozenset({5, 2})
+    )
+    assert told == {
+        "max_new_tokens": 64, "temperature": 0.8, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2,
+        "stop_token_ids": [2, 5], "skip_special_tokens": False, "sampling_seed": 9,
+    }  # fmt: skip
+    greedy = sampling_parameters(Sampling(temperature=0, seed=9), 64, frozenset())
+    assert (greedy["temperature"], greedy["top_k"], "sampling_seed" in greedy) == (0.0, -1, False)
+
+
+def test_cards_and_safety_are_as_the_options_say(weights: Weights) -> None:
+    told = server_arguments(weights, LoadOptions(4096, memory_share=0.8, tensor_parallel=2, device="cuda:2"), 4096)
+    assert (told["mem_fraction_static"], told["tp_size"], told["base_gpu_id"]) == (0.8, 2, 2)
+    assert told["trust_remote_code"] is False
+    assert told["load_format"] == "safetensors"
+    with pytest.raises(EngineError, match="vLLM takes a Ray cluster"):
+        server_arguments(weights, LoadOptions(4096, ray_address="auto"), 4096)
+    with pytest.raises(EngineError, match="no KV cache of type 'q4_0'"):
+        server_arguments(weights, LoadOptions(4096, kv_cache_type="q4_0"), 4096)
+
+
+def test_pickled_weights_are_never_read(library: Any, weights: Weights) -> None:
+    (weights.path / "model.safetensors").rename(weights.path / "pytorch_model.bin")
+    with pytest.raises(EngineError, match="no safetensors"):
+        load(weights)
+    assert not library.world.arguments

@@ -1,0 +1,128 @@
+"""SGLang's engine as its callers see it, recorded from sglang 0.5.23's sources: signatures and shapes of answers.
+
+Engine.async_generate: sglang/srt/entrypoints/engine.py; abort_request and what an answer holds with
+incremental_streaming_output: sglang/srt/managers/tokenizer_manager.py; reasons to finish: managers/schedule_batch.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fake_tokenizer import END, FakeTokenizer
+
+SERVER_ARGUMENTS = frozenset((
+    "model_path", "served_model_name", "load_format", "trust_remote_code", "context_length", "kv_cache_dtype", "tp_size",
+    "pp_size", "max_running_requests", "chunked_prefill_size", "incremental_streaming_output", "log_level", "random_seed",
+    "mem_fraction_static", "base_gpu_id",
+))  # fmt: skip
+SAMPLING_PARAMETERS = frozenset((
+    "max_new_tokens", "stop", "stop_token_ids", "stop_regex", "temperature", "top_p", "top_k", "min_p",
+    "frequency_penalty", "presence_penalty", "repetition_penalty", "min_new_tokens", "n", "ignore_eos",
+    "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim", "stream_interval", "logit_bias",
+    "sampling_seed", "custom_params",
+))  # fmt: skip
+
+
+@dataclass
+class World:
+    """What a test sets and sees."""
+
+    script: str = "one two three"
+    load_fails: Exception | None = None
+    aborts_with: str | None = None
+    prefill_steps: int = 0
+    on_step: Any = None
+    arguments: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
+    loops: list[Any] = field(default_factory=list)
+    shut_down: int = 0
+    cached: int = 0
+
+
+world = World()
+
+
+class TokenizerManager:
+    def __init__(self) -> None:
+        self.tokenizer = FakeTokenizer()
+        self.aborted: set[str] = set()
+
+    def abort_request(self, rid: str = "", abort_all: bool = False) -> None:
+        self.aborted.add(rid)
+        world.aborted.append(rid)
+
+
+class Engine:
+    def __init__(self, **kwargs: Any) -> None:
+        unknown = set(kwargs) - SERVER_ARGUMENTS
+        assert not unknown, f"ServerArgs has no {unknown}"
+        world.arguments.append(kwargs)
+        if world.load_fails:
+            raise world.load_fails
+        self.tokenizer_manager = TokenizerManager()
+        # _ensure_event_loop: the current thread's loop, or a new one
+        self.loop = asyncio.get_event_loop_policy().get_event_loop()
+
+    async def async_generate(
+        self,
+        prompt: str | None = None,
+        sampling_params: dict[str, Any] | None = None,
+        input_ids: list[int] | None = None,
+        return_logprob: bool | None = False,
+        logprob_start_len: int | None = None,
+        top_logprobs_num: int | None = None,
+        stream: bool = False,
+        rid: str | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        assert asyncio.get_running_loop() is self.loop, "the engine belongs to the loop that it was made on"
+        assert stream and rid and input_ids and sampling_params is not None
+        unknown = set(sampling_params) - SAMPLING_PARAMETERS
+        assert not unknown, f"SamplingParams has no {unknown}"
+        world.asked.append({"tokens": input_ids, **sampling_params})
+        world.loops.append(self.loop)
+        return self._generate(input_ids, sampling_params, rid, top_logprobs_num or 0 if return_logprob else None)
+
+    async def _generate(
+        self, tokens: list[int], sampling: dict[str, Any], rid: str, logprobs: int | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        for at in range(-world.prefill_steps, len(world.script) + 1):
+            await asyncio.sleep(0)
+            if world.on_step:
+                world.on_step(at)
+            about: dict[str, Any] = {"id": rid, "prompt_tokens": len(tokens), "cached_tokens": world.cached}
+            if rid in self.tokenizer_manager.aborted or world.aborts_with:
+                reason = {"type": "abort", "message": world.aborts_with or "Aborted", "status_code": 500}
+                yield {"text": "", "output_ids": [], "meta_info": about | {"finish_reason": reason}}
+                return
+            if at < 0:
+                continue
+            token = ord(world.script[at]) if at < len(world.script) else END
+            reason = None
+            if token in (sampling["stop_token_ids"] or ()):
+                reason = {"type": "stop", "matched": token}
+            elif at + 1 >= sampling["max_new_tokens"]:
+                reason = {"type": "length", "length": at + 1}
+            about |= {"finish_reason": reason, "completion_tokens": at + 1}
+            if logprobs is not None:
+                about["output_token_logprobs"] = [(-0.5, token, None)]
+                about["output_top_logprobs"] = [[(-0.1 - n, ord("A") + n, None) for n in range(logprobs)]]
+            yield {"text": "", "output_ids": [token], "meta_info": about}
+            if reason:
+                return
+
+    def shutdown(self) -> None:
+        world.shut_down += 1
+
+
+def modules() -> dict[str, types.ModuleType]:
+    """The module that stands in sys.modules for sglang."""
+    global world  # noqa: PLW0603 a fresh one for each test
+    world = World()
+    sglang = types.ModuleType("sglang")
+    sglang.Engine = Engine  # type: ignore[attr-defined]
+    return {"sglang": sglang}
