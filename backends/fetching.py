@@ -8,28 +8,29 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from backends import records
+from backends.disk import free_bytes, full
 from backends.errors import DownloadError, HubUnreachable, NotFound
-from backends.hubs import environment, hf_cache, listings
+from backends.hubs import environment, hf_cache, listings, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.huggingface import file_url
 from backends.hubs.selection import check_name, needed_files
 from backends.hubs.token import token_text
 from backends.meter import Meter
-from backends.plans import Downloaded, FileOutcome, Plan, PlannedFile, Progress
-from backends.transfer import Patience, Remote, Watch, free_bytes, full, part_bytes, transfer
+from backends.plans import Downloaded, FileOutcome, Patience, Plan, PlannedFile, Progress
+from backends.transfer import Remote, Watch, check_sum, part_bytes, transfer
 from specs.model import MODELSCOPE, HubSource, Variant
 
 _RESERVE_BYTES = 64 << 20
 """Room that must stay on the disk beyond what is downloaded."""
 
 
-def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 10.0) -> Plan:
+def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 30.0) -> Plan:
     """What downloading a variant would fetch: asked of the hub, or told from what is known here.
 
     Args:
         variant: What to download.
         hub: "huggingface" or "modelscope"; None: the first hub that lists the variant.
-        timeout_seconds: How long the hub may take.
+        timeout_seconds: How long the whole listing may take; a hub that is silent is given up on after ten.
 
     Raises:
         NotFound: no hub lists it, or the repository lacks its files.
@@ -72,13 +73,14 @@ def fetch(
         check_name(file.name)
     meter = Meter(plan.total_bytes, 0, on_progress)
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import fetch_files
+        from backends.hubs.modelscope_fetch import fetch_files
 
         outcomes = fetch_files(plan, meter, cancel, patience or Patience())
     else:
         outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
     root = _root(plan)
-    if meter.transferred_bytes or records.read(plan.variant.key) is None:
+    record = records.read(plan.variant.key)
+    if meter.transferred_bytes or record is None or (record.revision, record.path) != (plan.revision, plan.path):
         try:
             records.keep(
                 records.Record(plan.variant.key, plan.hub, plan.model_id, plan.revision, plan.path, outcomes, root)
@@ -113,15 +115,13 @@ def _source(variant: Variant, hub: str | None) -> HubSource:
 
 def _plan(variant: Variant, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], fresh: bool) -> Plan:
     if source.hub == MODELSCOPE:
-        from backends.hubs.modelscope import files_folder, present_bytes
-
-        root = files_folder(listing.model_id, listing.revision)
+        root = ms_cache.files_folder(listing.model_id, listing.revision)
         planned = tuple(
             PlannedFile(
                 file.name,
                 file.file_bytes or 0,
                 file.sha256,
-                present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
+                ms_cache.present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
                 file.etag,
             )
             for file in files
@@ -159,9 +159,7 @@ def _plan_from_record(variant: Variant, source: HubSource) -> Plan | None:
 
 def _root(plan: Plan) -> Path:
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import files_folder
-
-        return files_folder(plan.model_id, plan.revision)
+        return ms_cache.files_folder(plan.model_id, plan.revision)
     return hf_cache.snapshot(plan.model_id, plan.revision)
 
 
@@ -169,6 +167,8 @@ def _fetch_from_huggingface(
     plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
 ) -> tuple[FileOutcome, ...]:
     missing = [file for file in plan.files if _here(plan, file) is None]
+    damaged = _damaged(plan, [file for file in plan.files if file not in missing], meter, cancel)
+    missing += damaged
     meter.done_bytes = sum(file.file_bytes for file in plan.files if file not in missing)
     meter.done_bytes += sum(_part_of(plan, file) for file in missing)
     meter.enter("running")
@@ -180,7 +180,7 @@ def _fetch_from_huggingface(
         if free is not None and free < needed + _RESERVE_BYTES:
             raise full(folder, needed, free)
     for file in sorted(missing, key=lambda file: file.file_bytes):
-        _fetch_one(plan, file, meter, cancel, patience)
+        _fetch_one(plan, file, meter, cancel, patience, replaces=file in damaged)
     for file in plan.files:
         if file not in missing:
             _name_in_snapshot(plan, file)
@@ -205,18 +205,42 @@ def _etag(file: PlannedFile) -> str:
     return etag
 
 
-def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Event | None, patience: Patience) -> None:
+def _remote(plan: Plan, file: PlannedFile) -> Remote:
+    git = file.etag if file.sha256 is None and file.etag and len(file.etag) == 40 else None
+    url = file_url(plan.model_id, plan.revision, file.name)
+    return Remote(plan.model_id, plan.revision, file.name, url, file.file_bytes, file.sha256, git)
+
+
+def _damaged(plan: Plan, here: list[PlannedFile], meter: Meter, cancel: threading.Event | None) -> list[PlannedFile]:
+    """Files in the cache whose sums are wrong. Other programs put files there without ever comparing sums."""
+    record = records.read(plan.variant.key)
+    known = {(file.name, file.file_bytes, file.sha256) for file in record.files} if record is not None else set()
+    found = []
+    for file in here:
+        if (file.name, file.file_bytes, file.sha256) in known:
+            continue  # compared when it was recorded: a second start does not read 40 GB again
+        meter.done_bytes = sum(one.file_bytes for one in here)
+        meter.enter("verifying", file.name)
+        path = hf_cache.snapshot(plan.model_id, plan.revision) / file.name
+        path = path if path.exists() else hf_cache.blob(plan.model_id, _etag(file))
+        if not check_sum(path, _remote(plan, file), cancel):
+            meter.say(f"{file.name} is damaged on this disk; transferring it again")
+            found.append(file)
+    return found
+
+
+def _fetch_one(
+    plan: Plan,
+    file: PlannedFile,
+    meter: Meter,
+    cancel: threading.Event | None,
+    patience: Patience,
+    *,
+    replaces: bool,
+) -> None:
     etag = _etag(file)
     meter.enter("running", file.name)
-    remote = Remote(
-        plan.model_id,
-        plan.revision,
-        file.name,
-        file_url(plan.model_id, plan.revision, file.name),
-        file.file_bytes,
-        file.sha256,
-        etag if file.sha256 is None and len(etag) == 40 else None,
-    )
+    remote = _remote(plan, file)
 
     def checking(on: bool) -> None:
         meter.enter("verifying" if on else "running")
@@ -229,7 +253,7 @@ def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Ev
     with hf_cache.locked(plan.model_id, etag, cancel, lambda: meter.say(waiting)):
         meter.say(None)
         before = _part_of(plan, file)
-        if _here(plan, file) is None:
+        if replaces or _here(plan, file) is None:
             try:
                 transfer(remote, part, token=token_text(), watch=watch, cancel=cancel, patience=patience)
             except DownloadError as error:
@@ -266,9 +290,7 @@ def _name_in_snapshot(plan: Plan, file: PlannedFile) -> None:
 def part_file(plan: Plan, file: PlannedFile) -> Path:
     """Where the bytes of an unfinished file lie."""
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import part
-
-        return part(plan.model_id, plan.revision, file.name)
+        return ms_cache.part(plan.model_id, plan.revision, file.name)
     return hf_cache.part(plan.model_id, _etag(file))
 
 
@@ -280,9 +302,9 @@ def place(plan: Plan) -> Path:
 def missing_bytes(plan: Plan) -> int:
     """Bytes that still have to come, looked up on the disk now."""
     if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope import present_bytes
-
-        here = sum(present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files)
+        here = sum(
+            ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files
+        )
         return plan.total_bytes - here
     return sum(file.file_bytes - _part_of(plan, file) for file in plan.files if _here(plan, file) is None)
 
@@ -294,6 +316,7 @@ def discard_parts(plan: Plan, kept_for: Iterable[Plan] = ()) -> None:
         part = part_file(plan, file)
         busy = plan.hub != MODELSCOPE and hf_cache.busy(plan.model_id, _etag(file))
         if part not in needed and not busy:
-            for path in (part, part.with_suffix(".json")) if plan.hub != MODELSCOPE else (part,):
+            kept = [part.with_name(f"{part.name}.{ending}") for ending in ("kept", "again")]
+            for path in (part, *kept) if plan.hub == MODELSCOPE else (part, part.with_suffix(".json")):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)

@@ -82,20 +82,38 @@ Trouble = Callable[[str | None], None]
 class History:
     """One database. Changes are queued and written by a thread of their own; reading is done by the caller's."""
 
-    def __init__(self, path: Path | None = None, on_trouble: Trouble | None = None) -> None:
-        """
+    def __init__(
+        self, path: Path | None = None, on_trouble: Trouble | None = None, on_note: Callable[[str], None] | None = None
+    ) -> None:
+        """Opening is the writer's first work, so that nobody waits for it.
+
         Args:
             path: None: the user's own database.
+            on_note: Told when another database than the wanted one is used; from the writer's thread.
         """
-        self.path, self.note = usable_database(path or home.database_file())
-        """note says which database is damaged and where conversations go instead; None: all is well."""
+        self._path = path or home.database_file()
+        self._note: str | None = None
+        self._opened = threading.Event()
+        self._on_note = on_note
         self.on_trouble = on_trouble
-        self._queue: queue.SimpleQueue[Change | None | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Change | threading.Event | None] = queue.SimpleQueue()
         self._pending: list[Change] = []
         self._closing = threading.Event()
         self._troubled = False
         self._thread = threading.Thread(target=self._write, name="history", daemon=True)
         self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        """The database that is used, once it is open."""
+        self._opened.wait(BUSY_SECONDS)
+        return self._path
+
+    @property
+    def note(self) -> str | None:
+        """Which database is damaged and where conversations go instead; None: all is well."""
+        self._opened.wait(BUSY_SECONDS)
+        return self._note
 
     # -- changes; each returns at once
 
@@ -194,13 +212,13 @@ class History:
         with self._reading() as database:
             words = query.split()
             if not words:
-                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))  # noqa: S608
+                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))
                 return tuple(_summary(database, row) for row in rows.fetchall())
             found = _search(database, words)
             names = list(found)[: limit * 2]
             marks = ",".join("?" * len(names))
             rows = database.execute(
-                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",  # noqa: S608
+                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",
                 (*names, limit),
             )
             return tuple(replace(_summary(database, row), excerpt=found[row["id"]]) for row in rows.fetchall())
@@ -249,6 +267,16 @@ class History:
                 tuple(json.loads(row["dropped"])),
             )
 
+    def recent_prompts(self, limit: int = 200) -> tuple[str, ...]:
+        """What the user said last, oldest first, long ones left out."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT text FROM nodes WHERE role = 'user' AND length(text) BETWEEN 1 AND 4000"
+                " ORDER BY number DESC LIMIT ?",
+                (limit,),
+            )
+            return tuple(dict.fromkeys(row["text"] for row in rows))[::-1]
+
     def measurements(self, kind: str = "bench") -> tuple[Measurement, ...]:
         """Every measurement of a kind, oldest first."""
         with self._reading() as database:
@@ -259,6 +287,8 @@ class History:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        if not self._opened.wait(BUSY_SECONDS):
+            raise HistoryError(f"{self._path} cannot be opened yet")
         try:
             database = connect(self.path)
         except sqlite3.Error as error:
@@ -276,13 +306,16 @@ class History:
         database: sqlite3.Connection | None = None
         waiting: list[threading.Event] = []
         ended = False
+        with contextlib.suppress(HistoryError):
+            self._open()
         while not (ended and not self._pending):
             ended = self._collect(waiting) or ended
             try:
+                self._open()
                 if database is None:
-                    database = connect(self.path)
+                    database = connect(self._path)
                 self._write_pending(database)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, HistoryError) as error:
                 self._say(f"the history is not written: {error}; nothing is lost while modeldeck runs, it tries again")
                 if database is not None:
                     with contextlib.suppress(sqlite3.Error):
@@ -298,6 +331,14 @@ class History:
             waiting.clear()
         if database is not None:
             database.close()
+
+    def _open(self) -> None:
+        if self._opened.is_set():
+            return
+        self._path, self._note = usable_database(self._path)
+        self._opened.set()
+        if self._note is not None and self._on_note is not None:
+            self._on_note(self._note)
 
     def _collect(self, waiting: list[threading.Event]) -> bool:
         """Take changes until the batch is over; True: the last one was taken."""

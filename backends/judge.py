@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from backends.cures import cheapest_cure
 from backends.engines.engine import EngineStatus
-from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Speed, Verdict, Wish
+from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import CPU, Demand
+from backends.memory.demand import Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
-from backends.places import Places, places
+from backends.places import Places, driven, places
+from backends.quick import quick_verdicts
 from backends.speed import decode_speed
+from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
-from specs.engines import candidate_engines, refusal
+from specs.engines import candidate_engines
 from specs.model import LLAMA_CPP, ModelFamily, Variant
 
-CONTEXT_STEP: Final = 256
-"""Contexts are searched in steps of llama.cpp's own padding."""
+__all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
+
 UNKNOWN_CONTEXT_LIMIT: Final = 1 << 20
 """Tokens beyond which nobody asks, for families that do not say what they were trained for."""
-
-Status = Literal["ready", "not-installed", "unsupported"]
-
-
-def context_of(family: ModelFamily, wish: Wish) -> int:
-    """Tokens to judge at: the wish, else the default, else what the family was trained for where that is shorter."""
-    if wish.context is not None:
-        return max(1, wish.context)
-    if family.context_length:
-        return min(DEFAULT_CONTEXT, family.context_length)
-    return DEFAULT_CONTEXT
 
 
 def judge(
@@ -44,6 +35,7 @@ def judge(
     knowledge: Knowledge | None = None,
     status: EngineStatus | None = None,
     correction: Correction | None = None,
+    measured_speed: Speed | None = None,
 ) -> Option:
     """How this variant runs under this engine on this machine, and what would make it run if it does not."""
     wish = wish or Wish()
@@ -52,7 +44,8 @@ def judge(
     if correction is not None:
         demand = demand.corrected(correction.ratio, correction.loads)
     context = context_of(variant.family, wish)
-    found = places(machine)
+    usable = driven(machine, status)
+    found = places(usable)
     cache_type = cache_type_of(engine, wish)
     placed = place(demand, found, context, cache_type)
     speed = None
@@ -62,12 +55,14 @@ def judge(
     if refused is not None:
         verdict, reason = "no", refused
     elif verdict == "no":
-        reason = _missing(demand, found, placed, context, cache_type)
-        cure = cheapest_cure(variant, engine, machine, found, wish, demand, knowledge)
+        reason = _missing(demand, found, placed)
+        cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
         reason = _why_not_better(demand, found, placed, context, cache_type)
+        if usable is not machine and status is not None and placed.verdict == "cpu":
+            reason = status.reason
         reason = _join(
             _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
         )
@@ -87,7 +82,7 @@ def judge(
         gpu_layers=placed.gpu_layers if layered else None,
         total_layers=len(demand.block_bytes) + 1 if engine == LLAMA_CPP else None,
         download_bytes=demand.download_bytes,
-        tokens_per_second=Speed(speed, "predicted") if speed is not None else None,
+        tokens_per_second=_speed(speed, measured_speed, verdict),
         memory=demand.estimate(context, cache_type, kind, devices),
         budget_bytes=placed.budget_bytes or None,
         about=demand.about,
@@ -96,9 +91,11 @@ def judge(
     )
 
 
-def cache_type_of(engine: str, wish: Wish) -> str:
-    """The KV cache type that this engine can be asked for: the others keep 16 bits."""
-    return wish.kv_cache_type if engine == LLAMA_CPP else "f16"
+def _speed(predicted: float | None, measured: Speed | None, verdict: Verdict) -> Speed | None:
+    """What was measured here stands above what is predicted."""
+    if measured is not None and verdict != "no":
+        return measured
+    return Speed(predicted, "predicted") if predicted is not None else None
 
 
 def options(
@@ -109,15 +106,28 @@ def options(
     statuses: Mapping[str, EngineStatus] | None = None,
     knowledge: Mapping[str, Knowledge] | None = None,
     corrections: Mapping[tuple[str, str], Correction] | None = None,
+    speeds: Mapping[tuple[str, str], Speed] | None = None,
 ) -> list[Option]:
-    """One option for each variant and engine of ours that takes its format, ready or not."""
+    """One option for each variant and engine of ours that takes its format, ready or not.
+
+    Args:
+        variants: what to judge.
+        machine: this machine or another.
+        wish: context and cache type.
+        statuses: what is installed, by engine.
+        knowledge: what is known beyond the catalog, by variant key.
+        corrections: by engine and format, from backends.measurements.
+        speeds: measured ones by variant key and engine, from backends.measurements.
+    """
     wish = wish or Wish()
     statuses = statuses or {}
     knowledge = knowledge or {}
     corrections = corrections or {}
+    speeds = speeds or {}
     found: list[Option] = []
     for variant in variants:
-        known = knowledge.get(variant.key) if knowledge else None
+        key = variant.key if knowledge or speeds else ""
+        known = knowledge.get(key)
         found.extend(
             judge(
                 variant,
@@ -127,6 +137,7 @@ def options(
                 knowledge=known,
                 status=statuses.get(engine),
                 correction=corrections.get((engine, variant.spec.format)),
+                measured_speed=speeds.get((key, engine)),
             )
             for engine in candidate_engines(variant.spec, variant.quantization)
         )
@@ -155,56 +166,6 @@ def best_option(options: Sequence[Option]) -> Option:
     return min(options, key=rank)
 
 
-def support(variant: Variant, engine: str, machine: Machine, status: EngineStatus | None) -> tuple[Status, str | None]:
-    """Whether the engine takes the variant on this machine, and is installed: status, and the refusal if there is one."""
-    why = _refusal(variant, engine, machine)
-    if why is not None:
-        return "unsupported", why
-    if status is None:
-        return "not-installed", None
-    if status.status == "unsupported":
-        # On another machine than this one, this one's platform says nothing.
-        return ("unsupported", status.reason) if machine.label is None else ("not-installed", None)
-    return status.status, None
-
-
-@lru_cache(maxsize=65_536)
-def _refusal_cached(
-    engine: str, spec_id: int, quantization: str, os: str, arch: str, capability: str | None, has_cuda: bool
-) -> str | None:
-    spec = _specs[spec_id]
-    return refusal(engine, spec, quantization, os=os, arch=arch, compute_capability=capability, has_cuda=has_cuda)
-
-
-_specs: dict[int, Any] = {}
-
-
-def _refusal(variant: Variant, engine: str, machine: Machine) -> str | None:
-    capability, has_cuda = platform_of(machine)
-    spec_id = id(variant.spec)
-    if _specs.get(spec_id) is not variant.spec:
-        if len(_specs) > 60_000:
-            _specs.clear()
-            _refusal_cached.cache_clear()
-        _specs[spec_id] = variant.spec
-    return _refusal_cached(engine, spec_id, variant.quantization, machine.os, machine.arch, capability, has_cuda)
-
-
-def platform_of(machine: Machine) -> tuple[str | None, bool]:
-    """The compute capability of the best CUDA card, and whether there is one."""
-    best: tuple[int, int] | None = None
-    has_cuda = False
-    for accelerator in machine.accelerators:
-        if accelerator.kind != "cuda":
-            continue
-        has_cuda = True
-        parts = (accelerator.compute_capability or "").split(".")
-        if len(parts) == 2 and all(part.isdigit() for part in parts):
-            capability = (int(parts[0]), int(parts[1]))
-            best = capability if best is None else max(best, capability)
-    return (f"{best[0]}.{best[1]}" if best else None), has_cuda
-
-
 def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str, trained: int | None) -> int | None:
     """The longest context that keeps the verdict, by inversion; None: no limit was met and none is published."""
     limit = trained or UNKNOWN_CONTEXT_LIMIT
@@ -220,136 +181,28 @@ def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str
     return low * CONTEXT_STEP or None
 
 
-def _better_or_same(verdict: Verdict, wanted: Verdict) -> bool:
-    return _VERDICT_RANK[verdict] <= _VERDICT_RANK[wanted]
-
-
-def cheapest_cure(
-    variant: Variant,
-    engine: str,
-    machine: Machine,
-    found: Places,
-    wish: Wish,
-    demand: Demand,
-    knowledge: Knowledge | None,
-) -> str | None:
-    """The smallest change that makes it run, each one judged again before it is named."""
-    context = context_of(variant.family, wish)
-    cache_type = cache_type_of(engine, wish)
-    shorter = _longest_that_runs(demand, found, cache_type, context)
-    if shorter >= max(context // 2, 1024):
-        return f"a context of {tokens(shorter)} fits"
-    if engine == LLAMA_CPP and cache_type == "f16" and place(demand, found, context, "q8_0").verdict != "no":
-        return "a KV cache of type q8_0 fits"
-    smaller = next_quantization(variant, engine, machine, found, context, cache_type, demand)
-    if smaller is not None:
-        return f"{smaller[0].quantization} ({amount(smaller[1])}) fits"
-    if shorter >= 1024:
-        return f"a context of {tokens(shorter)} fits"
-    other = _other_way(variant, engine, machine, found, context, wish)
-    if other is not None:
-        return other
-    return _smaller_size(variant, machine, found, context, wish)
-
-
-def _longest_that_runs(demand: Demand, found: Places, cache_type: str, context: int) -> int:
-    if place(demand, found, CONTEXT_STEP, cache_type).verdict == "no":
-        return 0
-    low, high = 1, -(-context // CONTEXT_STEP)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if place(demand, found, middle * CONTEXT_STEP, cache_type).verdict == "no":
-            high = middle
-        else:
-            low = middle
-    return low * CONTEXT_STEP
-
-
-def next_quantization(
-    variant: Variant, engine: str, machine: Machine, found: Places, context: int, cache_type: str, demand: Demand
-) -> tuple[Variant, int] | None:
-    """The next smaller quantization of the same size and format that runs, with its bytes."""
-    best: tuple[int, Variant, int] | None = None
-    for spec in variant.family.specs:
-        if spec.format != variant.spec.format or spec.size_in_billions != variant.spec.size_in_billions:
-            continue
-        for name in spec.quantizations:
-            other = Variant(variant.family, spec, name)
-            theirs = demand_of(other, engine)
-            if theirs.weights_bytes >= demand.weights_bytes or (best and theirs.weights_bytes <= best[0]):
-                continue
-            if _refusal(other, engine, machine) is None and place(theirs, found, context, cache_type).verdict != "no":
-                total = theirs.estimate(
-                    context, cache_type, CPU if not found.cards else found.cards[0].accelerator.kind
-                )
-                best = (theirs.weights_bytes, other, total.total_bytes)
-    return (best[1], best[2]) if best else None
-
-
-def _other_way(variant: Variant, engine: str, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
-    best: tuple[int, str] | None = None
-    for spec in variant.family.specs:
-        if spec.size_in_billions != variant.spec.size_in_billions:
-            continue
-        for name in spec.quantizations:
-            other = Variant(variant.family, spec, name)
-            for candidate in candidate_engines(spec, name):
-                if spec is variant.spec and candidate == engine:
-                    continue
-                if _refusal(other, candidate, machine) is not None:
-                    continue
-                theirs = demand_of(other, candidate)
-                if best and theirs.weights_bytes <= best[0]:
-                    continue
-                if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
-                    best = (theirs.weights_bytes, f"{spec.format} {name} under {candidate} fits")
-    return best[1] if best else None
-
-
-def _smaller_size(variant: Variant, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
-    sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
-    for size in reversed(sizes):
-        best: tuple[int, str] | None = None
-        for spec in variant.family.specs:
-            if spec.size_in_billions != size:
-                continue
-            for name in spec.quantizations:
-                other = Variant(variant.family, spec, name)
-                for candidate in candidate_engines(spec, name):
-                    if _refusal(other, candidate, machine) is not None:
-                        continue
-                    theirs = demand_of(other, candidate)
-                    if best and theirs.weights_bytes <= best[0]:
-                        continue
-                    if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
-                        best = (theirs.weights_bytes, f"the {size}B size fits ({spec.format} {name} under {candidate})")
-        if best:
-            return best[1]
-    return None
-
-
-def _missing(demand: Demand, found: Places, placed: Placement, context: int, cache_type: str) -> str:
+def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     if not found.cards and not found.host_bytes:
         return "neither memory nor accelerators of this machine are known"
     if not demand.on_cpu and not found.cards:
         return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
-    devices = 1
-    total = demand.estimate(context, cache_type, placed.kind, devices).total_bytes
-    where = _largest_place(demand, found)
-    return f"needs {amount(total)} and {where}: {amount(placed.short_bytes)} short"
+    short, budget = placed.short_bytes, placed.budget_bytes
+    return (
+        f"needs {amount(budget + short)} and {_nearest(found, placed)} {amount(budget)} to give: {amount(short)} short"
+    )
 
 
-def _largest_place(demand: Demand, found: Places) -> str:
-    if not found.cards:
-        return f"RAM has {amount(found.host_bytes)} to give"
+def _nearest(found: Places, placed: Placement) -> str:
+    """The place that comes nearest, with its verb."""
+    if placed.nearest == "ram" or not found.cards:
+        return "RAM has"
+    if placed.nearest == "card":
+        best = max(found.cards, key=lambda card: card.budget_bytes)
+        return f"the {_short_name(best.accelerator.name)} has"
     names = _names([card.accelerator.name for card in found.cards])
-    if found.unified:
-        return f"{names} has {amount(found.largest_bytes)} to give"
-    have = "have" if len(found.cards) > 1 else "has"
-    cards = f"{names} {have} {amount(found.cards_bytes)}"
-    if demand.splits:
-        return f"{cards} and RAM {amount(found.host_bytes)} to give"
-    return f"{cards} to give"
+    if placed.nearest == "all" and not found.unified:
+        return f"{names} with RAM have"
+    return f"{names} {'have' if len(found.cards) > 1 else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -414,17 +267,6 @@ def _correction_note(demand: Demand, placed: Placement, context: int, cache_type
 def _join(*parts: str | None) -> str | None:
     said = [part for part in parts if part]
     return "; ".join(said) if said else None
-
-
-def quick_verdicts(
-    variants: Sequence[Variant],
-    machine: Machine,
-    wish: Wish | None = None,
-    statuses: Mapping[str, EngineStatus] | None = None,
-) -> list[Verdict]:
-    """The best option's verdict of every variant, without words: for colouring whole catalogs."""
-    wish = wish or Wish()
-    return [best_option(options([variant], machine, wish, statuses=statuses)).verdict for variant in variants]
 
 
 def option_to_json(option: Option) -> dict[str, Any]:

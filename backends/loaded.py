@@ -31,6 +31,8 @@ class LoadRequest:
     predicted_bytes: int | None = None
     where: str = ""
     """Where the fit says that it will run, until the engine says it."""
+    max_context: int | None = None
+    """Tokens up to which the fit says that it stays where it is; None: not known."""
 
 
 def load_request(option: Option, path: Path) -> LoadRequest:
@@ -48,7 +50,9 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         stop=family.stop,
     )
     options = LoadOptions(option.context, gpu_layers=option.gpu_layers)
-    return LoadRequest(option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where)
+    return LoadRequest(
+        option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where, option.max_context
+    )
 
 
 @dataclass(eq=False)

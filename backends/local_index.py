@@ -11,10 +11,10 @@ from pathlib import Path
 
 from backends import records
 from backends.errors import BackendError
-from backends.hubs import environment, hf_cache
+from backends.hubs import environment, hf_cache, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
-from specs.model import HUGGINGFACE, HubSource, Variant
+from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
 
 
 class LocalIndex:
@@ -33,27 +33,41 @@ class LocalIndex:
             return path if path.exists() else None
         if not self._records and not self._snapshots:
             return None
+        key: str | None = None
         for source in variant.spec.hubs:
-            if source.hub != HUGGINGFACE or not source.carries(variant.quantization):
+            if not source.carries(variant.quantization):
                 continue
-            model_id = source.model_id(variant.quantization)
-            if model_id in self._snapshots:
-                key = variant.key
+            place = (source.hub, source.model_id(variant.quantization))
+            if place in self._snapshots:
+                key = key or f"{source.hub}:{variant.key}"
                 if key not in self._whole:
-                    self._whole[key] = self._in_snapshots(variant, source, model_id)
+                    self._whole[key] = self._in_snapshots(variant, source, place)
                 if (found := self._whole[key]) is not None:
                     return found
+                key = None
         record = self._records.get(variant.key) if self._records else None
         return record.path if record is not None and record.whole() else None
 
-    def _in_snapshots(self, variant: Variant, source: HubSource, model_id: str) -> Path | None:
-        for folder in self._snapshots[model_id]:
+    def checked(self, variant: Variant) -> str | None:
+        """How it is known that the weights are whole.
+
+        "sum": every file's sum was compared; "size": a file's size alone, because the hub gives no sum or another
+        program downloaded it; None: they are not here.
+        """
+        if self.path(variant) is None:
+            return None
+        record = self._records.get(variant.key)
+        weights = [f for f in record.files if f.name.endswith((".gguf", ".safetensors"))] if record else []
+        return "sum" if weights and all(file.sha256 for file in weights) else "size"
+
+    def _in_snapshots(self, variant: Variant, source: HubSource, place: tuple[str, str]) -> Path | None:
+        for folder in self._snapshots[place]:
             with contextlib.suppress(BackendError, OSError):
-                listing = _listing_of(folder, model_id)
+                listing = _listing_of(folder, *place)
                 files = needed_files(listing, variant, source)
                 if variant.spec.format == "ggufv2":
                     return folder / files[0].name
-                if _repository_whole(folder, [file.name for file in files]):
+                if repository_whole(folder, [file.name for file in files]):
                     return folder
         return None
 
@@ -68,19 +82,29 @@ def local_weights(variant: Variant) -> Path | None:
     return LocalIndex().path(variant)
 
 
-def _snapshots() -> dict[str, list[Path]]:
-    """Snapshot folders by repository, the branch's current one first, then the newest."""
-    found: dict[str, list[Path]] = {}
-    cache = environment.cache_folder()
-    for folder in _folders(cache):
-        if not folder.name.startswith("models--"):
-            continue
-        model_id = folder.name.removeprefix("models--").replace("--", "/", 1)
-        snapshots = _folders(folder / "snapshots")
-        if snapshots:
-            current = hf_cache.commit_of(model_id, None)
-            found[model_id] = sorted(snapshots, key=lambda path: (path.name != current, -path.stat().st_mtime))
+def _snapshots() -> dict[tuple[str, str], list[Path]]:
+    """Folders by hub and repository: the branch's current snapshot first, then the newest, then LM Studio's."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for folder in _folders(environment.cache_folder()):
+        if folder.name.startswith("models--"):
+            model_id = folder.name.removeprefix("models--").replace("--", "/", 1)
+            snapshots = _folders(folder / "snapshots")
+            if snapshots:
+                current = hf_cache.commit_of(model_id, None)
+                snapshots.sort(key=lambda path: (path.name != current, -path.stat().st_mtime))
+                found[HUGGINGFACE, model_id] = snapshots
+    for model_id, folder in ms_cache.stored():
+        found.setdefault((MODELSCOPE, model_id), []).append(folder)
+    for base in lm_studio_folders():
+        for owner in _folders(base):
+            for folder in _folders(owner):
+                found.setdefault((HUGGINGFACE, f"{owner.name}/{folder.name}"), []).append(folder)
     return found
+
+
+def lm_studio_folders() -> tuple[Path, ...]:
+    """Where LM Studio keeps models, by owner and name on Hugging Face."""
+    return (Path("~/.lmstudio/models").expanduser(), Path("~/.cache/lm-studio/models").expanduser())
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -91,7 +115,7 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _listing_of(folder: Path, model_id: str) -> Listing:
+def _listing_of(folder: Path, hub: str, model_id: str) -> Listing:
     """A snapshot as a listing: links whose blob is missing are left out."""
     files = []
     for place, _, names in os.walk(folder):
@@ -99,10 +123,10 @@ def _listing_of(folder: Path, model_id: str) -> Listing:
             path = Path(place) / name
             with contextlib.suppress(OSError):
                 files.append(RepoFile(path.relative_to(folder).as_posix(), path.stat().st_size))
-    return Listing(HUGGINGFACE, model_id, folder.name, tuple(files))
+    return Listing(hub, model_id, folder.name, tuple(files))
 
 
-def _repository_whole(folder: Path, names: Iterable[str]) -> bool:
+def repository_whole(folder: Path, names: Iterable[str]) -> bool:
     """Whether configuration and every shard that the index names are there."""
     present = set(names)
     if "config.json" not in present:

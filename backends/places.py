@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from backends.engines.engine import EngineStatus
 from backends.machine.model import Accelerator, Machine
 
 _MIB: Final = 1 << 20
@@ -91,3 +92,16 @@ def places(machine: Machine) -> Places:
             cards.append(Place(accelerator, budget))
     unified = bool(cards) and all(place.accelerator.unified for place in cards)
     return Places(tuple(cards), host, unified, tuple(unknown))
+
+
+def driven(machine: Machine, status: EngineStatus | None) -> Machine:
+    """The machine as an installed engine can use it: without the accelerators that its build does not drive.
+
+    Another machine than this one is taken as it stands: the build here says nothing of it.
+    """
+    if machine.label is not None or status is None or status.status != "ready":
+        return machine
+    kinds = status.accelerators
+    if kinds is None or "vulkan" in kinds or all(one.kind in kinds for one in machine.accelerators):
+        return machine
+    return replace(machine, accelerators=tuple(one for one in machine.accelerators if one.kind in kinds))

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from backends.errors import Cancelled
 from specs.model import Variant
 
 State = Literal["queued", "running", "verifying", "paused", "done", "failed", "cancelled"]
+
+
+def _pause(seconds: float, cancel: threading.Event | None) -> None:
+    if (cancel or threading.Event()).wait(seconds):
+        raise Cancelled("stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often to try."""
+
+    tries: int = 6
+    """Attempts in a row that bring no byte before giving up."""
+    back_off_seconds: float = 1.0
+    """Wait after the first failure; doubles up to most_back_off_seconds."""
+    most_back_off_seconds: float = 30.0
+    most_retry_after_seconds: float = 900.0
+    """A hub that asks for more than this is given up on, with its answer."""
+    stall_seconds: float = 10.0
+    """Silence after which the connection is made anew."""
+    connect_seconds: float = 10.0
+    pause: Callable[[float, threading.Event | None], None] = _pause
+    """Waits, or raises Cancelled; tests inject one that does not wait."""
 
 
 @dataclass(frozen=True, slots=True)

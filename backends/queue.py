@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from backends import jobfile
+from backends.disk import free_bytes, full
 from backends.errors import (
     AccessDenied,
     BackendError,
@@ -21,11 +23,7 @@ from backends.errors import (
     NotFound,
     RateLimited,
 )
-from backends.failover import hand_over, same_files
-from backends.fetching import discard_parts, fetch, missing_bytes, place
-from backends.fetching import plan as make_plan
-from backends.plans import Job, Plan, Progress, State
-from backends.transfer import Patience, free_bytes, full
+from backends.plans import Job, Patience, Plan, Progress, State
 
 _UNFINISHED: tuple[State, ...] = ("queued", "running", "verifying", "paused", "failed")
 _ACTIVE: tuple[State, ...] = ("running", "verifying")
@@ -77,7 +75,7 @@ class Queue:
         for saved in self._desk.take_over():
             under_way = saved.state in ("queued", *_ACTIVE)
             state: State = "paused" if under_way else saved.state
-            done = saved.plan.total_bytes - missing_bytes(saved.plan)
+            done = saved.plan.total_bytes - _work().missing_bytes(saved.plan)
             note = _INTERRUPTED if under_way else saved.note
             progress = Progress(state, done, saved.plan.total_bytes, note=note)
             self._entries.append(_Entry(saved.id, saved.plan, progress, stale=True))
@@ -99,7 +97,7 @@ class Queue:
                         self.resume(entry.id)
                     return entry.job()
             self._entries = [e for e in self._entries if e.plan.variant != plan.variant]
-            progress = Progress("queued", plan.total_bytes - missing_bytes(plan), plan.total_bytes)
+            progress = Progress("queued", plan.total_bytes - _work().missing_bytes(plan), plan.total_bytes)
             entry = _Entry(uuid.uuid4().hex[:8], plan, progress)
             self._entries.append(entry)
             lack = self._lack_of_room(entry)
@@ -223,7 +221,9 @@ class Queue:
             try:
                 if entry.stale:
                     self._plan_again(entry)
-                fetch(entry.plan, lambda progress: self._progress(entry, progress), entry.stop, patience=self._patience)
+                _work().fetch(
+                    entry.plan, lambda progress: self._progress(entry, progress), entry.stop, patience=self._patience
+                )
                 return
             except (Cancelled, DiskFull):
                 raise
@@ -243,27 +243,29 @@ class Queue:
     def _plan_again(self, entry: _Entry) -> None:
         """Meet the repository as it is now: files that stayed the same are kept by their sums."""
         try:
-            entry.plan = make_plan(entry.plan.variant, entry.plan.hub)
+            entry.plan = _work().plan(entry.plan.variant, entry.plan.hub)
         except HubUnreachable:
-            if missing_bytes(entry.plan):
+            if _work().missing_bytes(entry.plan):
                 raise
         entry.stale = False
 
     def _fail_over(self, entry: _Entry, error: BackendError, tried: set[str]) -> bool:
         """Go on from another hub that has the same files; False when there is none."""
+        from backends.failover import hand_over, same_files
+
         plan = entry.plan
         for name in plan.variant.hub_names:
             if name in tried:
                 continue
             tried.add(name)
             try:
-                other = make_plan(plan.variant, name)
+                other = _work().plan(plan.variant, name)
             except BackendError:
                 continue
             if not same_files(plan, other):
                 continue
             hand_over(plan, other)
-            entry.plan = make_plan(plan.variant, name)
+            entry.plan = _work().plan(plan.variant, name)
             why = "is gated there" if isinstance(error, AccessDenied) else str(error).partition(";")[0]
             self._progress(entry, self._waiting(entry, f"going on from {name}, since {plan.hub} fails: {why}"))
             return True
@@ -310,7 +312,7 @@ class Queue:
 
     def _lack_of_room(self, new: _Entry) -> DiskFull | None:
         """What is missing for this job after everything that is to come before it, on the same disk."""
-        folder = place(new.plan)
+        folder = _work().place(new.plan)
         free = free_bytes(folder)
         if free is None:
             return None
@@ -319,12 +321,19 @@ class Queue:
             for entry in self._entries
             if entry is not new and entry.progress.state in ("queued", *_ACTIVE) and _same_disk(entry.plan, new.plan)
         )
-        needed = before + missing_bytes(new.plan)
-        return full(folder, needed, free) if missing_bytes(new.plan) and needed > free else None
+        needed = before + _work().missing_bytes(new.plan)
+        return full(folder, needed, free) if _work().missing_bytes(new.plan) and needed > free else None
 
     def _discard(self, entry: _Entry) -> None:
         others = [e.plan for e in self._entries if e is not entry and e.progress.state in _UNFINISHED]
-        discard_parts(entry.plan, others)
+        _work().discard_parts(entry.plan, others)
+
+
+def _work() -> ModuleType:
+    """What fetches, imported with the first download: the first frame need not wait for HTTP and TLS."""
+    from backends import fetching
+
+    return fetching
 
 
 def _same_disk(one: Plan, other: Plan) -> bool:
@@ -336,4 +345,4 @@ def _same_disk(one: Plan, other: Plan) -> bool:
                 continue
         return None
 
-    return device(place(one)) == device(place(other))
+    return device(_work().place(one)) == device(_work().place(other))

@@ -26,11 +26,11 @@ class Pace:
     """Further time of a block with routed experts."""
 
 
-CUDA: Final = Pace(0.86, 62e-6, 60e-6)
+CUDA: Final = Pace(0.86, 62e-6, 15e-6)
 """Ampere and later. Fitted on an RTX 5070; the RTX 3070 to 4090 of XiongjieDai's benchmarks of Llama 3 8B agree."""
-CUDA_SERVER: Final = Pace(0.85, 120e-6, 80e-6)
+CUDA_SERVER: Final = Pace(0.85, 120e-6, 25e-6)
 """A100, H100 and the like: more bandwidth at lower clocks. 138 and 144 tok/s on Llama 3 8B Q4_K_M, same source."""
-CUDA_TURING: Final = Pace(0.78, 90e-6, 80e-6)
+CUDA_TURING: Final = Pace(0.78, 90e-6, 25e-6)
 CUDA_PASCAL: Final = Pace(0.43, 240e-6, 100e-6)
 """Without tensor cores, unpacking the weights is the limit, not memory. Fitted on a GTX 1050 Ti."""
 METAL: Final = Pace(0.90, 130e-6, 50e-6)
@@ -92,8 +92,8 @@ def read_bytes(demand: Demand) -> float:
 def decode_speed(demand: Demand, placed: Placement, machine: Machine, context: int) -> float | None:
     """Tokens a second at the start of a chat; None where a bandwidth is not known.
 
-    Each device reads its blocks' weights and cache at bandwidth x efficiency, and each block costs its launches; devices
-    follow one another, except under tensor parallelism, where they share every block.
+    Each device reads its blocks' weights and cache at bandwidth x efficiency, and each block costs its launches;
+    devices follow one another, except under tensor parallelism, where they share every block.
     """
     blocks = len(demand.block_bytes)
     total = read_bytes(demand)

@@ -8,45 +8,23 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubError, HubUnreachable, NotFound
+from backends.disk import free_bytes, full
+from backends.errors import BackendError, Cancelled, DownloadError, HubError, HubUnreachable, NotFound
 from backends.hubs import hf_cache, wire
 from backends.hubs.huggingface import refusal, retry_after, unreachable
+from backends.plans import Patience
 
 _BUFFER_BYTES = 1 << 20
 _DISK_CHECK_BYTES = 64 << 20
 _RESERVE_BYTES = 64 << 20
 """Room that a download leaves on the disk, so that it is not the download that makes everything else fail."""
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
-
-
-def _pause(seconds: float, cancel: threading.Event | None) -> None:
-    if (cancel or threading.Event()).wait(seconds):
-        raise Cancelled("stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long and how often to try."""
-
-    tries: int = 6
-    """Attempts in a row that bring no byte before giving up."""
-    back_off_seconds: float = 1.0
-    """Wait after the first failure; doubles up to most_back_off_seconds."""
-    most_back_off_seconds: float = 30.0
-    most_retry_after_seconds: float = 900.0
-    """A hub that asks for more than this is given up on, with its answer."""
-    stall_seconds: float = 10.0
-    """Silence after which the connection is made anew."""
-    connect_seconds: float = 10.0
-    pause: Callable[[float, threading.Event | None], None] = _pause
-    """Waits, or raises Cancelled; tests inject one that does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +192,7 @@ class _Transfer:
         os.lseek(descriptor, 0, os.SEEK_SET)
         self.part.unlink(missing_ok=True)
         self.sidecar.unlink(missing_ok=True)
+        self.watch.note(f"{self.remote.name} arrived with a wrong sum")
         self.watch.moved(-self.done)
 
     # -- asking until it is whole
@@ -293,6 +272,7 @@ class _Transfer:
 
     def _start_of(self, answer: wire.Answer) -> int | tuple[BackendError | None, float | None]:
         """Bytes of the body to read past before new ones come, or why it cannot be used."""
+        self._check_announced(answer)
         span = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", answer.headers.get("content-range", ""))
         if answer.status == 416:
             return self._short_of(answer), None
@@ -315,6 +295,16 @@ class _Transfer:
             f"{self.remote.name}: the hub ignores ranges, so going on means transferring {self._where()} again; "
             "what is here is kept: start the download again to agree"
         )
+
+    def _check_announced(self, answer: wire.Answer) -> None:
+        """More bytes than listed can never become the listed file; fewer may be a broken storage node's doing."""
+        announced = re.search(r"/(\d+)$", answer.headers.get("content-range", ""))
+        total = int(announced[1]) if announced else answer.length if answer.status == 200 else None
+        if total is not None and total > self.remote.file_bytes:
+            raise DownloadError(
+                f"the hub lists {self.remote.name} with {self.remote.file_bytes:,} bytes and sends {total:,}; "
+                "start the download again later, or from another hub"
+            )
 
     def _receive(self, answer: wire.Answer, skip: int, descriptor: int) -> None:
         buffer, limit = self.buffer, self.remote.file_bytes
@@ -394,29 +384,6 @@ class _Transfer:
             beside = self.sidecar.with_suffix(".tmp")
             beside.write_text(json.dumps(self.known))
             beside.replace(self.sidecar)
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Room on the disk that holds a folder, which need not exist yet; None: not known."""
-    for path in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(path).free
-    return None
-
-
-def full(folder: Path, needed: int, free: int) -> DiskFull:
-    """The error of a disk without room; both counts in bytes."""
-    missing = max(0, needed - free)
-    return DiskFull(
-        f"not enough room for the download in {folder}: {_size(needed)} are needed and {_size(free)} are free, "
-        f"{_size(missing)} too little; what is here already is kept",
-        needed,
-        free,
-    )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _short(error: BackendError) -> str:

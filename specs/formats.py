@@ -170,14 +170,14 @@ class Quantization:
 
 
 @lru_cache(maxsize=4096)
-def parse_quantization(format: str, name: str) -> Quantization:
+def parse_quantization(weight_format: str, name: str) -> Quantization:
     """What this quantization's name means in this format; case does not matter, unknown names are approximate."""
     upper = name.strip().upper().replace(" ", "")
-    if format == "ggufv2":
+    if weight_format == "ggufv2":
         return _gguf(name, upper)
-    if format == "mlx":
+    if weight_format == "mlx":
         return _mlx(name, upper)
-    return _torch(format, name, upper)
+    return _torch(weight_format, name, upper)
 
 
 def _gguf(name: str, upper: str) -> Quantization:
@@ -244,17 +244,17 @@ def _mlx(name: str, upper: str) -> Quantization:
     return Quantization(name, "mlx", None, "mlx", uploader_mix=True)
 
 
-def _torch(format: str, name: str, upper: str) -> Quantization:
-    if format == "fp8":
+def _torch(weight_format: str, name: str, upper: str) -> Quantization:
+    if weight_format == "fp8":
         # Block scales of 128 x 128 are two bytes in 16,384: nothing.
-        return Quantization(name, format, 8.0, "fp8", bits=8)
-    if format == "fp4":
+        return Quantization(name, weight_format, 8.0, "fp8", bits=8)
+    if weight_format == "fp4":
         if "MXFP4" in upper:
-            return Quantization(name, format, 4.25, "mxfp4", group_size=32, bits=4)
-        return Quantization(name, format, 4.5, "nvfp4", group_size=16, bits=4)
+            return Quantization(name, weight_format, 4.25, "mxfp4", group_size=32, bits=4)
+        return Quantization(name, weight_format, 4.5, "nvfp4", group_size=16, bits=4)
     digits = re.search(r"(\d+)", upper)
     bits = int(digits[1]) if digits else None
-    if format in {"gptq", "awq"}:
+    if weight_format in {"gptq", "awq"}:
         mixed = "MIX" in upper
         if bits is None or bits > 8:
             bits = 4
@@ -263,18 +263,20 @@ def _torch(format: str, name: str, upper: str) -> Quantization:
         if mixed:
             # Some matrices at 8 or 16 bits beside 4: its author's own mix.
             per_weight = 6.0
-        return Quantization(name, format, per_weight, format, group_size=128, bits=bits, uploader_mix=mixed)
+        return Quantization(
+            name, weight_format, per_weight, weight_format, group_size=128, bits=bits, uploader_mix=mixed
+        )
     if "FP8" in upper:
-        return Quantization(name, format, 8.0, "fp8", bits=8)
+        return Quantization(name, weight_format, 8.0, "fp8", bits=8)
     if "MXFP4" in upper:
-        return Quantization(name, format, 4.25, "mxfp4", group_size=32, bits=4)
-    if format == "bnb" or re.fullmatch(r"(INT)?[48][-_]?(BITS?)?|NF4|FP4|BNB.*", upper):
+        return Quantization(name, weight_format, 4.25, "mxfp4", group_size=32, bits=4)
+    if weight_format == "bnb" or re.fullmatch(r"(INT)?[48][-_]?(BITS?)?|NF4|FP4|BNB.*", upper):
         if bits == 8 and upper != "NF4":
-            return Quantization(name, format, 8.0, "int8", bits=8)
+            return Quantization(name, weight_format, 8.0, "int8", bits=8)
         # A 32-bit absolute maximum for each block of 64. Source: bitsandbytes' quantize_4bit.
-        return Quantization(name, format, 4.5, "nf4", group_size=64, bits=4)
+        return Quantization(name, weight_format, 4.5, "nf4", group_size=64, bits=4)
     if upper in {"NONE", "", "BF16", "FP16", "F16"}:
-        return Quantization(name, format, 16.0, "none")
+        return Quantization(name, weight_format, 16.0, "none")
     if upper in {"FP32", "F32"}:
-        return Quantization(name, format, 32.0, "none")
-    return Quantization(name, format, None, "none", uploader_mix=True)
+        return Quantization(name, weight_format, 32.0, "none")
+    return Quantization(name, weight_format, None, "none", uploader_mix=True)

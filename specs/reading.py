@@ -18,8 +18,8 @@ ENDINGS: Final = (".toml", ".rst", ".json")
 """Endings of spec files; in folders only these are looked at."""
 MAX_FILE_BYTES: Final = 8_000_000
 """A hundred times the largest page; a bigger file is something else."""
-MAX_PAGE_BYTES: Final = 1_000_000
-"""docutils takes a second for so much, and the longest page has 60 kB."""
+MAX_LETTERS: Final = {".rst": 200_000, ".toml": 1_000_000}
+"""Pages and TOML are read slowly enough to look closer; the longest real ones have 60,000 and 30,000 letters."""
 
 
 def read_spec_file(path: Path) -> tuple[ModelFamily, ...]:
@@ -52,18 +52,18 @@ def read_text(text: str, file: str, source: str, ending: str) -> Reading:
     Raises:
         SpecError: as check_spec_file().
     """
+    most = MAX_LETTERS.get(ending)
+    if most is not None and len(text) > most:
+        raise SpecError(file, None, f"this has {len(text):,} letters, and no {ending} spec file has over {most:,}")
     if ending == ".toml":
         return toml.read(text, file, source)
     if ending == ".json":
         return json.read(text, file, source)
-    if ending in {".rst", ".rest"} or (not json.looks_like_json(text) and pages.looks_like_page(text)):
-        if len(text) > MAX_PAGE_BYTES:
-            what = f"this has {len(text):,} letters, and no model page has over {MAX_PAGE_BYTES:,}"
-            raise SpecError(file, None, what)
+    if ending == ".rst":
         return pages.read(text, file, source)
     if json.looks_like_json(text):
         return json.read(text, file, source)
-    return toml.read(text, file, source)
+    return read_text(text, file, source, ".rst" if pages.looks_like_page(text) else ".toml")
 
 
 def _text(path: Path, file: str) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import threading
 import time
-from asyncio import sleep
+from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.message import Message
 from textual.reactive import reactive
@@ -66,7 +67,7 @@ class Deck(App[int]):
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
     library: reactive[Library | None] = reactive(None, repaint=False)
-    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False)
+    jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
     """What went wrong without stopping anything: spec files, devices, background work."""
@@ -143,9 +144,21 @@ class Deck(App[int]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Keys as people say them: "ctrl+r", not "^r"."""
+        return binding.key_display or super().get_key_display(binding).replace("^", "ctrl+")
+
     def on_mount(self) -> None:
         self.set_class(glyphs() is ASCII, "-ascii")
+        if not self.is_headless:
+            self._listen_to_signals()
         self.call_after_refresh(self._learn_everything)
+
+    def _listen_to_signals(self) -> None:
+        """End as after ctrl+q when asked from outside, so that the terminal is left as it was found."""
+        loop = get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
 
     def _learn_everything(self) -> None:
         """Read the catalog and look at the machine, once the first frame stands."""
@@ -243,15 +256,21 @@ class Deck(App[int]):
     def on_job_changed(self, message: JobChanged) -> None:
         job = message.job
         before = self.jobs.get(job.id)
-        if self.queue is not None and job.progress.state in {"queued", "cancelled"}:
-            self.jobs = {job.id: job for job in self.queue.jobs()}
-        else:
-            self.jobs = {**self.jobs, job.id: job}
+        self.jobs = {**self.jobs, job.id: job}
+        if before is None or before.progress.state != job.progress.state:
+            self.read_queue()
         if job.progress.state == "done" and (before is None or before.progress.state != "done"):
             self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
             self.post_message(LibraryChanged())
         elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
             self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
+
+    def read_queue(self) -> None:
+        """Take over the queue's order, and what an earlier run left under way."""
+        self.in_background(
+            lambda: self._post(self.Learned("jobs", {job.id: job for job in self.download_queue().jobs()})),
+            "reading the download queue",
+        )
 
     def on_library_changed(self) -> None:
         self.learn("library", self.services.local_index, "reading what lies on this disk")
@@ -387,10 +406,3 @@ class Deck(App[int]):
         deadline = time.monotonic() + CLOSE_SECONDS
         while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
             await sleep(0.005)
-
-
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
-    """Run the app on this terminal; see tui.start."""
-    from tui.start import run_app as start
-
-    return start(specs=specs, launch=launch)

@@ -62,5 +62,18 @@ CHAT: Final = (
     _quiet("chat.turns", "tab,shift+tab", "other_side", "turns or prompt", "Between the turns and the prompt"),
     _quiet("chat.reload", "ctrl+l", "reload", "load again", "Load the model again; smaller after a failure"),
 )
-GUIDE: Final = (("Chat", CHAT), ("The prompt", PROMPT), ("The turns", TRANSCRIPT))
+HISTORY: Final = (
+    _key("history.open", "enter", "open", "open", "Open the conversation in this pane", "↵"),
+    _key("history.rename", "r", "rename", "rename", "Give it a title"),
+    _key("history.pin", "p", "pin", "pin", "Keep it at the top, or no more"),
+    _key("history.delete", "x,delete", "delete", "delete", "Delete it for good; asks first", "x"),
+    _key("history.markdown", "m", "export('markdown')", "Markdown", "Write it to a Markdown file"),
+    _key("history.json", "s", "export('json')", "JSON", "Write all branches to a JSON file"),
+    _key("history.import", "i", "bring_in", "bring in", "Import a JSON file"),
+    _key("history.search", "slash,ctrl+f", "search", "search", "Search in everything that was said", "/"),
+    _quiet("history.list", "tab,down", "to_list", "to the list"),
+    _quiet("history.close", "escape", "leave", "close", "", "esc"),
+)
+
+GUIDE: Final = (("Chat", CHAT), ("The prompt", PROMPT), ("The turns", TRANSCRIPT), ("Conversations", HISTORY))
 """Groups of keys in the order of the help."""

@@ -9,16 +9,12 @@ from textual.binding import Binding
 from tui.chat_keys import GUIDE as CHAT_GUIDE
 
 
-def _key(  # noqa: PLR0917
-    name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None
-) -> Binding:
+def _key(name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None) -> Binding:
     """A key that the footer shows."""
     return Binding(key, action, label, key_display=shown, tooltip=tooltip, id=name)
 
 
-def _quiet(  # noqa: PLR0917
-    name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None
-) -> Binding:
+def _quiet(name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None) -> Binding:
     """A key that the footer leaves to the help."""
     return Binding(key, action, label, show=False, key_display=shown, tooltip=tooltip or label, id=name)
 
@@ -91,7 +87,14 @@ BROWSE: Final = (
 
 DOWNLOADS: Final = (
     _key("downloads.pause", "p,space", "pause", "pause/resume", "Pause this download, or go on with it", "p"),
-    _key("downloads.cancel", "x,delete", "cancel", "cancel", "Give this download up; asks first", "x"),
+    _key(
+        "downloads.cancel",
+        "x,delete",
+        "cancel",
+        "cancel",
+        "Give this download up, after asking; takes one that is done off the list",
+        "x",
+    ),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
     _key(
         "downloads.earlier",

@@ -40,6 +40,7 @@ class DownloadQueue(Protocol):
     def resume(self, job_id: str) -> object: ...
     def cancel(self, job_id: str) -> object: ...
     def move(self, job_id: str, places: int) -> object: ...
+    def forget(self, job_id: str) -> object: ...
     def jobs(self) -> tuple[Job, ...]: ...
     def close(self) -> None: ...
 
@@ -126,10 +127,11 @@ def _plan(variant: Variant, hub: str | None) -> Plan:
     return plan(variant, hub)
 
 
-def _open_queue(on_change: Callable[[Job], None]) -> DownloadQueue:
+def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> DownloadQueue:
+    """The queue on this disk, with so many downloads at a time."""
     from backends.downloads import Queue
 
-    return Queue(on_change)
+    return Queue(on_change, at_once=at_once)
 
 
 def _adapter(name: str) -> Adapter:
@@ -183,7 +185,7 @@ class Services:
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
-    open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = _open_queue
+    open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
     adapter: Callable[[str], Adapter] = _adapter
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine

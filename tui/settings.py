@@ -22,7 +22,7 @@ class Settings:
     theme: str = "modeldeck"
     """Name of the colour theme; the command palette lists them."""
     keys: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Keys by binding ID, as [keys] "browse.download" = "d,f5"; the help screen shows the IDs."""
+    """Keys by binding ID, as [keys] "matrix.download" = "d,insert"; the help screen shows the IDs."""
     context: int | None = None
     """Tokens of context to judge and load with; None: 8,192, or less where the family has less."""
     kv_cache_type: str = "f16"
@@ -187,7 +187,7 @@ def _key_map(value: object) -> dict[str, str]:
         raise ValueError('a table such as [keys] with lines "binding.id" = "key"')
     flat: dict[str, str] = {}
     for name, keys in value.items():
-        if isinstance(keys, dict):  # [keys] browse.download = "d" is a table in a table to TOML
+        if isinstance(keys, dict):  # [keys] matrix.download = "d" is a table in a table to TOML
             flat.update({f"{name}.{inner}": _text(one) for inner, one in keys.items()})
         else:
             flat[name] = _text(keys)
@@ -214,7 +214,7 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
     "low_bandwidth": ("Fewer repaints and no animations, for slow lines.", "false", _switch),
     "ascii": ("Glyphs of plain ASCII only; without it where the terminal is not UTF-8.", "false", _switch),
     "mouse": ("Whether the app listens to the mouse.", "true", _switch),
-    "keys": ("Keys by binding ID; the help screen shows the IDs.", '"browse.download" = "d,f5"', _key_map),
+    "keys": ("Keys by binding ID; the help screen shows the IDs.", '"matrix.download" = "d,insert"', _key_map),
 }
 """What each key is for, an example, and how its value is read (ValueError says what was expected)."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from backends.fit import Option
@@ -37,7 +40,20 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> in
         gc.enable()
     if code == 1:
         sys.stderr.write(f"modeldeck: the app ended with an error; the details are in {log_path}\n")
+    if threading.active_count() > 1:
+        _leave(code)
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: engines and hubs that are still busy would hold the user's shell for seconds.
+
+    Nothing is lost by it: conversations and the queue are written when they change, weights when they are whole.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
@@ -46,12 +62,16 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
 
     from tui import glyphs
     from tui.app import Deck
-    from tui.services import Services, load_catalog_with
+    from tui.services import Services, load_catalog_with, open_queue_with
     from tui.settings import load_settings
 
     settings = load_settings()
     glyphs.choose(settings.ascii)
-    services = replace(Services(), load_catalog=partial(load_catalog_with, specs)) if specs else Services()
+    services = replace(
+        Services(),
+        load_catalog=partial(load_catalog_with, specs),
+        open_queue=partial(open_queue_with, at_once=settings.parallel_downloads),
+    )
     deck = Deck(services, theme=settings.theme, launch=launch)
     deck.adopt_settings(settings)
     deck.run(mouse=settings.mouse)

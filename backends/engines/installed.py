@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.engines.engine import EngineStatus
-from specs.model import ENGINES, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +96,28 @@ LIBRARIES: dict[str, Library] = {
 
 
 def install_line(engine: str) -> str:
-    """The command that adds an engine to the modeldeck that runs now.
+    """The command that adds an engine to the modeldeck that runs now."""
+    return extra_line(LIBRARIES[engine].extra)
+
+
+def extra_line(extra: str) -> str:
+    """The command that adds one extra.
 
     uv and pipx install an application afresh with exactly the extras that are named, so the engines that are there
     already are named again: the line for MLX must not take llama.cpp away.
     """
-    extras = [LIBRARIES[engine].extra]
+    extras = [extra]
     extras += [
-        LIBRARIES[name].extra
-        for name in ENGINES
-        if name != engine and all(is_importable(module) for module in LIBRARIES[name].modules)
+        library.extra
+        for library in LIBRARIES.values()
+        if library.extra != extra and all(is_importable(module) for module in library.modules)
     ]
     prefix = Path(sys.prefix)
     if "pipx" in prefix.parts:
         return f"pipx install --force 'modeldeck[{','.join(extras)}]'"
     if sys.prefix == sys.base_prefix or "uv" in prefix.parts:
         return f"uv tool install 'modeldeck[{','.join(extras)}]'"
-    return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extras[0]}]'"
+    return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extra}]'"
 
 
 def pip_line(packages: list[str]) -> str:

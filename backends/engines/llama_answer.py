@@ -1,5 +1,6 @@
-"""llama.cpp's own answer to what a load would take, given in a process of its own: python -m backends.engines.llama_answer.
+"""llama.cpp's own answer to what a load would take, given in a process of its own.
 
+Run as python -m backends.engines.llama_answer.
 Reads one JSON line from standard input and writes one to standard output. The weights are not read: a GGUF's header in
 a file as long as the real one is enough. A shape that llama.cpp does not expect aborts this process, not the app.
 """

@@ -9,19 +9,24 @@ from typing import Final, cast
 from backends.engines import installed
 from backends.engines.engine import Adapter, EngineStatus
 from backends.errors import NotFound
-from specs.model import ENGINES, LLAMA_CPP, SGLANG, TRANSFORMERS, VLLM
+from specs.model import ENGINES, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
     TRANSFORMERS: ("backends.engines.transformers", "TransformersAdapter"),
     VLLM: ("backends.engines.vllm", "VllmAdapter"),
     SGLANG: ("backends.engines.sglang", "SglangAdapter"),
+    MLX: ("backends.engines.mlx", "MlxAdapter"),
+    "remote": ("backends.engines.remote", "RemoteAdapter"),
 }
-"""Module and class by engine, in the spelling of the spec pages."""
+"""Module and class by engine, in the spelling of the spec pages; "remote" is a server of the user's."""
 
 
-def adapter(name: str) -> Adapter:
+def adapter(name: str, *, isolated: bool = False) -> Adapter:
     """The adapter of an engine; its name may be written in any case.
+
+    Args:
+        isolated: Its models are loaded in child processes.
 
     Raises:
         NotFound: modeldeck carries no such engine.
@@ -30,7 +35,12 @@ def adapter(name: str) -> Adapter:
     if engine is None:
         raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
     module, kind = ADAPTERS[engine]
-    return cast("Adapter", getattr(importlib.import_module(module), kind)())
+    found = cast("Adapter", getattr(importlib.import_module(module), kind)())
+    if not isolated:
+        return found
+    from backends.engines.isolated import IsolatedAdapter
+
+    return IsolatedAdapter(found)
 
 
 def status(name: str) -> EngineStatus:

@@ -97,15 +97,15 @@ class TransformersEngine:
     # Loading
 
     def _load(self, job: Job, options: LoadOptions, on_progress: Progress | None) -> None:
-        tell = _Teller(job, on_progress, f"loading {self._weights.name} was stopped")
+        tell = Teller(job, on_progress, f"loading {self._weights.name} was stopped")
         tell(0.0, "importing Transformers")
-        _quieten()
+        quieten()
         try:
             import torch
             import transformers
         except ImportError as error:
             raise EngineMissing("Transformers is not installed", installed.install_line(self.name)) from error
-        _quieten(transformers)
+        quieten(transformers)
         self._torch = torch
         torch.set_num_threads(compute_threads(options.threads))
         self._device, dtype = _device_and_dtype(torch, options.device)
@@ -300,7 +300,7 @@ class TransformersEngine:
         return tuple(Alternative(self._tokenizer.piece(token), token, logprob) for token, logprob in ranked)
 
 
-class _Teller:
+class Teller:
     """Tells a load's progress, and ends the load when that is wished."""
 
     def __init__(self, job: Job, on_progress: Progress | None, cancelled: str) -> None:
@@ -324,7 +324,7 @@ class _Teller:
 class _Bar:
     """As much of tqdm as transformers uses."""
 
-    def __init__(self, tell: _Teller, items: Any, total: int | None) -> None:
+    def __init__(self, tell: Teller, items: Any, total: int | None) -> None:
         self._tell = tell
         self._items = items
         self._total = total or (len(items) if hasattr(items, "__len__") else 0)
@@ -372,7 +372,7 @@ def _has_bf16() -> bool:
     return any(flag in flags.split() for flag in BF16_FLAGS)
 
 
-def _quieten(transformers: Any = None) -> None:
+def quieten(transformers: Any = None) -> None:
     """Have everything that the libraries say go to Python's logging alone."""
     logging.captureWarnings(True)
     for name in QUIET:

@@ -19,6 +19,7 @@ _MOST_LISTING_BYTES = 256 << 20
 """A listing of 100,000 files is about 25 MB."""
 _REPO = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _TRIES = 3
+_SILENCE_SECONDS = 10.0
 _SERVER_TROUBLE = (408, 429, 500, 502, 503, 504)
 
 
@@ -88,7 +89,8 @@ class HuggingFaceHub:
     def _json(self, url: str, model_id: str | None, revision: str | None, timeout_seconds: float) -> Any:
         deadline = time.monotonic() + timeout_seconds
         what = f"{model_id} cannot be listed" if model_id else "the hub cannot be searched"
-        limits = wire.Limits(connect_seconds=timeout_seconds, stall_seconds=timeout_seconds, deadline=deadline)
+        patience = min(timeout_seconds, _SILENCE_SECONDS)
+        limits = wire.Limits(connect_seconds=patience, stall_seconds=patience, deadline=deadline)
         for left in reversed(range(_TRIES)):
             wait = 0.3 * (_TRIES - left)
             try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from backends import home
 from backends.errors import HubUnreachable
@@ -34,17 +36,24 @@ def listing(
 def kept_listing(hub_name: str, model_id: str, revision: str | None = None) -> Listing | None:
     """The last listing of a repository; None: it was never read here."""
     try:
-        found = json.loads(_file(hub_name, model_id, revision).read_text(encoding="utf-8"))
-        files = tuple(RepoFile(name, size, sha256, etag) for name, size, sha256, etag in found["files"])
-        return Listing(hub_name, model_id, found["revision"], files, found["gated"], found["private"])
+        return _parse(hub_name, json.loads(_file(hub_name, model_id, revision).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def kept_listings(hub_name: str) -> Iterator[Listing]:
+    """Every listing of a hub that was read before."""
+    with contextlib.suppress(OSError):
+        for file in sorted((home.cache_folder() / "listings" / hub_name).glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                yield _parse(hub_name, json.loads(file.read_text(encoding="utf-8")))
 
 
 def keep(fresh: Listing, revision: str | None) -> None:
     """Keep a listing for later; a cache that takes no file is no reason to fail."""
     file = _file(fresh.hub, fresh.model_id, revision)
     content = {
+        "model_id": fresh.model_id,
         "revision": fresh.revision,
         "gated": fresh.gated,
         "private": fresh.private,
@@ -55,6 +64,11 @@ def keep(fresh: Listing, revision: str | None) -> None:
         beside = file.with_suffix(".tmp")
         beside.write_text(json.dumps(content), encoding="utf-8")
         beside.replace(file)
+
+
+def _parse(hub_name: str, found: dict[str, Any]) -> Listing:
+    files = tuple(RepoFile(name, size, sha256, etag) for name, size, sha256, etag in found["files"])
+    return Listing(hub_name, found["model_id"], found["revision"], files, found["gated"], found["private"])
 
 
 def _file(hub_name: str, model_id: str, revision: str | None) -> Path:

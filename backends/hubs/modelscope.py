@@ -1,16 +1,108 @@
-"""ModelScope: what its repositories hold, ranges of their files, its search, and downloads by its own client."""
+"""ModelScope: what its repositories hold, ranges of their files, and its search, through its own client."""
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
+import contextlib
+import errno
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar
 
-from backends.errors import HubError
-from backends.hubs.hub import Listing, RepoSummary
-from backends.meter import Meter
-from backends.plans import FileOutcome, Plan
-from backends.transfer import Patience
+from backends.errors import (
+    AccessDenied,
+    BackendError,
+    DownloadError,
+    HubError,
+    HubUnreachable,
+    NotFound,
+    RateLimited,
+)
+from backends.hubs import wire
+from backends.hubs.hub import Listing, RepoFile, RepoSummary
+from backends.hubs.huggingface import check_id
 from specs.model import MODELSCOPE
+
+DEFAULT_REVISION = "master"
+INSTALL_LINE = "uv tool install 'modeldeck[modelscope]'"
+TROUBLE = "ModelScope has trouble of its own"
+
+# The client reads these once from the environment, at its import. Its own retries are off because ours can be
+# cancelled, say what they wait for and keep what has arrived; an hour a file is too little for 40 GB; and it would
+# transfer a damaged file three times without asking.
+_SETTINGS: dict[str, dict[str, float]] = {
+    "_download": {
+        "DOWNLOAD_RETRY_TIMES": 0,
+        "DOWNLOAD_TOTAL_TIMEOUT": 7 * 24 * 3600,
+        "DOWNLOAD_HASH_RETRY_TIMES": 1,
+        "DOWNLOAD_SIZE_RETRY_TIMES": 1,
+    },
+    "_legacy_api": {"DOWNLOAD_TIMEOUT": 10.0},
+}
+
+Result = TypeVar("Result")
+
+
+def client() -> Any:
+    """ModelScope's client for today's environment, silent.
+
+    Raises HubError with the install line when it is not installed.
+    """
+    library = load_library()
+    return library.HubApi(config=library.HubConfig())
+
+
+def load_library() -> Any:
+    """The package modelscope_hub with our settings, and without its bars and log lines."""
+    known: Any = sys.modules.get("modelscope_hub")
+    if known is not None and hasattr(known, "_modeldeck"):
+        return known
+    try:
+        import modelscope_hub
+        from modelscope_hub import _download
+    except ImportError as error:
+        raise HubError(f"ModelScope's client is not installed; install it with: {INSTALL_LINE}") from error
+    for module, settings in _SETTINGS.items():
+        adjust(module, settings)
+    # Its bars go to standard error, onto the screen; TQDM_DISABLE is not heeded when tqdm was imported before.
+    _download.tqdm = _Silent
+    logger = logging.getLogger("modelscope_hub")
+    logger.handlers.clear()
+    logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.CRITICAL)
+    known = modelscope_hub
+    known._modeldeck = True
+    return known
+
+
+def adjust(module: str, settings: Mapping[str, float]) -> None:
+    """Set some of the client's module values, those that this version of it has."""
+    import importlib
+
+    found = importlib.import_module(f"modelscope_hub.{module}")
+    for name, value in settings.items():
+        if hasattr(found, name):
+            setattr(found, name, value)
+
+
+class _Silent:
+    """Stands in for a progress bar."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, _count: float = 1) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class ModelScopeHub:
@@ -19,37 +111,148 @@ class ModelScopeHub:
     name = MODELSCOPE
 
     def listing(self, model_id: str, revision: str | None = None, *, timeout_seconds: float = 10.0) -> Listing:
-        """Files, sizes and sums at the revision's commit."""
-        raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+        """Files, sizes and sums. ModelScope names no commit for a listing: the revision stays the branch's name."""
+        check_id(model_id)
+        at = revision or DEFAULT_REVISION
+
+        def ask(api: Any) -> list[Any]:
+            files: list[Any] = api.list_repo_files(model_id, "model", revision=at)
+            return files
+
+        found = asked(ask, f"{model_id} cannot be listed", model_id, timeout_seconds)
+        files = tuple(
+            RepoFile(str(entry.path), int(entry.size), sha256, sha256)
+            for entry in found
+            if entry.type != "tree" and entry.path
+            for sha256 in [_sum(entry.sha256)]
+        )
+        return Listing(self.name, model_id, at, files)
 
     def read_range(
         self, model_id: str, revision: str, name: str, start: int, stop: int, *, timeout_seconds: float = 10.0
     ) -> bytes:
         """Bytes start to stop (exclusive) of one file; fewer when it ends before."""
-        raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+        check_id(model_id)
+        if stop <= start:
+            return b""
+
+        def ask(api: Any) -> bytes:
+            wanted = {"Range": f"bytes={start}-{stop - 1}"}
+            answer = api.legacy.download_stream(model_id, "model", name, revision, headers=wanted)
+            with contextlib.closing(answer):
+                skip = 0 if answer.status_code == 206 else start  # small files come whole
+                content = bytearray()
+                for chunk in answer.iter_content(64 << 10):
+                    content += chunk
+                    if len(content) >= skip + stop - start:
+                        break
+                return bytes(content[skip : skip + stop - start])
+
+        try:
+            return asked(ask, f"{name} of {model_id} cannot be read", model_id, timeout_seconds, name)
+        except HubError as error:
+            if "416" in str(error):
+                return b""
+            raise
 
     def search(self, query: str, *, limit: int = 50) -> tuple[RepoSummary, ...]:
         """Repositories that match, the most downloaded first."""
-        raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+
+        def ask(api: Any) -> Any:
+            return api.list_repos("model", search=query, sort="downloads", page_size=min(max(1, limit), 100))
+
+        found = asked(ask, "ModelScope cannot be searched", None, 10.0)
+        hits = []
+        for entry in found.items:
+            model_id = f"{entry.owner}/{entry.name}"
+            gated = "manual" if getattr(entry, "gated", None) else None
+            hits.append(
+                RepoSummary(self.name, model_id, entry.downloads, entry.likes, tuple(map(str, entry.tags)), gated)
+            )
+        hits.sort(key=lambda hit: -(hit.downloads or 0))
+        return tuple(hits[:limit])
 
 
-def files_folder(model_id: str, revision: str) -> Path:
-    """Where the files of a repository lie."""
-    raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+def asked(
+    ask: Callable[[Any], Result],
+    what: str,
+    model_id: str | None,
+    timeout_seconds: float,
+    name: str | None = None,
+) -> Result:
+    """Put a question to the client within a deadline of our own, since its retries know none."""
+    library = load_library()
+
+    def run() -> Result:
+        api = library.HubApi(config=library.HubConfig())
+        try:
+            return ask(api)
+        except library.NotExistError:
+            # Without an address of the user's own there are two sites, and a repository may lie on the other.
+            if model_id is None or api._config._endpoint_overridden:
+                raise
+            other = api.resolve_endpoint_for_read(model_id)
+            return ask(library.HubApi(config=library.HubConfig(endpoint=other)))
+
+    try:
+        return wire.patiently(run, time.monotonic() + timeout_seconds)
+    except Exception as error:
+        raise ours(error, what, model_id, name) from error
 
 
-def present_bytes(model_id: str, revision: str, name: str, file_bytes: int) -> int:
-    """Bytes of a file that lie here."""
-    raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+def ours(error: BaseException, what: str, model_id: str | None, name: str | None = None) -> BackendError:
+    """The error of ours that one of the client's means. Its own texts are partly Chinese and several lines long."""
+    library = load_library()
+    endpoint = str(library.HubConfig().endpoint)
+    page = f"{endpoint}/models/{model_id}" if model_id else endpoint
+    if isinstance(error, BackendError):
+        return error
+    asked_at = getattr(error, "url", None)
+    if name and asked_at and wire.origin(asked_at) != wire.origin(endpoint):
+        # A signed address that has expired, or a storage node without the object: a fresh one may do better.
+        return HubError(f"{TROUBLE}: its storage refuses {name} ({getattr(error, 'status_code', None)})")
+    if isinstance(error, library.NotExistError):
+        if name:
+            return NotFound(f"{model_id} has no file {name} on ModelScope, or its revision is gone")
+        return NotFound(f"{endpoint} has no {model_id}, or it is private: check the name, or set MODELSCOPE_API_TOKEN")
+    if isinstance(error, library.AuthenticationError | library.PermissionDeniedError):
+        said = str(error)
+        if "gated" in said:
+            return AccessDenied(
+                f"{model_id} is gated on ModelScope: ask for access at {page}, then set MODELSCOPE_API_TOKEN",
+                "gated",
+                page,
+            )
+        if "token" in said.lower():
+            return AccessDenied(
+                f"ModelScope does not take your token; make a new one at {endpoint}/my/myaccesstoken",
+                "token",
+                f"{endpoint}/my/myaccesstoken",
+            )
+        return AccessDenied(f"ModelScope refuses {name or model_id}: your account may not read it", "private", page)
+    if isinstance(error, library.RateLimitError):
+        seconds = getattr(error, "retry_after", None)
+        wait = f"try again in {seconds:.0f} s" if seconds is not None else "try again in some minutes"
+        return RateLimited(f"ModelScope takes no more requests from here just now; {wait}", seconds)
+    if isinstance(error, library.ServerError):
+        return HubError(f"{TROUBLE} ({getattr(error, 'status_code', None) or 'no answer'}); try again later")
+    if isinstance(error, library.FileSizeMismatchError):
+        return HubError(f"ModelScope sends {name} in another size than it lists; try again later")
+    if isinstance(error, library.FileIntegrityError):
+        return DownloadError(
+            f"{name} arrived with a wrong sum (damaged on the way, or on the hub); "
+            "it was removed: start the download again"
+        )
+    if isinstance(error, library.APIError) and error.status_code == 416:
+        return HubError(f"{TROUBLE}: it gives no such range of {name} (416)")
+    if isinstance(error, library.APIError):
+        return HubError(f"ModelScope answers {error.status_code} for {name or model_id or 'the search'}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return DownloadError(f"cannot write to ModelScope's cache ({(error.strerror or '').lower()})")
+    if isinstance(error, OSError | library.HubError):
+        return HubUnreachable(f"{what}: no answer from {endpoint}; check the network, or MODELSCOPE_ENDPOINT")
+    return HubError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
 
 
-def part(model_id: str, revision: str, name: str) -> Path:
-    """Where the bytes of an unfinished file lie."""
-    raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
-
-
-def fetch_files(
-    plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
-) -> tuple[FileOutcome, ...]:
-    """Download what a plan lacks."""
-    raise HubError("ModelScope cannot be asked yet; use --hub huggingface")
+def _sum(text: object) -> str | None:
+    return text.lower() if isinstance(text, str) and len(text) == 64 else None

@@ -34,7 +34,7 @@ def needed_files(listing: Listing, variant: Variant, source: HubSource) -> tuple
     if variant.spec.format == "ggufv2":
         files = _gguf_files(listing, variant.quantization, source)
     else:
-        files = _repository_files(listing)
+        files = needed_repository_files(listing)
     for file in files:
         check_name(file.name)
     return files
@@ -137,7 +137,7 @@ def _what_there_is(
     return f"{listing.model_id} has no {wanted}; {there}"
 
 
-def _repository_files(listing: Listing) -> tuple[RepoFile, ...]:
+def needed_repository_files(listing: Listing) -> tuple[RepoFile, ...]:
     """Weights in safetensors at the top of the repository, and what a loader reads beside them.
 
     Never pickles (they run code when they are loaded), never Python, and no second copy in another format.

@@ -26,7 +26,7 @@ def token() -> Token | None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if text := _clean(os.environ.get(name, "")):
             return Token(text, name)
-    if os.environ.get("HUGGINGFACE_CO_STAGING"):
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return None
     file = environment.token_file()
     with contextlib.suppress(OSError, UnicodeDecodeError):

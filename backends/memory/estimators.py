@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from backends.fit import Knowledge
 from backends.memory import llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand
+from backends.memory.gguf_size import header_bytes
 from backends.memory.shape import Shape, is_whole, shape
 from specs.formats import Quantization, parse_quantization
 from specs.model import LLAMA_CPP, MLX, ModelSpec, Variant
 
 _LIMIT = 60_000
+_shapes: dict[int, tuple[ModelSpec, Shape]] = {}
 _demands: dict[tuple[int, str, str], tuple[ModelSpec, Demand]] = {}
 
 
 def shape_of(variant: Variant, knowledge: Knowledge | None = None) -> Shape:
     """The model's shape, by the header where one was read, else by the catalog."""
+    if knowledge is not None:
+        return _shape(variant, knowledge)
+    found = _shapes.get(id(variant.spec))
+    if found is None:
+        if len(_shapes) > _LIMIT:
+            _shapes.clear()
+        found = _shapes[id(variant.spec)] = (variant.spec, _shape(variant, None))
+    return found[1]
+
+
+def _shape(variant: Variant, knowledge: Knowledge | None) -> Shape:
     spec = variant.spec
     from_file = knowledge is not None and (knowledge.weights_bytes is not None or is_whole(knowledge.architecture))
     architecture = spec.architecture
     if knowledge is not None and knowledge.architecture is not None:
         architecture = knowledge.architecture
+        known = spec.architecture
+        if architecture.tied_embeddings is None and known is not None and known.tied_embeddings is not None:
+            # A header's first bytes do not tell whether there is an output matrix; the catalog may.
+            architecture = replace(architecture, tied_embeddings=known.tied_embeddings)
     active = spec.active_size_in_billions
     return shape(
         architecture,
@@ -67,7 +85,13 @@ def _make(variant: Variant, engine: str, knowledge: Knowledge | None) -> Demand:
     known = shape_of(variant, knowledge)
     weights = download = None
     if knowledge is not None:
-        weights = knowledge.weights_bytes or knowledge.file_bytes
+        weights = knowledge.weights_bytes
+        if weights is None and knowledge.file_bytes is not None:
+            header = 0
+            if variant.spec.format == "ggufv2":
+                blocks = known.architecture.block_count or 1
+                header = header_bytes(known.architecture, 10 * blocks)
+            weights = max(knowledge.file_bytes - header, knowledge.file_bytes // 2)
         download = knowledge.download_bytes or knowledge.file_bytes
     if engine == LLAMA_CPP:
         return llama_cpp.demand(

@@ -390,9 +390,7 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
             values[field] = number
     for key, field in _PER_LAYER.items():
         value = own.pop(key, None)
-        if isinstance(value, tuple) and all(_count(item) is not None for item in value):
-            values[field] = value
-        elif _count(value) is not None:
+        if (isinstance(value, tuple) and all(_count(item) is not None for item in value)) or _count(value) is not None:
             values[field] = value
     # With latent attention the plain keys hold the latent row, and _mla the heads as the model has them.
     for key, field in (("attention.key_length", "key_length"), ("attention.value_length", "value_length")):

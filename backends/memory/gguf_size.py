@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.mixes import Model, category, model_of, tensor_type
+from backends.memory.mixes import Model, category, model_of, more_bits, tensor_type
 from backends.memory.tensors import Tensor, block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, Quantization
 from specs.model import Architecture
@@ -89,54 +89,76 @@ def tensor_bytes(tensor: Tensor, kind: str) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-_INDEXED: Final = frozenset({"v", "qkv", "kv_b", "down", "gate", "up"})
-"""Categories whose type depends on the block."""
+VALUES: Final = frozenset({"v", "qkv", "kv_b"})
+"""Categories that count as attn_v."""
 
 
-@lru_cache(maxsize=8192)
-def _templates(architecture: Architecture) -> tuple[tuple[tuple[Tensor, str], ...], ...]:
-    seen: dict[tuple[Tensor, ...], tuple[tuple[Tensor, str], ...]] = {}
-    blocks = []
-    for index in range(architecture.block_count or 0):
-        tensors = block_tensors(architecture, index)
-        if tensors not in seen:
-            seen[tensors] = tuple((tensor, category(tensor.name)) for tensor in tensors)
-        blocks.append(seen[tensors])
-    return tuple(blocks)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Blocks in classes: those of one class have the same tensors and get the same types under every mix."""
+
+    classes: tuple[tuple[tuple[tuple[Tensor, str], ...], int, int], ...]
+    """Tensors with their categories, and the number and the attn_v count of the first such block."""
+    class_of: tuple[int, ...]
+    """Class of each block."""
+    values: int
+    tensors: int
 
 
+@lru_cache(maxsize=4096)
+def _plan(architecture: Architecture) -> _Plan:
+    blocks = [block_tensors(architecture, index) for index in range(architecture.block_count or 0)]
+    listed: dict[tuple[Tensor, ...], tuple[tuple[Tensor, str], ...]] = {}
+    for block in blocks:
+        if block not in listed:
+            listed[block] = tuple((tensor, category(tensor.name)) for tensor in block)
+    values = sum(1 for block in blocks for _, kind in listed[block] if kind in VALUES)
+    count = len(blocks)
+    classes: dict[tuple[object, ...], int] = {}
+    firsts: list[tuple[tuple[tuple[Tensor, str], ...], int, int]] = []
+    class_of: list[int] = []
+    value = 0
+    for layer, block in enumerate(blocks):
+        # Everything that the rules ask of a block's number, see mixes.
+        asked = (
+            layer < count // 16,
+            layer < count // 8,
+            layer >= 7 * count // 8,
+            more_bits(layer, count),
+            min(value, 4),
+            more_bits(value, values),
+        )
+        key = (block, asked)
+        if key not in classes:
+            classes[key] = len(firsts)
+            firsts.append((listed[block], layer, value))
+        class_of.append(classes[key])
+        value += sum(1 for _, kind in listed[block] if kind in VALUES)
+    return _Plan(tuple(firsts), tuple(class_of), values, sum(len(block) for block in blocks))
+
+
+@lru_cache(maxsize=16_384)
 def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: bool = False) -> GgufSize | None:
     """Bytes of the file; None for a mix that nobody knows."""
     mix = quantization.mix
     if mix is None:
         return None
-    blocks = _templates(architecture)
-    values = sum(1 for block in blocks for _, kind in block if kind in {"v", "qkv", "kv_b"})
-    model: Model = model_of(architecture, values)
-    fixed: dict[int, int] = {}
-    sizes: list[int] = []
-    experts = count = value = 0
-    for layer, block in enumerate(blocks):
-        same = fixed.get(id(block))
-        if same is None:
-            plain = 0
-            for tensor, kind in block:
-                if kind not in _INDEXED:
-                    size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, 0, 0))
-                    plain += size
-            same = fixed[id(block)] = plain
-        total = same
+    plan = _plan(architecture)
+    model: Model = model_of(architecture, plan.values)
+    sizes_of: list[int] = []
+    experts_of: list[int] = []
+    for block, layer, value in plan.classes:
+        total = experts = 0
         for tensor, kind in block:
-            if kind in _INDEXED:
-                chosen = tensor_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
-                size = tensor_bytes(tensor, chosen)
-                total += size
-                if kind in {"v", "qkv", "kv_b"}:
-                    value += 1
-                if tensor.experts > 1:
-                    experts += size
-        count += len(block)
-        sizes.append(total)
+            size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, layer, value))
+            total += size
+            if tensor.experts > 1:
+                experts += size
+        sizes_of.append(total)
+        experts_of.append(experts)
+    sizes = tuple(sizes_of[number] for number in plan.class_of)
+    experts = sum(experts_of[number] for number in plan.class_of)
+    count = plan.tensors
     outer = outer_tensors(architecture)
     embedding = output = 0
     for tensor in outer:
@@ -152,6 +174,6 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
         header_bytes(architecture, count + len(outer)),
         embedding,
         output,
-        tuple(sizes),
+        sizes,
         experts,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from specs.formats import TENSOR_TYPES
@@ -114,6 +115,7 @@ def whole(extra: object) -> int | None:
     return extra if isinstance(extra, int) and not isinstance(extra, bool) and extra >= 0 else None
 
 
+@lru_cache(maxsize=4096)
 def kv_cache(architecture: Architecture) -> KvCache | None:
     """The caches of a model; None when block count, heads or head length are not known."""
     blocks = architecture.block_count

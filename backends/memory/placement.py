@@ -9,6 +9,9 @@ from backends.fit import Verdict
 from backends.memory.demand import CPU, Demand
 from backends.places import Place, Places
 
+Shortage = tuple[int, int, str]
+"""Bytes that are missing at a place, what it has to give, and which place it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -28,6 +31,8 @@ class Placement:
     """What the place has to give; for "no" the largest place."""
     device_bytes: int
     """What the cards take of it."""
+    nearest: str = ""
+    """For "no" the place that comes nearest: "card", "cards", "ram" or "all" of them together."""
 
 
 def device_need(demand: Demand, context: int, cache_type: str, kind: str) -> int:
@@ -44,7 +49,7 @@ def host_need(demand: Demand, context: int) -> int:
 
 def place(demand: Demand, places: Places, context: int, cache_type: str) -> Placement:
     """The best way to lay the load: one card, several, split with RAM, RAM alone, or none."""
-    shortage: list[tuple[int, int]] = []
+    shortage: list[Shortage] = []
     whole = _on_one_card(demand, places, context, cache_type, shortage)
     whole = whole or _on_cards(demand, places, context, cache_type, shortage)
     if whole:
@@ -57,10 +62,10 @@ def place(demand: Demand, places: Places, context: int, cache_type: str) -> Plac
     if demand.on_cpu and places.host_bytes:
         if need <= places.host_bytes:
             return Placement("cpu", CPU, (), 0 if demand.splits else None, (), 0, places.host_bytes, 0)
-        shortage.append((need - places.host_bytes, places.host_bytes))
+        shortage.append((need - places.host_bytes, places.host_bytes, "ram"))
     kind = places.cards[0].accelerator.kind if places.cards else CPU
-    short, budget = min(shortage, default=(need, 0))
-    return Placement("no", kind, (), None, (), max(short, 1), budget, 0)
+    short, budget, nearest = min(shortage, default=(need, 0, "ram"))
+    return Placement("no", kind, (), None, (), max(short, 1), budget, 0, nearest)
 
 
 def _total_layers(demand: Demand) -> int:
@@ -76,7 +81,7 @@ def _fits_host(demand: Demand, places: Places, context: int, need: int) -> bool:
 
 
 def _on_one_card(
-    demand: Demand, places: Places, context: int, cache_type: str, shortage: list[tuple[int, int]]
+    demand: Demand, places: Places, context: int, cache_type: str, shortage: list[Shortage]
 ) -> Placement | None:
     if not places.cards:
         return None
@@ -90,7 +95,7 @@ def _on_one_card(
     short = need - budget
     if places.unified and places.host_bytes:
         short = max(short, need + host_need(demand, context) - places.host_bytes)
-    shortage.append((short, budget))
+    shortage.append((short, budget, "card"))
     return None
 
 
@@ -103,7 +108,7 @@ def _share(demand: Demand, card: Place) -> int:
 
 
 def _on_cards(
-    demand: Demand, places: Places, context: int, cache_type: str, shortage: list[tuple[int, int]]
+    demand: Demand, places: Places, context: int, cache_type: str, shortage: list[Shortage]
 ) -> Placement | None:
     groups: dict[str, list[Place]] = {}
     for card in places.cards:
@@ -125,7 +130,7 @@ def _on_cards(
 
 
 def _tensor_parallel(
-    demand: Demand, cards: Sequence[Place], context: int, cache_type: str, kind: str, shortage: list[tuple[int, int]]
+    demand: Demand, cards: Sequence[Place], context: int, cache_type: str, kind: str, shortage: list[Shortage]
 ) -> Placement | None:
     """Equal shares of every layer on 2, 4, 8 ... like cards; heads must divide."""
     heads, heads_kv = demand.parallel_heads or (1, 1)
@@ -142,7 +147,7 @@ def _tensor_parallel(
                 budget = sum(_share(demand, card) for card in chosen)
                 layers = _total_layers(demand)
                 return Placement("gpu", kind, tuple(chosen), None, (layers,) * count, 0, budget, each * count)
-            shortage.append(((each - least) * count, least * count))
+            shortage.append(((each - least) * count, least * count, "cards"))
         count *= 2
     return None
 
@@ -154,7 +159,7 @@ def _layer_split(
     context: int,
     cache_type: str,
     kind: str,
-    shortage: list[tuple[int, int]],
+    shortage: list[Shortage],
 ) -> Placement | None:
     """Blocks in order over as few cards as hold them all, the freest first."""
     fixed = demand.device_compute(context) + demand.overhead_of(kind)
@@ -168,7 +173,7 @@ def _layer_split(
             total = _total_layers(demand) if demand.splits else None
             return Placement("gpu", kind, tuple(chosen), total, layers, 0, budget, need + fixed * (count - 1))
     budget = sum(card.budget_bytes for card in ordered)
-    shortage.append((max(1, need + fixed * (len(ordered) - 1) - budget), budget))
+    shortage.append((max(1, need + fixed * (len(ordered) - 1) - budget), budget, "cards"))
     return None
 
 
@@ -197,6 +202,8 @@ def layer_caches(demand: Demand, context: int, cache_type: str) -> tuple[int, ..
     """KV cache of each block."""
     blocks = len(demand.block_bytes)
     kv = demand.kv
+    if demand.padded and len(kv.groups) == 1 and len(kv.layers) == blocks:
+        return (kv.layer_at(0, context, cache_type),) * blocks
     if demand.padded and len(kv.layers) == blocks:
         by_layer = {layer: kv.layer_at(index, context, cache_type) for index, layer in enumerate(kv.layers)}
         return tuple(by_layer[layer] for layer in kv.layers)
@@ -204,9 +211,7 @@ def layer_caches(demand: Demand, context: int, cache_type: str) -> tuple[int, ..
     return (total // max(blocks, 1),) * blocks
 
 
-def _split(
-    demand: Demand, places: Places, context: int, cache_type: str, shortage: list[tuple[int, int]]
-) -> Placement | None:
+def _split(demand: Demand, places: Places, context: int, cache_type: str, shortage: list[Shortage]) -> Placement | None:
     """As many layers on the cards as they hold, the others in RAM."""
     slices = [card for card in places.cards if card.accelerator.parent_uuid is not None]
     whole = [card for card in places.cards if card.accelerator.parent_uuid is None]
@@ -222,7 +227,7 @@ def _split(
     if count < 2 or count == _total_layers(demand):
         # Fewer than one block beside the output layer is no help: that is the CPU with a copy in between.
         if places.cards and not places.unified:
-            shortage.append((max(1, total - budget), budget))
+            shortage.append((max(1, total - budget), budget, "all"))
         return None
     caches = layer_caches(demand, context, cache_type)
     first = _total_layers(demand) - count
@@ -233,7 +238,7 @@ def _split(
     on_host = round((on_host + demand.device_compute(context) + demand.overhead_of(CPU)) * demand.correction)
     room = places.host_bytes - (device if places.unified else 0)
     if on_host > room:
-        shortage.append((on_host - room, budget))
+        shortage.append((on_host - room, budget, "all"))
         return None
     return Placement(
         "split", kind, tuple(used), count, tuple(n for n in layers if n), 0, budget, round(device * demand.correction)

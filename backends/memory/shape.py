@@ -7,6 +7,7 @@ from typing import Final
 
 from backends.memory.estimate import Basis
 from backends.memory.kv_cache import KvCache, kv_cache, per_layer
+from backends.memory.tensors import expert_parameters
 from specs.model import Architecture
 
 TYPICAL: Final = (
@@ -43,7 +44,7 @@ VOCABULARIES: Final = (
     ("yi", 64_000),
     ("internlm", 92_544),
 )
-"""Words of a family's vocabulary by a part of its name, where the spec file does not say. Source: their configurations."""
+"""Words of a family's vocabulary by a part of its name, where nothing better is known. Source: configurations."""
 
 
 NAMES: Final = (
@@ -192,7 +193,10 @@ def shape(
             filled = replace(filled, head_count_kv=8)
     kv = cache or kv_cache(filled) or KvCache((), 0, ())
     active = round(active_size_in_billions * 1e9) if active_size_in_billions else count
-    if not active_size_in_billions and filled.expert_count and filled.expert_used_count:
+    if not active_size_in_billions and whole and filled.expert_count and filled.expert_used_count:
+        routed = expert_parameters(filled)
+        active = round(count - routed * (1 - filled.expert_used_count / filled.expert_count))
+    elif not active_size_in_billions and filled.expert_count and filled.expert_used_count:
         # All but a twelfth of a mixture's parameters are experts, as in Mixtral and Qwen3 MoE.
         share = filled.expert_used_count / filled.expert_count
         active = round(count * (1 / 12 + 11 / 12 * share))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from backends.memory.kv_cache import layer_kind, per_layer, whole
@@ -342,3 +343,11 @@ def parameter_count(architecture: Architecture) -> int:
     for index in range(architecture.block_count or 0):
         total += sum(tensor.elements for tensor in block_tensors(architecture, index))
     return total
+
+
+@lru_cache(maxsize=1024)
+def expert_parameters(architecture: Architecture) -> int:
+    """Elements of all routed experts."""
+    blocks = range(architecture.block_count or 0)
+    tensors = (tensor for index in blocks for tensor in block_tensors(architecture, index))
+    return sum(tensor.elements for tensor in tensors if tensor.experts > 1 and "exps" in tensor.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,31 @@ def test_all_parts_of_a_gguf_count(tmp_path: Path) -> None:
         (tmp_path / f"big-0000{part}-of-00003.gguf").write_bytes(b"x" * part)
     (tmp_path / "other-00002-of-00003.gguf").write_bytes(b"x" * 1000)
     assert weights_bytes(tmp_path / "big-00001-of-00003.gguf") == 6
+
+
+def test_the_configuration_in_a_repository_tells_the_architecture(hub: Any) -> None:
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 16,
+        "hidden_size": 2048,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 8192,
+        "vocab_size": 128256,
+    }
+    hub.add("a/small", {"model.safetensors": b"x" * 100, "config.json": json.dumps(config).encode()})
+    (only,) = variants("none", weights_format="pytorch", model_id="a/small")
+    architecture = from_hubs([only], 10)[only.key].architecture
+    assert architecture is not None
+    assert (architecture.block_count, architecture.head_count_kv) == (16, 8)
+
+
+@pytest.mark.weights
+def test_the_header_on_the_hub_tells_the_architecture_for_half_a_megabyte(hub: Any, gemma_gguf: Path) -> None:
+    hub.add("a/small-GGUF", {"small-Q4_K_M.gguf": gemma_gguf})
+    (only,) = variants("Q4_K_M")
+    known = from_hubs([only], 30)[only.key]
+    assert known.file_bytes == gemma_gguf.stat().st_size == 253_113_024
+    assert known.architecture is not None
+    assert (known.architecture.architecture, known.architecture.block_count) == ("gemma3", 18)
+    assert sum(one["bytes"] for one in hub.log("cdn")) <= 600_000

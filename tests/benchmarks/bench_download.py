@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import benchrow
+
 ROOT = Path(__file__).parents[2]
 REPO, NAME = "maker/Large-GGUF", "large-Q4_K_M.gguf"
 
@@ -86,11 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
                 ours.append(seconds(OURS, url))
         shutil.rmtree(target)
     size = wanted.mib << 20
-    print(f"download  hf_hub_download, 256 KiB chunks, no sum   {size / min(theirs) / 1e6:7.0f} MB/s")
-    print(f"download  modeldeck, sha256 included                {size / min(ours) / 1e6:7.0f} MB/s")
-    ratio = min(theirs) / min(ours)
-    print(f"download  ratio                                     {ratio:7.2f}  (at least 0.9, aim above 1.2)")
-    return 0 if ratio >= 0.9 else 1
+    mine, other = size / min(ours) / 1e6, size / min(theirs) / 1e6
+    good = benchrow.row("download, sha256 included", mine, other, "MB/s", at_least=0.9, baseline_name="hf_hub_download")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

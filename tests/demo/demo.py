@@ -26,7 +26,7 @@ BYTES_PER_SECOND = 60_000_000
 REPOSITORY = "modeldeck-demo/gemma-3-270m-GGUF"
 FILE = "gemma-3-270m-Q4_K_M.gguf"
 VARIANT = ("--size-in-billions", "0.27", "--model-format", "ggufv2", "--quantization", "Q4_K_M")
-PROMPT = "The sky is blue because"
+PROMPT = "Once upon a time, there was a little girl"
 
 SPEC = f"""\
 name = "gemma-3-270m"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specs.model import SpecError
-from specs.reading import MAX_FILE_BYTES, MAX_PAGE_BYTES, check_spec_file, read_spec_file, read_text
+from specs.reading import MAX_FILE_BYTES, MAX_LETTERS, check_spec_file, read_spec_file, read_text
 
 SMALL = """\
 name = "small"
@@ -40,8 +40,14 @@ def test_a_file_of_50_mb_is_refused_before_it_is_read(tmp_path: Path, ending: st
 
 def test_a_page_that_docutils_would_chew_on_for_long_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "long.rst"
-    path.write_text("`" * (MAX_PAGE_BYTES + 1))
-    assert "no model page has over 1,000,000" in refused(path)
+    path.write_text("`" * (MAX_LETTERS[".rst"] + 1))
+    assert "no .rst spec file has over 200,000" in refused(path)
+
+
+def test_keys_of_hundreds_of_dots_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "dots.toml"
+    path.write_text("x = 1\n" + "a." * 400_000 + "a = 1\n")
+    assert refused(path) == f"{path}:2: expected a key of at most 40 dots"
 
 
 def test_a_file_that_is_not_utf_8_names_the_byte_and_the_line(tmp_path: Path) -> None:

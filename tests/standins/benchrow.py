@@ -19,6 +19,7 @@ def row(
     at_most: float | None = None,
     at_least: float | None = None,
     baseline_name: str = "baseline",
+    ratio: float | None = None,
 ) -> bool:
     """Print a row and keep it for the table; returns whether the ratio ours / baseline keeps its bound.
 
@@ -30,8 +31,10 @@ def row(
         at_most: the largest ratio that is good.
         at_least: the smallest ratio that is good.
         baseline_name: what it is compared with.
+        ratio: where it is not ours / baseline, but the median of the rounds' ratios.
     """
-    ratio = ours / baseline if baseline else float("inf")
+    if ratio is None:
+        ratio = ours / baseline if baseline else float("inf")
     good = (at_most is None or ratio <= at_most) and (at_least is None or ratio >= at_least)
     kept = {
         "name": name,
@@ -55,8 +58,8 @@ def line(kept: dict) -> str:
     """A row in words and numbers."""
     bound = "told, not bound"
     if kept["at_most"] is not None:
-        bound = f"at most {kept['at_most']:g}"
+        bound = f"at most {kept['at_most']:.4g}"
     elif kept["at_least"] is not None:
-        bound = f"at least {kept['at_least']:g}"
+        bound = f"at least {kept['at_least']:.4g}"
     figures = f"{kept['ours']:10.2f} {kept['baseline']:10.2f} {kept['unit']:<6}"
     return f"{kept['name']:<46} {figures} {kept['ratio']:7.2f}  {bound:<16} {'ok' if kept['good'] else 'MISSED'}"

@@ -10,17 +10,25 @@ from pathlib import Path
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from backends.engines.engine import LoadOptions, Weights
 from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.loaded import LoadRequest
+import tui
+from tui.app import Deck
+from tui.screens.ask_line import AskLine
 from tui.screens.chat import ChatScreen
-from tui.themes import DARK, THEMES
+from tui.themes import DARK, THEMES, fallback_variables
 from tui.widgets.chat_pane import ChatPane
 
 
 class ChatApp(App[None]):
     """Nothing but the chat screen."""
+
+    HORIZONTAL_BREAKPOINTS = Deck.HORIZONTAL_BREAKPOINTS
+    VERTICAL_BREAKPOINTS = Deck.VERTICAL_BREAKPOINTS
+    CSS_PATH = Path(tui.__file__).parent / "app.tcss"
 
     def __init__(self, adapter: ScriptedAdapter) -> None:
         super().__init__()
@@ -28,6 +36,9 @@ class ChatApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return fallback_variables(self.current_theme)
 
     def on_mount(self) -> None:
         self.push_screen(ChatScreen(lambda _name: self.adapter))
@@ -85,6 +96,14 @@ class Chat:
         await self.type(text)
         await self.pilot.press("enter")
         await self.quiet()
+
+    async def answer(self, text: str) -> None:
+        """Type into the one-line question that is asked."""
+        await self.until(lambda: isinstance(self.app.screen, AskLine))
+        asked = self.app.screen
+        asked.query_one(Input).value = text
+        await self.pilot.press("enter")
+        await self.until(lambda: self.app.screen is not asked)
 
     async def quiet(self) -> None:
         await self.pilot.pause()

@@ -250,6 +250,9 @@ class FakeQueue:
         for job in self.entries:
             self.on_change(job)
 
+    def forget(self, job_id: str) -> None:
+        self.entries = [job for job in self.entries if job.id != job_id]
+
     def jobs(self) -> tuple[Job, ...]:
         return tuple(self.entries)
 

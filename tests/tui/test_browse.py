@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import fake_services as fake
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
@@ -390,3 +391,37 @@ async def test_ascii_glyphs_say_the_same() -> None:
             assert text.isascii()
     finally:
         glyphs.choose(None)
+
+
+async def test_letters_typed_ahead_of_the_screen_all_reach_the_filter() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        families = app.query_one(FamilyList)
+        for key, character in (("slash", "/"), ("m", "m"), ("f", "f"), ("d", "d")):
+            families.post_message(events.Key(key, character))
+        await pilot.pause()
+        await pilot.pause()
+        assert families.query_text == "mfd"
+
+
+async def test_a_wide_matrix_scrolls_under_its_first_column_and_other_groups_stay() -> None:
+    names = [f"Q{bits}_{tail}" for bits in (2, 3, 4, 5, 6, 8) for tail in ("K_S", "K_M", "K_L")]
+    wide = fake.family("wide", *(fake.gguf(size, *names) for size in range(1, 31)), fake.spec("pytorch", 1, "none"))
+    app = Deck(fake.services(families=(wide,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await press(pilot, "enter")
+        await press(pilot, "end")
+        text = screen_text(app)
+        assert "Q8_K_L" in text
+        assert "ggufv2" in text
+        assert "‹" in text
+        await press(pilot, *["up"] * 30)
+        await press(pilot, *["down"] * 29)
+        text = screen_text(app)
+        assert "30B" in text
+        assert "Q8_K_L" in text  # the header stays while rows scroll
+        await press(pilot, "down")
+        assert app.query_one(FitMatrix).variant == fake.variant(wide, 1, "none", "pytorch")
+        assert "pytorch" in screen_text(app)

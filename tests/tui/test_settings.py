@@ -29,7 +29,7 @@ def test_every_line_of_the_example_can_be_switched_on(tmp_path: Path) -> None:
     loaded = settings(tmp_path, "\n".join(live))
     assert loaded.problems == ()
     assert loaded.context == 8192
-    assert loaded.keys == {"browse.download": "d,f5"}
+    assert loaded.keys == {"matrix.download": "d,insert"}
 
 
 def test_a_wrong_key_is_named_with_the_nearest_right_one(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_misspelt_variable_is_named_and_strange_ones_are_left_alone(tmp_path: 
 
 
 def test_keys_may_be_written_as_nested_tables(tmp_path: Path) -> None:
-    assert settings(tmp_path, '[keys]\nbrowse.download = "f5"').keys == {"browse.download": "f5"}
+    assert settings(tmp_path, '[keys]\nmatrix.download = "f5"').keys == {"matrix.download": "f5"}
 
 
 def test_one_key_cannot_both_send_and_start_a_line(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def bench(arguments: argparse.Namespace) -> int:
             raise
         screen.passing("")
     result = _document(option, runs, load_seconds)
+    _keep(option, result["decode_tokens_per_second"])
     if arguments.json:
         document(result)
         return 0
@@ -84,6 +85,16 @@ def _prompt(engine: Engine, index: int, wanted: int) -> str:
     text = f"{index + 1}. " + " ".join(words)
     count = engine.count_tokens(text)
     return " ".join(text.split(" ")[: max(1, round(len(words) * wanted / count))]) if count > wanted else text
+
+
+def _keep(option: Option, tokens_per_second: float | None) -> None:
+    """Let fit say "measured" from now on. Memory is left out: only the app's own loads correct the estimates."""
+    from backends.machine.detect import detect
+    from backends.measurements import Load, record
+
+    variant = option.variant
+    load = Load(option.engine, variant.spec.format, variant.key, option.context, None, None, tokens_per_second)
+    record(detect(), load)
 
 
 def _document(option: Option, runs: list[Stats], load_seconds: float) -> dict[str, Any]:

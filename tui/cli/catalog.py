@@ -32,11 +32,11 @@ def list_families(arguments: argparse.Namespace) -> int:
         return 0
     table(
         [
-            Column("NAME", wide=True),
-            Column("SIZES", wide=True),
-            Column("CONTEXT", right=True),
+            Column("NAME"),
+            Column("SIZES", wide=True, leaves=1),
+            Column("CONTEXT", right=True, leaves=3),
             Column("ABILITIES", wide=True),
-            Column("FORMATS", wide=True),
+            Column("FORMATS", wide=True, leaves=2),
         ],
         [
             (
@@ -78,7 +78,6 @@ def show_family(arguments: argparse.Namespace) -> int:
             Column("FORMAT"),
             Column("QUANTIZATIONS", wide=True),
             Column("ENGINES", wide=True),
-            Column("REPOSITORY", wide=True),
         ],
         [
             (
@@ -86,10 +85,10 @@ def show_family(arguments: argparse.Namespace) -> int:
                 spec.format,
                 " ".join(spec.quantizations),
                 _engine_words(spec),
-                " ".join(dict.fromkeys(source.id for source in spec.hubs)) or spec.path or "",
             )
             for spec in family.specs
         ],
+        [" ".join(dict.fromkeys(source.id for source in spec.hubs)) or spec.path or "" for spec in family.specs],
     )
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from backends.fit import Option
 from tui import units
@@ -19,6 +20,7 @@ def fit(arguments: argparse.Namespace) -> int:
     from backends.engines.registry import statuses
     from backends.judge import option_to_json, options
     from backends.knowledge import known_of
+    from backends.measurements import corrections, speeds
 
     catalog = choose.catalog(arguments)
     machine = choose.machine(arguments)
@@ -28,7 +30,20 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         variants = choose.matching_of_family(choose.family(catalog, arguments.name), arguments)
         knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS)
-    judged = options(variants, machine, choose.wish(arguments), statuses=statuses(), knowledge=knowledge)
+    ours = machine.label is None
+    judged = options(
+        variants,
+        machine,
+        choose.wish(arguments),
+        statuses=statuses(),
+        knowledge=knowledge,
+        corrections=corrections(machine) if ours else None,
+    )
+    measured = speeds(machine) if ours else {}
+    judged = [
+        replace(one, tokens_per_second=measured.get((one.variant.key, one.engine), one.tokens_per_second))
+        for one in judged
+    ]
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if arguments.json:
@@ -54,44 +69,46 @@ def _print_variants(judged: list[Option], *, every_engine: bool) -> None:
             Column("SIZE", right=True),
             Column("FORMAT"),
             Column("QUANTIZATION"),
-            Column("ENGINE"),
             Column("RUNS"),
-            Column("CONTEXT", right=True),
             Column("MEMORY", right=True),
-            Column("DOWNLOAD", right=True),
-            Column("SPEED", right=True),
-            Column("", wide=True),
+            Column("SPEED", right=True, leaves=1),
+            Column("DOWNLOAD", right=True, leaves=2),
+            Column("ENGINE"),
         ],
         [
             (
                 f"{number(one.variant.spec.size_in_billions)}B",
                 one.variant.spec.format,
                 one.variant.quantization,
-                _engine(one),
                 verdict(one.verdict),
-                units.count(one.context),
                 _memory(one),
-                units.file_size(one.download_bytes),
                 units.tokens_per_second(one.tokens_per_second.value) if one.tokens_per_second else units.UNKNOWN,
-                one.reason or one.where,
+                units.file_size(one.download_bytes),
+                _engine(one),
             )
             for one in rows
         ],
+        [one.reason or one.where for one in rows],
     )
+    contexts = sorted({one.context for one in rows})
+    note(
+        f"at a context of {' to '.join(units.count(one) for one in dict.fromkeys((contexts[0], contexts[-1])))} tokens"
+    )
+    _note_engines(rows)
 
 
 def _print_families(judged: list[Option]) -> None:
     """One row a family with the largest of its variants that run best; `fit NAME` has the rest."""
-    rows = _best_of_each(judged, lambda one: one.variant.family.name)
+    rows = _best_of_each(judged, lambda one: one.variant.family.name, largest=True)
     table(
         [
-            Column("NAME", wide=True),
+            Column("NAME"),
             Column("RUNS"),
             Column("SIZE", right=True),
-            Column("FORMAT"),
-            Column("QUANTIZATION"),
-            Column("ENGINE"),
+            Column("FORMAT", leaves=2),
+            Column("QUANTIZATION", leaves=1),
             Column("MEMORY", right=True),
+            Column("ENGINE", leaves=3),
         ],
         [
             (
@@ -100,26 +117,49 @@ def _print_families(judged: list[Option]) -> None:
                 f"{number(one.variant.spec.size_in_billions)}B",
                 one.variant.spec.format,
                 one.variant.quantization,
-                _engine(one),
                 _memory(one),
+                _engine(one),
             )
             for one in rows
         ],
     )
+    _note_engines(rows)
     note("one line a family; modeldeck fit NAME shows every variant with its reason")
 
 
-def _best_of_each(judged: Iterable[Option], key: Callable[[Option], str]) -> list[Option]:
+def _best_of_each(judged: Iterable[Option], key: Callable[[Option], str], *, largest: bool = False) -> list[Option]:
+    """The best option of each group; of equally good ones the first, or the largest that runs."""
     from backends.judge import best_option
 
     groups: dict[str, list[Option]] = {}
     for one in judged:
         groups.setdefault(key(one), []).append(one)
-    return [best_option(group) for group in groups.values()]
+    best = [best_option(group) for group in groups.values()]
+    if not largest:
+        return best
+    return [_largest(group, one) for group, one in zip(groups.values(), best, strict=True)]
+
+
+def _largest(group: list[Option], best: Option) -> Option:
+    """The largest that is as good as the best; where nothing runs the smallest, which lacks least."""
+    as_good = [one for one in group if (one.verdict, one.engine_status) == (best.verdict, best.engine_status)]
+    choose_one = min if best.verdict == "no" else max
+    return choose_one(as_good, key=lambda one: (one.variant.spec.size_in_billions, one.memory.total_bytes))
 
 
 def _engine(one: Option) -> str:
-    return one.engine if one.engine_status == "ready" else f"{one.engine} ({one.engine_status.replace('-', ' ')})"
+    """The engine, with a star where it cannot be used as things stand."""
+    return one.engine if one.engine_status == "ready" else f"{one.engine}*"
+
+
+def _note_engines(rows: Iterable[Option]) -> None:
+    """What a star means: the engine would have to be installed, or does not take these weights on this machine."""
+    stars: dict[str, set[str]] = {}
+    for one in rows:
+        if one.engine_status != "ready":
+            stars.setdefault(one.engine_status.replace("-", " "), set()).add(one.engine)
+    for status, engines in sorted(stars.items()):
+        note(f"* {', '.join(sorted(engines))}: {status}" + (", see the reasons" if status == "unsupported" else ""))
 
 
 def _memory(one: Option) -> str:

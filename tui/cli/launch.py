@@ -34,8 +34,8 @@ def launch(arguments: argparse.Namespace) -> int:
         try:
             interruptible(lambda: answer.run(screen), answer.stop)
         except KeyboardInterrupt:
-            screen.passing("")
             if work_is_left():
+                screen.passing("")
                 screen.note("modeldeck launch: interrupted")
                 leave_at_once(130)
             raise
@@ -104,7 +104,7 @@ class _Answer:
         if self._text and not self._text[-1].endswith("\n"):
             screen.out.write("\n")
         screen.out.flush()
-        if screen.err_is_terminal and self._stats is not None:
+        if screen.err_is_terminal and self._stats is not None and not self._stopped:
             screen.note(_summary(self._stats))
 
     def _chunks(self, engine: Engine) -> Iterator[Chunk]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.engines.engine import Engine, LoadOptions, Weights
+from backends.engines.engine import Engine
 from backends.errors import BackendError, DoesNotFit, EngineError, EngineMissing
 from backends.fit import Option
 from specs.model import Variant
@@ -93,32 +94,24 @@ def _agreed(question: str) -> bool:
     return answer in {"y", "yes"}
 
 
-def weights_of(variant: Variant, path: Path) -> Weights:
-    """The weights with what the catalog knows of how to talk to them."""
-    family = variant.family
-    tags = (family.reasoning_start_tag, family.reasoning_end_tag)
-    return Weights(
-        path=path,
-        name=family.name,
-        format=variant.spec.format,
-        quantization=variant.quantization,
-        chats=family.chats,
-        chat_template=family.chat_template,
-        reasoning_tags=(tags[0], tags[1]) if tags[0] and tags[1] else None,
-        stop=family.stop,
-    )
-
-
 def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tuple[Engine, float]:
     """The loaded engine and the seconds that it took."""
     from backends.engines.registry import adapter
+    from backends.loaded import load_request
 
-    options = LoadOptions(context=option.context, gpu_layers=option.gpu_layers, kv_cache_type=kv_cache_type)
-    began = time.monotonic()
-    engine = adapter(option.engine).load(
-        weights_of(option.variant, path),
-        options,
-        lambda share, what: screen.passing(f"loading {share:.0%} {what}"),
+    request = load_request(option, path)
+    began = drawn = time.monotonic()
+
+    def show(share: float, what: str) -> None:
+        nonlocal drawn
+        if time.monotonic() - drawn >= 0.1:
+            drawn = time.monotonic()
+            screen.passing(f"loading {share:.0%} {what}")
+
+    engine = adapter(request.engine).load(
+        request.weights,
+        replace(request.options, kv_cache_type=kv_cache_type),
+        show,
     )
     screen.passing("")
     return engine, time.monotonic() - began

@@ -59,39 +59,96 @@ class Column:
     """Whether numbers are to stand under one another."""
     wide: bool = False
     """Whether its text may be folded where the terminal is narrow."""
+    leaves: int = 0
+    """Where the terminal is narrow the column with the highest number is left out first; 0: never."""
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """A table that fits the terminal; aligned columns, never cut, where standard output is no terminal."""
+GAP: Final = 2
+NARROWEST: Final = 12
+"""Cells that a folded column keeps."""
+REMARK_CELLS: Final = 36
+"""Below so much room a remark gets lines of its own under its row."""
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Sequence[str] = ()) -> None:
+    """A table that fits the terminal; aligned and never folded or cut where standard output is no terminal.
+
+    Args:
+        columns: What stands above.
+        rows: A cell for each column.
+        remarks: A sentence for each row, beside it where there is room, else below it.
+    """
     cleaned = [[clean(cell) for cell in row] for row in rows]
-    if has_screen():
-        _rich_table(columns, cleaned)
+    said = [clean(remark) for remark in remarks] or [""] * len(cleaned)
+    widths = [max([cells(column.title), *(cells(row[at]) for row in cleaned)]) for at, column in enumerate(columns)]
+    if not has_screen():
+        titles = [column.title for column in columns]
+        for row, remark in zip([titles, *cleaned], ["", *said], strict=True):
+            print(_line(columns, widths, row, remark))
         return
-    widths = [max(len(column.title), *(len(row[at]) for row in cleaned), 0) for at, column in enumerate(columns)]
-    for cells in ([column.title for column in columns], *cleaned):
-        parts = [
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, column, width in zip(cells, columns, widths, strict=True)
-        ]
-        print("  ".join(parts).rstrip())
+    import shutil
+
+    room = shutil.get_terminal_size().columns
+    shown = _fitting(columns, widths, room)
+    left = room - _total(widths, shown) - GAP
+    kept = [columns[at] for at in shown]
+    kept_widths = [widths[at] for at in shown]
+    bold, plain = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[1m", "\x1b[0m")
+    print(f"{bold}{_line(kept, kept_widths, [column.title for column in kept])}{plain}")
+    for row, remark in zip(cleaned, said, strict=True):
+        folded = [_fold(row[at], widths[at]) for at in shown]
+        beside = _fold(remark, left) if left >= REMARK_CELLS else [""]
+        for number_ in range(max(len(beside), *(len(cell) for cell in folded))):
+            parts = [cell[number_] if number_ < len(cell) else "" for cell in folded]
+            print(_line(kept, kept_widths, parts, beside[number_] if number_ < len(beside) else ""))
+        if remark and left < REMARK_CELLS:
+            for part in _fold(remark, max(NARROWEST, room - 6)):
+                print(f"      {part}")
 
 
-def _rich_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def cells(text: str) -> int:
+    """Columns of the terminal that a text takes: two for each wide character."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=not column.wide,
-            overflow="fold" if column.wide else "ellipsis",
-        )
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, markup=False, emoji=False).print(made)
+    return cell_len(text)
+
+
+def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(widths[at] for at in shown) + GAP * (len(shown) - 1)
+
+
+def _fitting(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
+    """Columns that are shown; folds the wide ones first, down to a limit, then leaves some out."""
+    shown = list(range(len(columns)))
+    while (over := _total(widths, shown) - room) > 0:
+        foldable = [at for at in shown if columns[at].wide and widths[at] > NARROWEST]
+        if foldable:
+            widest = max(foldable, key=lambda at: widths[at])
+            widths[widest] = max(NARROWEST, widths[widest] - max(1, over // len(foldable)))
+            continue
+        leaving = [at for at in shown if columns[at].leaves]
+        if not leaving:
+            break
+        shown.remove(max(leaving, key=lambda at: columns[at].leaves))
+    return shown
+
+
+def _fold(text: str, width: int) -> list[str]:
+    if cells(text) <= width:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+
+
+def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str], remark: str = "") -> str:
+    parts = []
+    for column, width, cell in zip(columns, widths, row, strict=True):
+        padding = " " * (width - cells(cell))
+        parts.append(padding + cell if column.right else cell + padding)
+    return (" " * GAP).join([*parts, remark]).rstrip()
 
 
 def lines(pairs: Iterable[tuple[str, str]]) -> None:

@@ -190,7 +190,7 @@ class Browse(Screen[None]):
 
     def _jobs_changed(self) -> None:
         shares = {
-            job.plan.variant.key: job.progress.done_bytes / job.progress.total_bytes
+            job.plan.variant.key: round(job.progress.done_bytes / job.progress.total_bytes, 2)
             for job in self.app.jobs.values()
             if job.progress.state in {"running", "queued", "paused", "verifying"} and job.progress.total_bytes
         }
@@ -241,16 +241,17 @@ class Browse(Screen[None]):
         now = time.monotonic()
         burst = now - self._moved_at < BURST_SECONDS
         self._moved_at = now
-        self._show_family_soon(at_once=not burst)
+        self._show_family_soon(burst=burst)
 
-    def _show_family_soon(self, *, at_once: bool) -> None:
+    def _show_family_soon(self, *, at_once: bool = False, burst: bool = True) -> None:
         if self._family_timer is not None:
             self._family_timer.stop()
             self._family_timer = None
         if at_once or not self._services.settle_seconds:
             self._show_family()
         else:
-            self._family_timer = self.set_timer(self._services.settle_seconds, self._show_family)
+            wait = self._services.settle_seconds * (2 if burst else 0.5)
+            self._family_timer = self.set_timer(wait, self._show_family)
 
     def _show_family(self) -> None:
         family = self._list.family
@@ -260,7 +261,7 @@ class Browse(Screen[None]):
         self._judged = None
         box = self.query_one("#family")
         self._matrix.show(family)
-        self._matrix.border_title = self._family_title(family)
+        self._matrix.retitle(self._family_title(family))
         box.set_class(family is None, "-empty")
         self._show_cell()
         self._judge_family()
@@ -452,7 +453,7 @@ class Browse(Screen[None]):
             return
         option = self.option
         variant = self._matrix.variant
-        self._detail.border_title = self._cell_title(variant)
+        self._detail.retitle(self._cell_title(variant))
         self._detail.show(
             option,
             disk_note=self._disk_note(variant),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -10,18 +13,30 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.engines.engine import Adapter
+from backends.errors import BackendError
+from backends.history import History
 from backends.loaded import LoadedModels, LoadRequest, load_request
 from specs.text import printable
+from tui import units
 from tui.chat_keys import CHAT
+from tui.clipboard import code_blocks, copy
 from tui.messages import LoadAndTalk
+from tui.screens.ask import Ask
+from tui.screens.ask_line import AskLine
+from tui.screens.chat_settings import ChatSettings, Told
+from tui.screens.conversations import Conversations
+from tui.screens.loaded import Loaded
+from tui.screens.overflow import Overflow, Way
 from tui.widgets.chat_pane import ChatPane
+from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
-from tui.widgets.prompt import Prompt
+from tui.widgets.prompt import Draft, Prompt, PromptText
 from tui.widgets.transcript import Transcript
 
 MOST_PANES = 4
@@ -46,8 +61,12 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._adapter = adapter
         self._models: LoadedModels | None = None
+        self._history: History | None = None
+        self._closers: list[Callable[[], object]] = []
+        self._editing: tuple[ChatPane, str] | None = None
 
     def compose(self) -> ComposeResult:
+        yield HardwareStrip()
         yield Static(id="tabs")
         yield Container(id="panes")
         with Vertical(id="empty"):
@@ -70,6 +89,7 @@ class ChatScreen(Screen[None]):
         """The models in memory."""
         if self._models is None:
             self._models = LoadedModels(self._adapter or self._app_adapter)
+            self._at_end(self._models.close)
         return self._models
 
     def _app_adapter(self, name: str) -> Adapter:
@@ -96,12 +116,99 @@ class ChatScreen(Screen[None]):
         """The prompt."""
         return self.query_one(Prompt)
 
+    @property
+    def history(self) -> History:
+        """Where conversations are kept."""
+        if self._history is None:
+            self._history = History(
+                on_trouble=lambda what: self._post(self.Trouble(what)),
+                on_note=lambda note: self._post(self.Noted(note)),
+            )
+            self._at_end(self._history.close)
+        return self._history
+
+    def _at_end(self, close: Callable[[], object]) -> None:
+        at_end = getattr(self.app, "at_end", None)
+        if at_end is not None:
+            at_end(close)
+        else:
+            self._closers.append(close)
+
+    def _post(self, message: Message) -> None:
+        # From other threads, and perhaps after the end.
+        with contextlib.suppress(RuntimeError):
+            self.post_message(message)
+
+    class Trouble(Message):
+        """The history cannot be written, or can again. Posted from its thread."""
+
+        def __init__(self, what: str | None) -> None:
+            super().__init__()
+            self.what = what
+
+    class Noted(Message):
+        """Conversations are kept elsewhere than they should. Posted from the history's thread."""
+
+        def __init__(self, note: str) -> None:
+            super().__init__()
+            self.note = note
+
+    class Remembered(Message):
+        """Prompts of earlier days were read. Posted from a thread."""
+
+        def __init__(self, prompts: tuple[str, ...]) -> None:
+            super().__init__()
+            self.prompts = prompts
+
+    def on_chat_screen_trouble(self, event: Trouble) -> None:
+        for pane in self.panes:
+            pane.trouble = event.what or ""
+            pane.say_all()
+        if event.what is None:
+            self.notify("The history is written again; nothing was lost")
+
+    def on_chat_screen_noted(self, event: Noted) -> None:
+        self.notify(printable(event.note), severity="warning", timeout=30, markup=False)
+
+    def on_chat_screen_remembered(self, event: Remembered) -> None:
+        self.prompt.remembered[:0] = event.prompts
+
+    def _adopt_keys(self) -> None:
+        """The user's own keys for sending and for a new line."""
+        settings = getattr(self.app, "settings", None)
+        if settings is None:
+            return
+        named = dict(settings.keys)
+        chosen: dict[str, str] = {}
+        if settings.send_key != "enter" and "prompt.send" not in named:
+            chosen["prompt.send"] = settings.send_key
+        if settings.newline_key != "alt+enter" and "prompt.newline" not in named:
+            chosen["prompt.newline"] = f"{settings.newline_key},ctrl+j"
+        if chosen:
+            self.app.set_keymap({**named, **chosen})
+
     def on_mount(self) -> None:
+        self._adopt_keys()
         self._arrange()
+        history = self.history
+
+        def remember() -> None:
+            with contextlib.suppress(BackendError):
+                self._post(self.Remembered(history.recent_prompts()))
+
+        threading.Thread(target=remember, name="prompts", daemon=True).start()
+        machine = getattr(self.app, "machine", None)
+        if machine is not None or hasattr(self.app, "machine"):
+            self.watch(self.app, "machine", self._show_machine)
+            self.watch(self.app, "notices", self._show_machine)
+
+    def _show_machine(self) -> None:
+        machine, notices = getattr(self.app, "machine", None), getattr(self.app, "notices", ())
+        self.query_one(HardwareStrip).show(machine, "chat", len(notices))
 
     def on_unmount(self) -> None:
-        if self._models is not None:
-            self._models.close()
+        for close in self._closers:
+            close()
 
     async def on_load_and_talk(self, event: LoadAndTalk) -> None:
         """Weights are here: load them into the pane that is talked to, or into one beside it."""
@@ -120,6 +227,7 @@ class ChatScreen(Screen[None]):
     async def add_pane(self) -> ChatPane:
         """One more pane, and the prompt goes to it."""
         pane = ChatPane(self.models)
+        pane.history = self.history
         await self.query_one("#panes").mount(pane)
         self.activate(pane)
         self._arrange()
@@ -130,6 +238,7 @@ class ChatScreen(Screen[None]):
         before = self.active_pane
         if before is pane:
             return
+        self._stop_editing()
         if before is not None:
             if not self.broadcast:
                 before.draft = self.prompt.draft
@@ -172,6 +281,8 @@ class ChatScreen(Screen[None]):
         prompt = self.prompt
         if pane is None:
             title = ""
+        elif self._editing is not None:
+            title = "another text for this turn: enter branches, esc leaves it as it is"
         elif self.broadcast and len(self.panes) > 1:
             title = f"to all {len(self.panes)} panes"
         elif pane.completes:
@@ -179,6 +290,16 @@ class ChatScreen(Screen[None]):
         else:
             title = f"to {pane.title}"
         prompt.border_title = Content(printable(title))
+        budget = pane.budget if pane is not None and pane.engine is not None else None
+        words = ""
+        if budget is not None:
+            parts = [("system", budget.system), ("history", budget.history), ("draft", budget.draft)]
+            words = " · ".join(f"{name} {units.count(tokens)}" for name, tokens in parts if tokens)
+            words = f"{words} of {units.count(budget.context)} tokens" if words else ""
+            if budget.over:
+                words = f"{units.count(budget.over)} tokens too many: {words}"
+        prompt.border_subtitle = Content(words)
+        prompt.set_class(budget is not None and budget.over > 0, "-over")
         area = prompt.area
         if pane is None:
             area.placeholder = "Load a model first: f5"
@@ -200,15 +321,26 @@ class ChatScreen(Screen[None]):
 
     def on_prompt_edited(self, event: Prompt.Edited) -> None:
         pane = self.active_pane
-        if pane is not None and not self.broadcast:
+        if pane is not None and not self.broadcast and self._editing is None:
             pane.draft = event.draft
+            pane.draft_changed()
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         """To the pane, or to all of them; what cannot go now stays in the prompt."""
         draft = event.draft
+        if self._editing is not None:
+            pane, key = self._editing
+            if draft and key in pane.conversation:
+                self._editing = None
+                pane.edit(key, draft.whole)
+                self.prompt.draft = pane.draft
+                self._say_prompt()
+            return
         targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
         if not targets:
             self.notify("No model is loaded: f5 shows what runs here", severity="warning")
+            return
+        if len(targets) == 1 and self._too_long(targets[0], draft):
             return
         went = False
         waiting: str | None = None
@@ -228,6 +360,121 @@ class ChatScreen(Screen[None]):
             self.prompt.remember(draft.text)
             self.prompt.clear()
 
+    def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
+        """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
+        budget = pane.measure(draft.whole)
+        if budget is None or not budget.over or pane.request is None:
+            return False
+        oldest = pane.oldest_to_drop(budget.over)
+        context = budget.context
+        while context < budget.total + budget.reserve:
+            context *= 2
+        most = pane.request.max_context
+        ways: list[tuple[Way, str]] = []
+        if oldest and budget.draft + budget.system + budget.reserve <= budget.context and not pane.completes:
+            ways.append(("drop", f"leave the {len(oldest)} oldest turns out; they stay on the screen"))
+            ways.append(("summarise", f"let the model put the {len(oldest)} oldest turns into a few words first"))
+        if most is None or most >= context:
+            fits = "" if most is None else "; the fit says that it fits"
+            ways.append(("enlarge", f"load the model again with a context of {units.count(context)}{fits}"))
+        what = (
+            f"System prompt, conversation and this prompt are {units.count(budget.total)} tokens, "
+            f"and the context holds {units.count(budget.context)}."
+        )
+
+        def go() -> None:
+            pane.send(draft.whole)
+
+        def chosen(way: Way | None) -> None:
+            if way is None:
+                return
+            self.prompt.remember(draft.text)
+            self.prompt.clear()
+            if way == "drop":
+                pane.drop(oldest)
+                go()
+            elif way == "summarise":
+                pane.summarise(oldest, go)
+            else:
+                pane.enlarge(context, go)
+
+        self.app.push_screen(Overflow(what, ways), chosen)
+        return True
+
+    # -- a turn under the cursor
+
+    def on_transcript_wished(self, event: Transcript.Wished) -> None:
+        """Copy, edit, delete a turn, or walk to the branch beside it."""
+        pane = event.transcript.parent
+        entry = event.transcript.chosen
+        if not isinstance(pane, ChatPane) or entry is None:
+            return
+        match event.what:
+            case "copy":
+                self.notify(printable(copy(self.app, entry.text, "The turn")), markup=False)
+            case "copy_code":
+                blocks = code_blocks(entry.text)
+                if blocks:
+                    self.notify(printable(copy(self.app, blocks[-1], "The last code block")), markup=False)
+                else:
+                    self.notify("There is no code in this turn")
+            case "edit":
+                self._edit(pane, entry.key)
+            case "previous" | "next" if not pane.completes:
+                if not pane.walk(entry.key, -1 if event.what == "previous" else 1):
+                    self.notify("There is no further branch at this turn")
+            case "delete" if not pane.completes:
+                self._delete(pane, entry.key)
+
+    def _edit(self, pane: ChatPane, key: str) -> None:
+        """Put a turn into the prompt; what is sent then becomes a branch beside it."""
+        if pane.completes:
+            path = pane.conversation.path()
+            if not path:
+                return
+            key = path[0].id
+            text = "".join(n.text for n in path)
+        else:
+            text = pane.conversation.node(key).text
+        self.activate(pane)
+        pane.draft = self.prompt.draft
+        self._editing = (pane, key)
+        self.prompt.draft = Draft(text)
+        self.prompt.area.focus()
+        self._say_prompt()
+
+    def _stop_editing(self) -> None:
+        if self._editing is not None:
+            pane, _ = self._editing
+            self._editing = None
+            self.prompt.draft = pane.draft
+            self._say_prompt()
+
+    def _delete(self, pane: ChatPane, key: str) -> None:
+        after = (
+            len(pane.conversation.path()) - 1 - next(i for i, n in enumerate(pane.conversation.path()) if n.id == key)
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes and key in pane.conversation:
+                pane.delete(key)
+
+        more = f" and the {after} below it" if after else ""
+        self.app.push_screen(
+            Ask("Delete this turn", f"Delete this turn{more}, on every branch that goes on from it?"), answered
+        )
+
+    def on_prompt_text_attach_wanted(self, event: PromptText.AttachWanted) -> None:
+        event.stop()
+
+        def named(name: str | None) -> None:
+            if name and name.strip():
+                problem = self.prompt.attach_file(Path(name.strip()))
+                if problem:
+                    self.notify(printable(problem), severity="warning", markup=False)
+
+        self.app.push_screen(AskLine("Send a text file along", placeholder="its path"), named)
+
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
@@ -239,7 +486,10 @@ class ChatScreen(Screen[None]):
         return True
 
     def action_stop(self) -> None:
-        """Stop the answer; with none running, back from the turns to the prompt."""
+        """Stop the answer; with none running, give up the edit, or go back from the turns to the prompt."""
+        if self._editing is not None:
+            self._stop_editing()
+            return
         panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
         stopped = [pane.stop() for pane in panes]
         if not any(stopped):
@@ -322,10 +572,43 @@ class ChatScreen(Screen[None]):
         self.broadcast = not self.broadcast
 
     def action_settings(self) -> None:
-        """Comes with the settings."""
+        """System prompt, sampling and thinking of the pane."""
+        pane = self.active_pane
+        if pane is None:
+            return
+
+        def told(what: Told | None) -> None:
+            if what is not None:
+                pane.tell(what.system, what.sampling)
+
+        self.app.push_screen(
+            ChatSettings(pane.title, pane.conversation.system, pane.sampling, completes=pane.completes), told
+        )
 
     def action_history(self) -> None:
-        """Comes with the history."""
+        """Search and open conversations."""
+
+        async def chosen(name: str | None) -> None:
+            if name is not None:
+                await self.open_conversation(name)
+
+        self.app.push_screen(Conversations(self.history), chosen)
+
+    async def open_conversation(self, name: str) -> None:
+        """Show a conversation in the pane, which keeps its model."""
+        try:
+            found = self.history.load(name)
+        except BackendError as error:
+            self.notify(printable(str(error)), severity="error", markup=False)
+            return
+        pane = self.active_pane or await self.add_pane()
+        other = next((p for p in self.panes if p.conversation.id == found.id), None)
+        if other is not None:
+            self.activate(other)
+            return
+        pane.open(found)
+        self.prompt.area.focus()
 
     def action_loaded(self) -> None:
-        """Comes with the list of loaded models."""
+        """Models in memory."""
+        self.app.push_screen(Loaded(self.models))

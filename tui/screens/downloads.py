@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -15,7 +15,6 @@ from backends.downloads import Job
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import DOWNLOADS
-from tui.messages import JobChanged
 from tui.services import DownloadQueue, Services
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.job_list import JobList, job_name
@@ -49,6 +48,7 @@ class Downloads(Screen[None]):
         super().__init__()
         self._services = services
         self._free_bytes: int | None = None
+        self._states: Sequence[tuple[str, str]] = ()
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -68,11 +68,7 @@ class Downloads(Screen[None]):
     def on_screen_resume(self) -> None:
         self._see_disk()
         # Opening the queue offers again what an earlier run left under way.
-        self.app.in_background(self._read_queue, "reading the download queue")
-
-    def _read_queue(self) -> None:
-        for job in self.app.download_queue().jobs():
-            self.app.post_message(JobChanged(job))
+        self.app.read_queue()
 
     def _see_disk(self) -> None:
         def look() -> None:
@@ -90,10 +86,13 @@ class Downloads(Screen[None]):
     def _show_jobs(self) -> None:
         self._list.show([job for job in self.app.jobs.values() if job.progress.state != "cancelled"])
         count = sum(job.progress.state in UNDER_WAY for job in self.app.jobs.values())
-        self._list.border_title = plain("downloads", f" {glyphs().dash} {count} under way" if count else "")
+        self._list.retitle(plain("downloads", f" {glyphs().dash} {count} under way" if count else ""))
         self._show_reason()
         self._show_total()
-        self.refresh_bindings()
+        states = [(job.id, job.progress.state) for job in self.app.jobs.values()]
+        if states != self._states:
+            self._states = states
+            self.refresh_bindings()
 
     def on_line_list_highlighted(self) -> None:
         self._show_reason()
@@ -144,7 +143,7 @@ class Downloads(Screen[None]):
         if action == "pause":
             return state in UNDER_WAY
         if action == "cancel":
-            return state in UNDER_WAY or state == "failed"
+            return True
         if action == "retry":
             return state == "failed"
         return state in UNDER_WAY and len(self.app.jobs) > 1
@@ -152,6 +151,7 @@ class Downloads(Screen[None]):
     def _steer(self, what: str, act: Callable[[DownloadQueue], object]) -> None:
         def work() -> None:
             act(self.app.download_queue())
+            self.app.read_queue()
 
         self.app.in_background(work, what)
 
@@ -168,6 +168,9 @@ class Downloads(Screen[None]):
         job = self._list.job
         if job is None:
             return
+        if job.progress.state in {"done", "cancelled"}:
+            self._steer("clearing the list", lambda queue: queue.forget(job.id))
+            return
         from tui.screens.ask import Ask
 
         def answered(yes: bool | None) -> None:
@@ -175,7 +178,8 @@ class Downloads(Screen[None]):
                 self._steer("cancelling a download", lambda queue: queue.cancel(job.id))
 
         kept = units.file_size(job.progress.done_bytes)
-        self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}: {kept} are here already."), answered)
+        gone = f"{kept} of it are here already and will be removed." if job.progress.done_bytes else ""
+        self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}. {gone}".strip()), answered)
 
     def action_retry(self) -> None:
         job: Job | None = self._list.job

@@ -14,9 +14,10 @@ from textual.widgets import Static
 
 from tui.glyphs import VERDICT_WORDS, glyphs
 from tui.keys import GUIDE
-from tui.widgets.lines import plain
+from tui.widgets.lines import plain, wrapped
 
-KEY_CELLS = 22
+KEY_CELLS = 18
+WORDS_CELLS = 56
 
 
 def _paragraphs() -> Iterator[str | tuple[str, str]]:
@@ -33,18 +34,18 @@ def _paragraphs() -> Iterator[str | tuple[str, str]]:
         yield f"  {signs.verdict(verdict)}  ", colours[verdict]
         yield f"{words}\n"
     yield f"  {signs.unpublished}  not published in this quantization\n"
-    yield f"  {signs.on_disk}  the weights are on this disk; a share in per cent is a download under way\n"
-    yield "  The number in a cell is the size of the weights in GB. The sign in the list is the best that any variant "
+    yield f"  {signs.on_disk}  the weights are on this disk; a share in per cent is a download under way\n\n"
+    yield "The number in a cell is the size of the weights in GB. The sign in the list is the best that any variant "
     yield "of the family reaches. The line below the matrix says why not, and the cheapest change that helps.\n\n"
     yield "What the memory bar says\n", "bold $primary"
     for hatch, words in (
         (signs.weights, "weights: the model itself"),
-        (signs.kv_cache, "KV cache: grows with the context length; [ and ] change it, v changes its type"),
+        (signs.kv_cache, "KV cache: grows with the context length, which [ and ] change"),
         (signs.compute, "compute: buffers for one step"),
         (signs.overhead, "overhead: what the engine and the driver take before any model"),
     ):
         yield f"  {hatch}  {words}\n"
-    yield f"  The bar's end is what the place has free. Beyond {signs.limit} it is too much.\n\n"
+    yield f"\nThe bar's end is what the place has free. Beyond {signs.limit} it is too much.\n\n"
     yield "For another machine\n", "bold $primary"
     yield "m judges everything for a machine that you choose; the strip on top then says that it is not this one.\n\n"
     for title, bindings in GUIDE:
@@ -55,11 +56,14 @@ def _paragraphs() -> Iterator[str | tuple[str, str]]:
                 continue
             seen.add(binding.id or binding.key)
             keys = binding.key_display or _spelled(binding.key)
-            yield f"  {keys:<{KEY_CELLS}}", "bold"
-            yield f"{binding.description}"
+            words = binding.description
             if binding.tooltip and binding.tooltip != binding.description:
-                yield f": {binding.tooltip[:1].lower()}{binding.tooltip[1:]}", "$muted"
-            yield "\n"
+                words += f": {binding.tooltip[:1].lower()}{binding.tooltip[1:]}"
+            first, *more = wrapped(words, WORDS_CELLS)
+            yield f"  {keys:<{KEY_CELLS}}", "bold"
+            yield f"{first}\n"
+            for line in more:
+                yield f"{' ' * (KEY_CELLS + 2)}{line}\n"
         yield "\n"
     yield 'Keys can be changed in config.toml by their names, such as "browse.fits".', "$muted"
 

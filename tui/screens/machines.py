@@ -75,12 +75,11 @@ class MachineList(LineList):
         ]
         return line(pieces, width, base)
 
-    def render_line(self, y: int) -> Strip:
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._machines and y == 0:
             words = f"  enter judges for {self._text} if we know its parts"
-            width = self.scrollable_content_region.width
-            return line([(fitted(words, width, glyphs().ellipsis), ink(self, "muted"))], width, self.rich_style)
-        return super().render_line(y)
+            return line([(fitted(words, width, glyphs().ellipsis), ink(self, "muted"))], width, base)
+        return super().draw_line(y, width, base)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
         """Every printable key is the filter's."""

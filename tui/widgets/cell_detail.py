@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
 from backends.fit import Option
 from tui import units
 from tui.glyphs import VERDICT_WORDS, glyphs
+from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, joined, line, wrapped
 from tui.widgets.memory_bar import PARTS, bar_pieces, legend_pieces
@@ -22,7 +22,7 @@ BASIS_WORDS = {
 HUB_WORDS = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 
-class CellDetail(Widget):
+class CellDetail(DrawnLines):
     """One option in words: where it runs, how far, how fast, how we know, and what would help."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class CellDetail(Widget):
             return
         self.option, self._disk_note, self._kv_cache_type, self._waiting = state
         self._lines_cache = None
-        self.refresh()
+        self.redraw()
 
     def notify_style_update(self) -> None:
         self._lines_cache = None
@@ -59,12 +59,12 @@ class CellDetail(Widget):
             "plain": Style.null(),
         }
 
-    def render_line(self, y: int) -> Strip:
-        width, height = self.size
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
+        height = self.size.height
         if self._lines_cache is None or self._lines_cache[:2] != (width, height):
             self._lines_cache = (width, height, self._draw(width, height))
         lines = self._lines_cache[2]
-        return lines[y] if y < len(lines) else Strip.blank(width, self.rich_style)
+        return lines[y] if y < len(lines) else Strip.blank(width, base)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         base = self.rich_style
@@ -77,11 +77,15 @@ class CellDetail(Widget):
         room = width - 2
         amount = self._amount(option)
         bar_width = max(10, room - len(amount) - 2)
+        budget = option.budget_bytes
+        if budget is not None and option.verdict != "no":
+            # Places keep a process's own share apart: what fits may print some MiB more than it has to share.
+            budget = max(budget, option.memory.total_bytes)
         strips = [
             line(
                 [
                     (" ", base),
-                    *bar_pieces(option.memory, option.budget_bytes, bar_width, signs, styles),
+                    *bar_pieces(option.memory, budget, bar_width, signs, styles),
                     (f"  {amount}", base),
                 ],
                 width,
@@ -144,5 +148,5 @@ class CellDetail(Widget):
     def _source(self, option: Option) -> str:
         between = f" {glyphs().dot} "
         hubs = " or ".join(HUB_WORDS.get(hub, hub) for hub in option.variant.hub_names)
-        size = units.file_size(option.download_bytes) if option.download_bytes is not None else None
+        size = units.file_size(option.download_bytes) if option.download_bytes and not self._disk_note else None
         return joined((clean(option.variant.model_id), hubs, f"{size} to download" if size else None), between)

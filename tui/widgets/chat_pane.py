@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from textual.app import ComposeResult
@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
 from backends.engines.engine import Chunk, Engine, Sampling, Turn
+from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
 from tui import units
@@ -28,7 +29,7 @@ from tui.widgets.passage import Passage, share, tokens_of
 from tui.widgets.prompt import Draft
 from tui.widgets.transcript import Transcript
 
-State = Literal["empty", "loading", "ready", "waiting", "reading", "answering", "failed", "unloaded"]
+State = Literal["empty", "loading", "ready", "waiting", "reading", "answering", "summarising", "failed", "unloaded"]
 WORDS: dict[State, str] = {
     "empty": "no model",
     "loading": "loading",
@@ -36,11 +37,19 @@ WORDS: dict[State, str] = {
     "waiting": "waits for the other pane",
     "reading": "reading the prompt",
     "answering": "answering",
+    "summarising": "summarising what was said",
     "failed": "failed",
     "unloaded": "unloaded",
 }
-BUSY = ("waiting", "reading", "answering")
+BUSY = ("waiting", "reading", "answering", "summarising")
 SMALLEST_CONTEXT = 512
+DRAFT_SECONDS = 0.3
+"""How long the typing rests before the draft is counted."""
+COUNTED_AT_ONCE = 40_000
+"""Characters of a prompt that are counted while the user waits; longer ones are guessed."""
+LEFT_OUT = "left out of the context"
+SUMMARY_WISH = "Summarise what was said so far in at most 150 words, so that the conversation can go on from it."
+SUMMARY_HEAD = "What was said before, in short:"
 ALTERNATIVES = 5
 """Alternatives that a completion pane asks for at each token."""
 REASONS = {
@@ -48,6 +57,32 @@ REASONS = {
     "length": "cut at the token limit · ctrl+g goes on",
     "error": "the engine ended here",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of one pane's next prompt against its context."""
+
+    system: int
+    history: int
+    """Turns with their template; the system prompt not counted."""
+    draft: int
+    context: int
+
+    @property
+    def reserve(self) -> int:
+        """Tokens that an answer needs at least."""
+        return min(256, self.context // 8)
+
+    @property
+    def total(self) -> int:
+        """Everything before the answer."""
+        return self.system + self.history + self.draft
+
+    @property
+    def over(self) -> int:
+        """Tokens too many for even a short answer; 0: it fits."""
+        return max(0, self.total + self.reserve - self.context)
 
 
 class ChatPane(Vertical):
@@ -126,6 +161,14 @@ class ChatPane(Vertical):
         self._head = FrameLine("╭╮", id="head")
         self._notice = Static(id="notice")
         self._foot = FrameLine("╰╯", id="foot")
+        self.history: History | None = None
+        """Where the conversation is kept; None: nowhere."""
+        self.budget: Budget | None = None
+        """Tokens as they were counted last."""
+        self._draft_timer: Timer | None = None
+        self.trouble = ""
+        """What keeps the history from being written."""
+        self._kept = ("", 0, 0)
         self._gone = False
         self._entry: Entry | None = None
         self._taken_at = 0.0
@@ -143,7 +186,7 @@ class ChatPane(Vertical):
         yield self._foot
 
     def on_mount(self) -> None:
-        self._say_all()
+        self.say_all()
 
     def on_unmount(self) -> None:
         self._gone = True
@@ -157,7 +200,7 @@ class ChatPane(Vertical):
 
     def watch_state(self, _state: State) -> None:
         if self.is_mounted and not self._gone:
-            self._say_all()
+            self.say_all()
             self.post_message(self.Changed(self))
 
     @property
@@ -173,7 +216,8 @@ class ChatPane(Vertical):
         weights = self.request.weights
         return f"{weights.name} {weights.quantization}"
 
-    def _say_all(self) -> None:
+    def say_all(self) -> None:
+        """Bring head, foot and notice up to date."""
         self._say_head()
         self._say_foot()
         self._say_notice()
@@ -234,6 +278,8 @@ class ChatPane(Vertical):
             text = f"instead of this token, a digit goes on from:   {alternatives}"
         elif self.model is not None and self.model.engine is not None and self.model.engine.template_note:
             text = printable(self.model.engine.template_note)
+        if self.trouble:
+            text = f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble)
         notice.update(Content(text))
         notice.set_class(bool(text), "-some")
         notice.set_class(self.state == "failed", "-error")
@@ -272,7 +318,7 @@ class ChatPane(Vertical):
         self.model = self._models.open(request, self._model_moved)
         self.state = "loading"
         self._model_is(self.model)
-        self._say_all()
+        self.say_all()
 
     def reload(self, *, smaller: bool) -> None:
         """Load the same weights again, with half the context where it was too much."""
@@ -318,7 +364,7 @@ class ChatPane(Vertical):
             self.model = None
             self._models.release(model, self._model_moved)
             self.state = "unloaded"
-        self._say_all()
+        self.say_all()
 
     # -- the conversation
 
@@ -333,6 +379,14 @@ class ChatPane(Vertical):
         self._count_context()
         self.post_message(self.Changed(self))
 
+    def tell(self, system: str, sampling: Sampling) -> None:
+        """From the next answer on, with this system prompt and sampling."""
+        self.sampling = sampling
+        self.conversation = replace(self.conversation, system=system)
+        self.keep()
+        self._count_context()
+        self.say_all()
+
     def _show_path(self) -> None:
         path = self.conversation.path()
         if self.completes:
@@ -345,7 +399,7 @@ class ChatPane(Vertical):
         else:
             places = self.conversation.places()
             self.transcript.show(self._entry_of(n, places) for n in path)
-        self._say_all()
+        self.say_all()
 
     @property
     def passage(self) -> Passage:
@@ -360,6 +414,8 @@ class ChatPane(Vertical):
     def _entry_of(self, turn: Node, places: dict[str, tuple[int, int]]) -> Entry:
         at, of = places.get(turn.id, (1, 1))
         note, warning = _note(turn)
+        if turn.id in self.conversation.dropped:
+            note = f"{note} · {LEFT_OUT}" if note else LEFT_OUT
         return Entry(
             turn.id,
             turn.role,
@@ -465,6 +521,7 @@ class ChatPane(Vertical):
         self._end_now()
         role = self.conversation.node(node_id).role
         self.conversation = self.conversation.edit(node_id, text)
+        self.said(self.conversation.path()[-1])
         self._show_path()
         if role == "user" and self.engine is not None:
             self.answer()
@@ -479,6 +536,7 @@ class ChatPane(Vertical):
             return False
         at = self.transcript.cursor
         self.conversation = moved
+        self.keep()
         self._show_path()
         if at is not None and at < len(self.transcript.entries):
             self.transcript.cursor = at
@@ -489,7 +547,12 @@ class ChatPane(Vertical):
     def delete(self, node_id: str) -> None:
         """Without this turn and all that follows it."""
         self._end_now()
-        self.conversation = self.conversation.delete(node_id)
+        before = self.conversation
+        self.conversation = before.delete(node_id)
+        if self.history is not None:
+            kept = {n.id for n in self.conversation.nodes}
+            self.history.delete_nodes([n.id for n in before.nodes if n.id not in kept])
+            self.keep()
         self._show_path()
         self._count_context()
         self.post_message(self.Changed(self))
@@ -641,10 +704,31 @@ class ChatPane(Vertical):
             self._finish(generation)
 
     def said(self, turn: Node) -> None:
-        """A turn began; the history keeps it."""
+        """A turn began: the history keeps it."""
+        if self.history is not None:
+            self.history.save(self.conversation)
+            self.history.save_node(self.conversation.id, turn)
 
     def arrived(self, node_id: str, entry: Entry) -> None:
-        """Text was shown; the history keeps it."""
+        """Text was shown: the history keeps what is new of it."""
+        if self.history is None:
+            return
+        name, text_kept, reasoning_kept = self._kept
+        text, reasoning = entry.answer_text(node_id), entry.reasoning
+        if name != node_id:
+            old = self.conversation.node(node_id)
+            text_kept, reasoning_kept = len(old.text), len(old.reasoning)
+        if len(text) < text_kept or len(reasoning) < reasoning_kept:
+            moved = replace(self.conversation.node(node_id), text=text, reasoning=reasoning)
+            self.history.save_node(self.conversation.id, moved)
+        else:
+            self.history.append(node_id, text[text_kept:], reasoning[reasoning_kept:])
+        self._kept = (node_id, len(text), len(reasoning))
+
+    def keep(self) -> None:
+        """The conversation stands elsewhere, or is called otherwise: the history keeps that."""
+        if self.history is not None and self.conversation.nodes:
+            self.history.save(self.conversation)
 
     def _finish(self, generation: Generation) -> None:
         entry = self._entry
@@ -671,29 +755,35 @@ class ChatPane(Vertical):
             error=str(generation.error) if generation.error is not None else "",
         )
         self.conversation = self.conversation.with_node(finished)
+        if self.history is not None:
+            self.history.save_node(self.conversation.id, finished)
+            self.history.save(self.conversation)
+            self._kept = ("", 0, 0)
         entry.note, entry.warning = _note(finished)
         entry.finish()
         if stats is not None:
             self.context_used = stats.prompt_tokens + stats.decoded_tokens
+            if self.budget is not None:
+                self.budget = replace(self.budget, history=self.context_used - self.budget.system, draft=0)
         if not self._gone:
             self.transcript.changed(entry)
             self.state = "ready" if self.engine is not None else self.state
-            self._say_all()
+            self.say_all()
             self.post_message(self.Answered(self, generation.node_id))
 
+    # -- the context budget
+
     def _count_context(self) -> None:
-        """Count what the conversation takes, on the model's thread."""
+        """Count what the conversation takes and what the draft would add, on the model's thread."""
         model, turns, completes = self.model, self.conversation.turns(), self.completes
         if model is None or self.engine is None:
             return
-        if not turns:
-            self.context_used = 0
-            return
+        draft = self.draft.whole
+        system = self.conversation.system if not completes else ""
 
         def job(engine: Engine) -> None:
             try:
-                text = "".join(turn.text for turn in turns)
-                self.post_message(self.Counted(engine.count_tokens(text) if completes else engine.prompt_tokens(turns)))
+                self.post_message(self.Counted(_budget(engine, turns, system, draft, completes=completes)))
             except Exception:  # noqa: BLE001 - without a count the foot shows the last one
                 return
 
@@ -702,15 +792,133 @@ class ChatPane(Vertical):
     class Counted(Message):
         """Tokens of the conversation were counted. Posted from the model's thread."""
 
-        def __init__(self, tokens: int) -> None:
+        def __init__(self, budget: Budget) -> None:
             super().__init__()
-            self.tokens = tokens
+            self.budget = budget
 
     def on_chat_pane_counted(self, event: Counted) -> None:
         event.stop()
         if self.generation is None:
-            self.context_used = event.tokens
+            self.budget = event.budget
+            self.context_used = event.budget.system + event.budget.history
             self._say_foot()
+            self.post_message(self.Changed(self))
+
+    def draft_changed(self) -> None:
+        """Count the draft once the typing rests."""
+        if self._draft_timer is not None:
+            self._draft_timer.stop()
+        if self.generation is None:
+            self._draft_timer = self.set_timer(DRAFT_SECONDS, self._count_context)
+
+    def measure(self, text: str) -> Budget | None:
+        """The budget if this were sent now, counted at once; None: no model. Guessed where the engine is busy."""
+        engine = self.engine
+        context = self.context
+        if engine is None or context is None:
+            return None
+        known = self.budget
+        if self.generation is not None or len(text) > COUNTED_AT_ONCE:
+            used = self.context_used or 0
+            return Budget(0, used, len(text) // 4, context)
+        if known is not None and not text.strip():
+            return replace(known, draft=0)
+        try:
+            system = "" if self.completes else self.conversation.system
+            return _budget(engine, self.conversation.turns(), system, text, completes=self.completes)
+        except Exception:  # noqa: BLE001 - the engine will say it when it is asked to answer
+            return None
+
+    def oldest_to_drop(self, tokens: int) -> tuple[str, ...]:
+        """The oldest turns that together hold about so many tokens, never half of a question and its answer."""
+        dropped = set(self.conversation.dropped)
+        path = [n for n in self.conversation.path() if n.id not in dropped]
+        characters = sum(len(n.text) + 16 for n in path) or 1
+        held = (self.budget.history if self.budget is not None else 0) or characters // 4 or 1
+        found: list[str] = []
+        freed = 0.0
+        for n in path:
+            if freed >= tokens * 1.1 and n.role == "user":
+                break
+            found.append(n.id)
+            freed += (len(n.text) + 16) / characters * held
+        return tuple(found)
+
+    def drop(self, node_ids: tuple[str, ...]) -> None:
+        """Leave turns out of the context; they stay on the screen, and say so."""
+        self.conversation = replace(self.conversation, dropped=(*self.conversation.dropped, *node_ids))
+        self.keep()
+        self._show_path()
+        self._count_context()
+
+    class Summarised(Message):
+        """Turns were put into fewer words. Posted from the model's thread."""
+
+        def __init__(self, node_ids: tuple[str, ...], text: str, error: str) -> None:
+            super().__init__()
+            self.node_ids = node_ids
+            self.text = text
+            self.error = error
+
+    def summarise(self, node_ids: tuple[str, ...], then: Callable[[], None]) -> None:
+        """Let the model put these turns into few words that stand in the system prompt instead of them."""
+        model = self.model
+        if model is None:
+            return
+        chosen = set(node_ids)
+        turns = [Turn(n.role, n.text) for n in self.conversation.path() if n.id in chosen]
+        if turns and turns[-1].role == "user":
+            turns[-1] = Turn("user", f"{turns[-1].text}\n\n{SUMMARY_WISH}")
+        else:
+            turns.append(Turn("user", SUMMARY_WISH))
+        sampling = Sampling(max_tokens=max(64, (self.context or 1024) // 8), temperature=0.0, thinking=False)
+        self._then = then
+        self.state = "summarising"
+
+        def job(engine: Engine) -> None:
+            text, error = "", ""
+            try:
+                text = "".join(chunk.text for chunk in engine.stream(turns, sampling) if not chunk.reasoning)
+            except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown in the pane
+                error = str(failure)
+            self.post_message(self.Summarised(node_ids, text.strip(), error))
+
+        model.submit(job)
+
+    def on_chat_pane_summarised(self, event: Summarised) -> None:
+        event.stop()
+        self.state = "ready"
+        then, self._then = self._then, None
+        if not event.text:
+            self.trouble = f"the summary failed: {event.error or 'the model said nothing'}; nothing was left out"
+            self.say_all()
+            return
+        system = f"{self.conversation.system}\n\n{SUMMARY_HEAD}\n{event.text}".strip()
+        self.conversation = replace(self.conversation, system=system)
+        self.drop(event.node_ids)
+        if then is not None:
+            then()
+
+    def enlarge(self, context: int, then: Callable[[], None]) -> None:
+        """Load the model again with a longer context, and go on then."""
+        if self.request is None:
+            return
+        # Before the load: a model that is ready at once must find it.
+        self._then = then
+        self.load(replace(self.request, options=replace(self.request.options, context=context)))
+
+
+def _budget(engine: Engine, turns: tuple[Turn, ...], system: str, draft: str, *, completes: bool) -> Budget:
+    if completes:
+        held = engine.count_tokens("".join(turn.text for turn in turns))
+        return Budget(0, held, engine.count_tokens(draft) if draft else 0, engine.context)
+    said = tuple(turn for turn in turns if turn.role != "system")
+    whole = engine.prompt_tokens(turns) if turns else 0
+    first = engine.count_tokens(system) if system.strip() else 0
+    if not said:
+        whole = first
+    added = engine.prompt_tokens((*turns, Turn("user", draft))) - whole if draft.strip() else 0
+    return Budget(first, whole - first, max(0, added), engine.context)
 
 
 def _note(turn: Node) -> tuple[str, bool]:

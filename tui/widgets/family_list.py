@@ -101,7 +101,7 @@ class FamilyList(LineList):
         """Show the best verdict of each family by its index, and which have weights here."""
         self._verdicts = verdicts
         self._on_disk = on_disk
-        self.refresh()
+        self.redraw()
 
     def row_of(self, family: ModelFamily) -> int | None:
         """The row that shows a family now; None: the filter hides it."""
@@ -131,13 +131,12 @@ class FamilyList(LineList):
         ]
         return line(pieces, width, base)
 
-    def render_line(self, y: int) -> Strip:
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._rows and y:
-            width = self.scrollable_content_region.width
             words = wrapped(self._empty, width - 3)
             if y <= len(words):
-                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, self.rich_style)
-        return super().render_line(y)
+                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, base)
+        return super().draw_line(y, width, base)
 
     def _retitle(self) -> None:
         signs = glyphs()
@@ -152,7 +151,7 @@ class FamilyList(LineList):
         if self.typing or self.query_text:
             cursor = "▏" if signs.eighths else "_"
             parts += [f" {signs.dash} ", (f"/ {self.query_text}{cursor if self.typing else ''}", "bold $accent")]
-        self.border_title = plain(*parts)
+        self.retitle(plain(*parts))
 
     def watch_typing(self) -> None:
         self._retitle()
@@ -162,7 +161,6 @@ class FamilyList(LineList):
     def watch_query_text(self, before: str, now: str) -> None:
         if before != now:
             self.post_message(self.FilterChanged(now))
-            self._retitle()
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
         """While typing, every printable key is the filter's."""
@@ -170,6 +168,12 @@ class FamilyList(LineList):
 
     def on_key(self, event: events.Key) -> None:
         if not self.typing:
+            # A binding would take effect after the letters that were typed ahead have gone elsewhere.
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.binding.action == "search":
+                self.typing = True
+                event.stop()
+                event.prevent_default()
             return
         if event.key in {"enter", "escape", "tab"}:
             self.typing = False

@@ -20,6 +20,7 @@ from specs.model import ModelFamily, Variant
 from tui.glyphs import glyphs
 from tui.keys import MATRIX
 from tui.matrix import Group, Place, layout, moved, places
+from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, line, wrapped
 
@@ -39,7 +40,7 @@ def amount_label(weights_bytes: int) -> str:
     return f"{gigabytes:.2f}" if gigabytes < 0.95 else f"{gigabytes:.1f}" if gigabytes < 99.95 else f"{gigabytes:.0f}"
 
 
-class FitMatrix(ScrollView, can_focus=True):
+class FitMatrix(DrawnLines, ScrollView, can_focus=True):
     """Cells by size, format and quantization, with a cursor that goes from cell to cell.
 
     The first columns stand still while the quantizations scroll sideways.
@@ -71,9 +72,9 @@ class FitMatrix(ScrollView, can_focus=True):
         self._groups: tuple[Group, ...] = ()
         self._tops: list[int] = []
         self._column_ends: list[list[int]] = []
+        self._firsts: list[int] = []
         self._label_width = 16
         self._size_width = 2
-        self._virtual_width = 0
         self._words_top = 0
         self._words: list[str] = []
         self._options: Mapping[str, Option] = {}
@@ -93,6 +94,7 @@ class FitMatrix(ScrollView, can_focus=True):
         self._options = {}
         self._tops = []
         self._column_ends = []
+        self._firsts = [0] * len(self._groups)
         top = 0
         for group in self._groups:
             self._tops.append(top)
@@ -108,15 +110,13 @@ class FitMatrix(ScrollView, can_focus=True):
             1 + self._size_width + 2 + max((len(r.format) for g in self._groups for r in g.rows), default=6) + 2
         )
         self._words_top = top
-        widest = max((ends[-1] for ends in self._column_ends if ends), default=0)
-        self._virtual_width = self._label_width + widest
         self._measure()
         first = next(iter(places(self._groups)), None)
         wanted = next((p for p, v in places(self._groups) if start is not None and v == start), None)
         self.set_reactive(FitMatrix.place, wanted or (first[0] if first else None))
-        self.scroll_to(x=0, y=0, animate=False, force=True)
+        self.scroll_to(y=0, animate=False, force=True)
         self._show_cursor()
-        self.refresh()
+        self.redraw()
 
     def _measure(self) -> None:
         """How many lines there are, with the family's description below its rows."""
@@ -127,19 +127,19 @@ class FitMatrix(ScrollView, can_focus=True):
             about = f"{about} {clean(f'License: {family.license}.')}".strip()
         self._words = wrapped(about, width) if width > 10 else []
         rows = max(0, self._words_top - 1)
-        self.virtual_size = Size(self._virtual_width, rows + (len(self._words) + 1 if self._words else 0))
+        self.virtual_size = Size(width + 2, rows + (len(self._words) + 1 if self._words else 0))
 
     def judge(self, options: Mapping[str, Option]) -> None:
         """Show what was judged, by the variants' keys."""
         self._options = options
-        self.refresh()
+        self.redraw()
 
     def mark(self, on_disk: frozenset[str], shares: Mapping[str, float]) -> None:
         """Show which variants lie on this disk, and how far the downloads are, by the variants' keys."""
         if (on_disk, shares) != (self._on_disk, self._shares):
             self._on_disk = on_disk
             self._shares = shares
-            self.refresh()
+            self.redraw()
 
     def go_to(self, variant: Variant) -> None:
         """Put the cursor on a variant of this family."""
@@ -166,22 +166,20 @@ class FitMatrix(ScrollView, can_focus=True):
         region = self.scrollable_content_region
         y = self._tops[place.group] + 1 + place.row
         top = self.scroll_offset.y
-        header = self._tops[place.group] if place.row == 0 else y
-        if header < top:
-            self.scroll_to(y=header, animate=False, force=True)
+        if y - 1 < top:  # the line above is the header, which stays in view
+            self.scroll_to(y=y - 1, animate=False, force=True)
         elif region.height and y >= top + region.height:
             self.scroll_to(y=y - region.height + 1, animate=False, force=True)
+        room = region.width - self._label_width - 1
+        if room <= 0:
+            return
         ends = self._column_ends[place.group]
-        start = ends[place.column - 1] if place.column else 0
-        stop = ends[place.column]
-        left, room = self.scroll_offset.x, region.width - self._label_width - 1
-        if start < left:
-            self.scroll_to(x=start, animate=False, force=True)
-        elif room > 0 and stop > left + room:
-            first = next(
-                (ends[i - 1] if i else 0 for i in range(len(ends)) if stop - (ends[i - 1] if i else 0) <= room), start
-            )
-            self.scroll_to(x=first, animate=False, force=True)
+        first = min(self._firsts[place.group], place.column)
+        while first < place.column and ends[place.column] - (ends[first - 1] if first else 0) > room:
+            first += 1
+        if first != self._firsts[place.group]:
+            self._firsts[place.group] = first
+            self.redraw()
 
     def on_resize(self) -> None:
         self._measure()
@@ -190,13 +188,11 @@ class FitMatrix(ScrollView, can_focus=True):
     def _style(self, name: str) -> Style:
         return ink(self, VERDICT_INKS.get(name, name))
 
-    def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        base = self.rich_style
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         at = self.scroll_offset.y + y
         for index, top in enumerate(self._tops):
             group = self._groups[index]
-            if at == top:
+            if at == top or (y == 0 and top < at <= top + len(group.rows)):
                 return self._draw_header(index, group, width, base)
             if top < at <= top + len(group.rows):
                 return self._draw_row(index, at - top - 1, width, base)
@@ -205,14 +201,15 @@ class FitMatrix(ScrollView, can_focus=True):
         return Strip.blank(width, base)
 
     def _visible(self, group: int, room: int) -> list[tuple[int, int]]:
-        """Columns that show whole at this scroll position, with their widths."""
-        left = self.scroll_offset.x
+        """Columns that show whole at this group's place, with their widths."""
+        ends = self._column_ends[group]
+        first = self._firsts[group]
+        left = ends[first - 1] if first else 0
         columns = []
-        start = 0
-        for column, end in enumerate(self._column_ends[group]):
-            if start >= left and end <= left + room:
-                columns.append((column, end - start))
-            start = end
+        for column in range(first, len(ends)):
+            if ends[column] > left + room:
+                break
+            columns.append((column, ends[column] - (ends[column - 1] if column else 0)))
         return columns
 
     def _draw_header(self, index: int, group: Group, width: int, base: Style) -> Strip:
@@ -282,10 +279,10 @@ class FitMatrix(ScrollView, can_focus=True):
         return [*pieces, (" " * (cells - max(CELL_CELLS, text_cells)), Style.null())]
 
     def on_focus(self) -> None:
-        self.refresh()
+        self.redraw()
 
     def on_blur(self) -> None:
-        self.refresh()
+        self.redraw()
 
     def on_click(self, event: events.Click) -> None:
         x, y = event.x - self.gutter.left, event.y - self.gutter.top + self.scroll_offset.y

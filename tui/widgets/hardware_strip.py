@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
 from backends.machine.model import Accelerator, Machine
 from tui import units
 from tui.glyphs import bar, glyphs
+from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import ink
 from tui.widgets.lines import Piece, clean, fitted, line
 
@@ -74,7 +74,7 @@ def gauges(machine: Machine) -> list[Gauge]:
     return result
 
 
-class HardwareStrip(Widget):
+class HardwareStrip(DrawnLines):
     """One line that never changes its layout when its numbers do."""
 
     def __init__(self) -> None:
@@ -87,11 +87,9 @@ class HardwareStrip(Widget):
         """Show a machine, what stands at the right end, and how many notices wait to be read."""
         if (machine, right, notices) != (self._machine, self._right, self._notices):
             self._machine, self._right, self._notices = machine, right, notices
-            self.refresh()
+            self.redraw()
 
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        base = self.rich_style
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if y:
             return Strip.blank(width, base)
         right = self._right_pieces()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
@@ -42,7 +43,10 @@ def progress_words(job: Job) -> str:
     between = f" {glyphs().dot} "
     if progress.state == "done":
         return joined(("done", whole), between)
-    amount = f"{units.file_size(progress.done_bytes)} of {whole}" if progress.done_bytes else whole
+    done = units.file_size(progress.done_bytes)
+    if done.split()[-1] == whole.split()[-1]:
+        done = done.split()[0]
+    amount = f"{done} of {whole}" if progress.done_bytes else whole
     if progress.state == "running":
         speed = units.speed(progress.bytes_per_second) if progress.bytes_per_second is not None else None
         left = f"{units.duration(progress.seconds_left)} left" if progress.seconds_left is not None else None
@@ -84,8 +88,8 @@ class JobList(LineList):
         job = self._jobs[row]
         signs = glyphs()
         progress = job.progress
-        name_cells = max(18, min(36, width * 3 // 10))
-        bar_cells = max(6, min(26, width // 5))
+        name_cells = max(18, min(30, width * 3 // 10))
+        bar_cells = max(6, min(24, width // 6 if width >= 100 else 8))
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
         part = STATE_INKS.get(progress.state, "muted")
         style = ink(self, part)
@@ -93,10 +97,14 @@ class JobList(LineList):
         hub = HUB_WORDS.get(job.plan.hub, clean(job.plan.hub)) if width >= 100 else ""
         rest = width - name_cells - bar_cells - 13 - (len(hub) + 2 if hub else 0)
         words_style = style if progress.state == "failed" else Style.null()
+        variant = job.plan.variant
+        which = clean(f" {size_label(variant.spec.size_in_billions)} {variant.quantization}")
+        own_name = clean(variant.family.name)
+        name = fitted(own_name, min(cell_len(own_name), max(4, name_cells - cell_len(which))), signs.ellipsis) + which
         pieces: list[Piece] = [
-            (f" {fitted(job_name(job), name_cells, signs.ellipsis)} ", Style.null()),
+            (f" {fitted(name, name_cells, signs.ellipsis)} ", Style.null()),
             (signs.bar_start, muted),
-            (bar(share, bar_cells, signs), style),
+            (bar(share, bar_cells, signs), style + ink(self, on="panel")),
             (signs.bar_end, muted),
             (f" {share:4.0%}  ", Style.null()),
             (fitted(progress_words(job), max(0, rest), signs.ellipsis), words_style),
@@ -104,10 +112,9 @@ class JobList(LineList):
         ]
         return line(pieces, width, base)
 
-    def render_line(self, y: int) -> Strip:
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._jobs and y in {1, 2}:
             muted = ink(self, "muted")
             words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
-            width = self.scrollable_content_region.width
-            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, self.rich_style)
-        return super().render_line(y)
+            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, base)
+        return super().draw_line(y, width, base)

@@ -14,10 +14,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.keys import ROWS
+from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import ink
 
 
-class LineList(ScrollView, can_focus=True):
+class LineList(DrawnLines, ScrollView, can_focus=True):
     """Rows with a cursor. Subclasses say how many rows there are and draw one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*ROWS]
@@ -63,7 +64,7 @@ class LineList(ScrollView, can_focus=True):
         target = self.cursor if cursor is None else cursor
         self.set_reactive(LineList.cursor, max(0, min(target, count - 1)))
         self._show_cursor()
-        self.refresh()
+        self.redraw()
 
     def validate_cursor(self, cursor: int) -> int:
         return max(0, min(cursor, self.row_count - 1))
@@ -89,10 +90,8 @@ class LineList(ScrollView, can_focus=True):
         elif height and self.cursor >= top + height:
             self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
-    def render_line(self, y: int) -> Strip:
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
         row = self.scroll_offset.y + y
-        width = self.scrollable_content_region.width
-        base = self.rich_style
         if row >= self.row_count:
             return Strip.blank(width, base)
         if row == self.cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,9 @@ def draw(piece: Piece, width: int, palette: Palette, base: Style | None = None) 
     """Lines of one piece, each at most so many cells wide, the gap above included."""
     base = base or palette.text
     width = max(4, width)
+    if any("\t" in line for line in (*piece.lines, piece.mark)):
+        lines_of_spaces = tuple(line.expandtabs(4) for line in piece.lines)
+        piece = replace(piece, lines=lines_of_spaces, mark=piece.mark.expandtabs(1))
     indent = min(piece.indent, width // 3)
     lines = _DRAW[piece.kind](piece, width - indent, palette, base)
     if indent:
@@ -149,7 +153,6 @@ def _lexer(language: str) -> Any | None:
 
 
 def _highlighted(code: str, language: str, palette: Palette) -> list[Line]:
-    code = code.expandtabs(4)
     lexer = _lexer(language.lower()) if language and len(code) <= LONGEST_CODE else None
     if lexer is None:
         return [[Segment(line, palette.raised)] if line else [] for line in code.split("\n")]

@@ -231,7 +231,7 @@ class PieceStream:
         elif self._kind == "table":
             if len(self._lines) > TABLE_ROWS:
                 self._part()
-        elif self._characters > LONGEST_TEXT and self._kind != "math":
+        elif self._characters > LONGEST_TEXT:
             self._part()
 
     def _piece(self, *, last: bool) -> Piece:

@@ -92,8 +92,14 @@ class PromptText(TextArea):
             super().__init__()
             self.step = step
 
+    class AttachWanted(Message):
+        """The user wants to name a file."""
+
     def action_send(self) -> None:
         self.post_message(self.Submitted())
+
+    def action_attach(self) -> None:
+        self.post_message(self.AttachWanted())
 
     def action_newline(self) -> None:
         start, end = self.selection
@@ -141,6 +147,7 @@ class Prompt(Vertical):
         border-title-color: $foreground 70%;
         border-subtitle-color: $foreground 70%;
         &:focus-within { border: round $border; border-title-color: $foreground; }
+        &.-over { border-subtitle-color: $warning; }
         & #attachments { height: auto; max-height: 3; color: $accent; display: none; }
         & #attachments.-some { display: block; }
         & PromptText {
@@ -170,9 +177,6 @@ class Prompt(Vertical):
         def __init__(self, draft: Draft) -> None:
             super().__init__()
             self.draft = draft
-
-    class AttachWanted(Message):
-        """The user wants to name a file."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -283,9 +287,6 @@ class Prompt(Vertical):
         ):
             event.stop()
             self.attach(self.attachments[:-1])
-
-    def action_attach(self) -> None:
-        self.post_message(self.AttachWanted())
 
 
 def edit_in_editor(widget: TextArea, text: str) -> str | None:

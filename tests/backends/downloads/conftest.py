@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends.errors import Cancelled
-from backends.transfer import Patience
+from backends.plans import Patience
 from specs.model import HubSource, ModelFamily, ModelSpec, Variant
 
 REPO = "maker/Tiny-GGUF"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from typing import Any
 
 import pytest
 
-from backends import downloads
-from backends.errors import BackendError, DownloadError
-from backends.hubs import hf_cache
-from backends.transfer import Patience
+from backends import downloads, fetching
+from backends.errors import AccessDenied, BackendError, DownloadError
+from backends.plans import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import make_variant
 
@@ -41,16 +41,31 @@ ONCE: dict[str, dict[str, Any]] = {
 }
 HARMLESS_ALONE = set(ONCE) - {"corrupt", "401", "403", "404"}
 CDN = r"^GET /-cdn/"
+FRONT = {"huggingface": r"^GET /[^/]+/[^/]+/resolve/", "modelscope": r"^GET /api/v1/models/[^/]+/[^/]+/repo\?"}
+
+
+@pytest.fixture(params=["huggingface", "modelscope"])
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """The same weights on either hub; both are the stand-in, each through its own protocol."""
+    if request.param == "modelscope":
+        pytest.importorskip("modelscope_hub")
+    return make_variant(hubs=(request.param,))
 
 
 def sent(hub: Any) -> int:
     """Bytes of file bodies that left the hub."""
-    return sum(line["bytes"] for line in hub.log() if "/-cdn/" in line["path"] or "/resolve/" in line["path"])
+    return sum(line["bytes"] for line in hub.log() if re.search("/-cdn/|/resolve/|/repo$", line["path"]))
 
 
 def scaled(fault: dict[str, Any], scale: int) -> dict[str, Any]:
     """The fault at the same share of a larger file."""
     return fault | {name: fault[name] * scale for name in ("after", "bps") if name in fault}
+
+
+def scale_for(variant: Variant, *names: str) -> int:
+    """Some 4 MB are on their way before a client can refuse an answer: they must be little beside the file."""
+    refused = {"norange", "short"} if variant.hub_names == ("modelscope",) else {"norange"}
+    return 6 if refused & set(names) else 1
 
 
 def outcome(variant: Variant, patience: Patience) -> str | None:
@@ -72,10 +87,11 @@ def outcome(variant: Variant, patience: Patience) -> str | None:
 def test_one_fault_on_the_storage_ends_whole_or_in_one_line(
     hub: Any, variant: Variant, patience: Patience, name: str
 ) -> None:
-    hub.add(REPO, {NAME: GGUF})
-    hub.fault(match=CDN, times=1, **ONCE[name])
+    scale = scale_for(variant, name)
+    hub.add(REPO, {NAME: GGUF * scale})
+    hub.fault(match=CDN, times=1, **scaled(ONCE[name], scale))
     line = outcome(variant, patience)
-    assert sent(hub) <= 1.25 * SIZE
+    assert sent(hub) <= 1.25 * SIZE * scale
     if name in HARMLESS_ALONE | {"401", "403", "404"}:
         assert line is None
 
@@ -85,7 +101,7 @@ def test_one_fault_on_the_hub_itself_ends_whole_or_in_one_line(
     hub: Any, variant: Variant, patience: Patience, name: str
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
-    hub.fault(match=r"^GET /[^/]+/[^/]+/resolve/", times=1, **ONCE[name])
+    hub.fault(match=FRONT[variant.hub_names[0]], times=1, **ONCE[name])
     line = outcome(variant, patience)
     assert sent(hub) <= 1.25 * SIZE
     assert (line is None) == (name in HARMLESS_ALONE)
@@ -95,8 +111,7 @@ def test_one_fault_on_the_hub_itself_ends_whole_or_in_one_line(
 def test_two_faults_one_after_the_other_end_whole_or_in_one_line(
     hub: Any, variant: Variant, patience: Patience, first: str, second: str
 ) -> None:
-    # Some 4 MB are on their way before a client can refuse an answer: they must be little beside the file.
-    scale = 6 if "norange" in (first, second) else 1
+    scale = scale_for(variant, first, second)
     hub.add(REPO, {NAME: GGUF * scale})
     hub.fault(match=CDN, times=1, **scaled(ONCE[first], scale))
     hub.fault(match=CDN, skip=1, times=1, **scaled(ONCE[second], scale))
@@ -120,7 +135,7 @@ def test_back_off_doubles_and_the_hubs_own_wish_is_followed(
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
     hub.fault(match=CDN, times=3, kind="status", status=503)
-    hub.fault(match=r"^GET /[^/]+/[^/]+/resolve/", skip=3, times=1, kind="status", status=429, retry_after=7)
+    hub.fault(match=FRONT[variant.hub_names[0]], skip=3, times=1, kind="status", status=429, retry_after=7)
     assert outcome(variant, patience) is None
     assert clock.waits == [1, 2, 4, 7]
 
@@ -153,7 +168,7 @@ def test_damage_on_the_disk_is_noticed_when_a_part_is_taken_up_again(
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
     plan = downloads.plan(variant)
-    part = hf_cache.part(REPO, plan.files[0].etag or "")
+    part = fetching.part_file(plan, plan.files[0])
     part.parent.mkdir(parents=True)
     part.write_bytes(b"\0" * 1_000_000)
     with pytest.raises(DownloadError, match="wrong sum"):
@@ -192,3 +207,44 @@ def test_an_expired_address_is_asked_for_anew(hub: Any, variant: Variant, patien
             hub.server.RequestHandlerClass.state.args.cdn_ttl = 3600
 
     assert outcome(variant, Patience(pause=back_to_normal)) is None
+
+
+@pytest.mark.parametrize("listed", [SIZE - 1, SIZE + 1])
+def test_a_listing_with_a_wrong_size_is_said_and_nothing_is_taken_for_whole(
+    hub: Any, variant: Variant, patience: Patience, listed: int
+) -> None:
+    hub.add(REPO, {NAME: GGUF}, size={NAME: listed})
+    line = outcome(variant, patience)
+    assert line is not None
+    assert "lists" in line
+
+
+def test_a_listing_with_a_wrong_sum_is_said_and_nothing_is_taken_for_whole(
+    hub: Any, variant: Variant, patience: Patience
+) -> None:
+    hub.add(REPO, {NAME: GGUF}, sha256={NAME: "a" * 64})
+    line = outcome(variant, patience)
+    assert line is not None
+    assert "wrong sum" in line
+    assert sent(hub) == SIZE
+
+
+def test_xet_storage_is_read_over_plain_http(hub: Any, patience: Patience) -> None:
+    hub.add(REPO, {NAME: GGUF}, xet=True)
+    assert outcome(make_variant(), patience) is None
+    assert sent(hub) == SIZE
+
+
+@pytest.mark.parametrize("token", [None, "hf_ungranted"])
+def test_a_gated_repository_is_said_with_its_page(
+    hub: Any, variant: Variant, patience: Patience, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setenv("MODELSCOPE_API_TOKEN", token)
+    hub.add(REPO, {NAME: GGUF}, gated="manual")
+    with pytest.raises(AccessDenied) as caught:
+        downloads.fetch(downloads.plan(variant), patience=patience)
+    assert caught.value.kind == "gated"
+    assert (caught.value.url or "").startswith(hub.url)
+    assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ import pytest
 from backends import downloads, fetching, transfer
 from backends.errors import Cancelled, DiskFull, DownloadError, HubError
 from backends.hubs import hf_cache
-from backends.transfer import Patience
+from backends.plans import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import REPO, make_variant
 
@@ -226,7 +226,25 @@ def test_a_hostile_file_name_is_refused_before_it_touches_the_disk(
     assert not list(home.rglob("*evil*"))
 
 
-def test_damaged_patience_is_not_needed_when_nothing_is_missing(hub: Any, variant: Variant) -> None:
+def test_what_another_program_left_damaged_in_the_cache_is_found_and_replaced(hub: Any, variant: Variant) -> None:
+    from huggingface_hub import hf_hub_download
+
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="corrupt", times=1)
+    cache = Path(os.environ["HF_HOME"]) / "hub"
+    theirs = Path(hf_hub_download(REPO, NAME, endpoint=hub.url, cache_dir=cache, token=False))
+    assert theirs.read_bytes() != GGUF
+    assert downloads.local_index().checked(variant) == "size"
+    seen: list[downloads.Progress] = []
+    done = downloads.fetch(downloads.plan(variant), seen.append)
+    assert theirs == done.path
+    assert done.path.read_bytes() == GGUF
+    assert "verifying" in {progress.state for progress in seen}
+    assert any("is damaged on this disk" in (progress.note or "") for progress in seen)
+    assert downloads.local_index().checked(variant) == "sum"
+
+
+def test_a_hub_that_fails_is_no_matter_when_nothing_is_missing(hub: Any, variant: Variant) -> None:
     hub.add(REPO, {NAME: GGUF})
     downloads.fetch(downloads.plan(variant))
     hub.fault(match=CDN, kind="refuse")

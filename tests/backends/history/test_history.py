@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import stat
@@ -169,7 +168,7 @@ def test_a_conversation_is_found_by_the_beginning_of_its_name(history: History) 
 
 
 def test_only_the_owner_may_read_it(history: History) -> None:
-    assert stat.S_IMODE(os.stat(history.path).st_mode) == 0o600
+    assert stat.S_IMODE(history.path.stat().st_mode) == 0o600
 
 
 def test_a_database_of_the_first_version_is_migrated(tmp_path: Path) -> None:

@@ -233,3 +233,13 @@ def test_bench_measures_the_median_of_some_runs(launch: Any, adapter: ScriptedAd
     assert measured["decode_tokens_per_second"] > 0
     # no more than the turn's own marker may be taken from the run before
     assert all(one["cached_tokens"] <= 1 for one in measured["runs"])
+
+
+def test_what_bench_measured_is_what_fit_says(launch: Any, adapter: ScriptedAdapter) -> None:
+    adapter.tokens_per_second = 1000.0
+    launch("--prompt", "Why?", "--yes")
+    _, out, _ = launch("--runs", "1", "--max-tokens", "4", "--json", command=("bench", "small-talk"))
+    measured = json.loads(out)["decode_tokens_per_second"]
+    _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=("fit", "small-talk"))
+    (option,) = json.loads(out)["options"]
+    assert option["tokens_per_second"] == {"value": pytest.approx(measured, rel=0.01), "basis": "measured"}

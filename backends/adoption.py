@@ -1,0 +1,110 @@
+"""Adopting weights that lie on this disk already: noted where they are, never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backends import home, records
+from backends.errors import BadWeights, NotFound
+from backends.hubs.hub import Listing, RepoFile
+from backends.hubs.repository import family_of, quantization_of
+from backends.plans import FileOutcome
+from specs.model import ModelFamily, ModelSpec, Variant
+from specs.writing import keep_family
+
+
+def adopt_as(path: Path, variant: Variant) -> Path:
+    """Note that a local file or folder holds a variant of the catalog; returns the path to load.
+
+    Raises NotFound or BadWeights when it does not hold whole weights.
+    """
+    target, root, names = _weights(path)
+    files = tuple(FileOutcome(name, (root / name).stat().st_size, None) for name in names)
+    records.keep(records.Record(variant.key, None, variant.model_id, "", target, files, root))
+    return target
+
+
+def adopt(path: Path, *, name: str | None = None, specs_folder: Path | None = None) -> tuple[ModelFamily, Path]:
+    """Make a family of a local file or folder and keep it as a user's spec file, which names the path.
+
+    Returns the family and the spec file.
+
+    Raises:
+        NotFound, BadWeights: it does not hold whole weights.
+        SpecError: the spec file cannot be written.
+    """
+    target, root, names = _weights(path)
+    listing = Listing("local", name or target.stem, "", tuple(RepoFile(n, (root / n).stat().st_size) for n in names))
+    config = root / "config.json"
+    content = config.read_bytes() if "config.json" in names else None
+    chats = _chats(target, root)
+    if target.suffix.lower() == ".gguf" and quantization_of(target.name) is None:
+        listing = Listing(
+            "local", listing.model_id, "", (RepoFile(f"{target.stem}-F16.gguf", listing.files[0].file_bytes),)
+        )
+    found = family_of(listing, config=content, chats=chats)
+    spec = found.specs[0]
+    local = ModelSpec(
+        spec.format,
+        spec.size_in_billions,
+        spec.quantizations[:1],
+        active_size_in_billions=spec.active_size_in_billions,
+        architecture=spec.architecture,
+        path=str(target),
+    )
+    family = ModelFamily(
+        name or target.stem.lower(),
+        found.context_length or _context_length(target),
+        found.languages,
+        found.abilities,
+        (local,),
+        description=f"Adopted from {target}",
+    )
+    return family, keep_family(family, specs_folder or home.specs_folder())
+
+
+def _weights(path: Path) -> tuple[Path, Path, tuple[str, ...]]:
+    """What to load, the folder that names are relative to, and the files; raises when they are not whole."""
+    from backends.hubs.selection import gguf_groups, needed_repository_files
+    from backends.local_index import repository_whole
+    from backends.memory import gguf
+
+    full = path.expanduser().absolute()
+    if full.is_file():
+        if full.suffix.lower() != ".gguf":
+            raise BadWeights(f"{full.name} is no GGUF file; of a model in safetensors adopt the folder")
+        here = [RepoFile(file.name, file.stat().st_size) for file in full.parent.glob("*.gguf")]
+        parts = next((group for group in gguf_groups(here).values() if any(f.name == full.name for f in group)), None)
+        if parts is None:
+            raise BadWeights(f"{full.name} is one of several parts, and not all of them lie in {full.parent}")
+        for part in parts:
+            gguf.check_length(full.parent / part.name, gguf.read_header(full.parent / part.name))
+        return full.parent / parts[0].name, full.parent, tuple(part.name for part in parts)
+    if not full.is_dir():
+        raise NotFound(f"{full} is not there")
+    listed = tuple(RepoFile(file.name, file.stat().st_size) for file in sorted(full.iterdir()) if file.is_file())
+    names = tuple(file.name for file in needed_repository_files(Listing("local", str(full), "", listed)))
+    if not repository_whole(full, names):
+        raise BadWeights(f"{full} lacks config.json or some of the shards that its index names")
+    return full, full, names
+
+
+def _chats(target: Path, root: Path) -> bool | None:
+    from backends.memory import gguf
+
+    if target.suffix.lower() == ".gguf":
+        return "tokenizer.chat_template" in gguf.read_header(target).metadata
+    if (root / "chat_template.jinja").exists():
+        return True
+    settings = root / "tokenizer_config.json"
+    return b'"chat_template"' in settings.read_bytes() if settings.exists() else None
+
+
+def _context_length(target: Path) -> int | None:
+    from backends.memory import gguf
+
+    if target.suffix.lower() != ".gguf":
+        return None
+    metadata = gguf.read_header(target).metadata
+    value = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    return value if isinstance(value, int) else None

@@ -1,0 +1,117 @@
+"""The cheapest change that makes a variant run, each one judged again before it is named."""
+
+from __future__ import annotations
+
+from backends.fit import Wish
+from backends.machine.model import Machine
+from backends.memory.demand import CPU, Demand
+from backends.memory.estimators import demand_of
+from backends.memory.placement import place
+from backends.places import Places
+from backends.support import CONTEXT_STEP, cache_type_of, context_of, refusal_of
+from backends.words import amount, tokens
+from specs.engines import candidate_engines
+from specs.model import LLAMA_CPP, Variant
+
+
+def cheapest_cure(
+    variant: Variant,
+    engine: str,
+    machine: Machine,
+    found: Places,
+    wish: Wish,
+    demand: Demand,
+) -> str | None:
+    """The smallest change that makes it run, each one judged again before it is named."""
+    context = context_of(variant.family, wish)
+    cache_type = cache_type_of(engine, wish)
+    shorter = _longest_that_runs(demand, found, cache_type, context)
+    if shorter >= max(context // 2, 1024):
+        return f"a context of {tokens(shorter)} fits"
+    if engine == LLAMA_CPP and cache_type == "f16" and place(demand, found, context, "q8_0").verdict != "no":
+        return "a KV cache of type q8_0 fits"
+    smaller = next_quantization(variant, engine, machine, found, context, cache_type, demand)
+    if smaller is not None:
+        return f"{smaller[0].quantization} ({amount(smaller[1])}) fits"
+    if shorter >= 1024:
+        return f"a context of {tokens(shorter)} fits"
+    other = _other_way(variant, engine, machine, found, context, wish)
+    if other is not None:
+        return other
+    return _smaller_size(variant, machine, found, context, wish)
+
+
+def _longest_that_runs(demand: Demand, found: Places, cache_type: str, context: int) -> int:
+    if place(demand, found, CONTEXT_STEP, cache_type).verdict == "no":
+        return 0
+    low, high = 1, -(-context // CONTEXT_STEP)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if place(demand, found, middle * CONTEXT_STEP, cache_type).verdict == "no":
+            high = middle
+        else:
+            low = middle
+    return low * CONTEXT_STEP
+
+
+def next_quantization(
+    variant: Variant, engine: str, machine: Machine, found: Places, context: int, cache_type: str, demand: Demand
+) -> tuple[Variant, int] | None:
+    """The next smaller quantization of the same size and format that runs, with its bytes."""
+    best: tuple[int, Variant, int] | None = None
+    for spec in variant.family.specs:
+        if spec.format != variant.spec.format or spec.size_in_billions != variant.spec.size_in_billions:
+            continue
+        for name in spec.quantizations:
+            other = Variant(variant.family, spec, name)
+            theirs = demand_of(other, engine)
+            if theirs.weights_bytes >= demand.weights_bytes or (best and theirs.weights_bytes <= best[0]):
+                continue
+            if refusal_of(other, engine, machine) is None and place(theirs, found, context, cache_type).verdict != "no":
+                total = theirs.estimate(
+                    context, cache_type, CPU if not found.cards else found.cards[0].accelerator.kind
+                )
+                best = (theirs.weights_bytes, other, total.total_bytes)
+    return (best[1], best[2]) if best else None
+
+
+def _other_way(variant: Variant, engine: str, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
+    best: tuple[int, str] | None = None
+    for spec in variant.family.specs:
+        if spec.size_in_billions != variant.spec.size_in_billions:
+            continue
+        for name in spec.quantizations:
+            other = Variant(variant.family, spec, name)
+            for candidate in candidate_engines(spec, name):
+                if spec is variant.spec and candidate == engine:
+                    continue
+                if refusal_of(other, candidate, machine) is not None:
+                    continue
+                theirs = demand_of(other, candidate)
+                if best and theirs.weights_bytes <= best[0]:
+                    continue
+                if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
+                    best = (theirs.weights_bytes, f"{spec.format} {name} under {candidate} fits")
+    return best[1] if best else None
+
+
+def _smaller_size(variant: Variant, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
+    sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
+    for size in reversed(sizes):
+        best: tuple[int, str] | None = None
+        for spec in variant.family.specs:
+            if spec.size_in_billions != size:
+                continue
+            for name in spec.quantizations:
+                other = Variant(variant.family, spec, name)
+                for candidate in candidate_engines(spec, name):
+                    if refusal_of(other, candidate, machine) is not None:
+                        continue
+                    theirs = demand_of(other, candidate)
+                    if best and theirs.weights_bytes <= best[0]:
+                        continue
+                    if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
+                        best = (theirs.weights_bytes, f"the {size}B size fits ({spec.format} {name} under {candidate})")
+        if best:
+            return best[1]
+    return None

@@ -1,0 +1,32 @@
+"""Room on a disk, and the error of a disk without any."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from backends.errors import DiskFull
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Room on the disk that holds a folder, which need not exist yet; None: not known."""
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(path).free
+    return None
+
+
+def full(folder: Path, needed: int, free: int) -> DiskFull:
+    """The error of a disk without room; both counts in bytes."""
+    missing = max(0, needed - free)
+    return DiskFull(
+        f"not enough room for the download in {folder}: {_size(needed)} are needed and {_size(free)} are free, "
+        f"{_size(missing)} too little; what is here already is kept",
+        needed,
+        free,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,314 @@
+"""A model on a server that speaks OpenAI's protocol: vLLM, SGLang, Xinference, llama-server, LM Studio, Ollama."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backends.engines import installed
+from backends.engines.answer import Answer
+from backends.engines.engine import (
+    Alternative,
+    Chunk,
+    EngineStatus,
+    LoadOptions,
+    Progress,
+    Sampling,
+    Stats,
+    StopReason,
+    Turn,
+    Weights,
+)
+from backends.engines.model_thread import Job, ModelThread
+from backends.errors import EngineError, EngineMissing
+
+REMOTE: Final = "remote"
+BYTES_A_TOKEN: Final = 4
+"""About so many in English text: for counting before the server has counted."""
+UNKNOWN_TOKEN: Final = -1
+"""Servers name the text of alternatives, not their numbers."""
+CONNECT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """One model that a server offers."""
+
+    name: str
+    context: int | None
+    """Tokens, where the server tells."""
+
+
+class RemoteAdapter:
+    """Talks to one server."""
+
+    name = REMOTE
+
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+        """
+        Args:
+            url: Where its API begins, as "http://box:8000/v1"; None: OPENAI_BASE_URL.
+            key: Sent as bearer token; None: OPENAI_API_KEY if it is set, else nothing that matters.
+        """
+        self._url = url or os.environ.get("OPENAI_BASE_URL")
+        self._key = key or os.environ.get("OPENAI_API_KEY") or "none"
+
+    def status(self) -> EngineStatus:
+        if not installed.is_importable("openai"):
+            return EngineStatus("not-installed", "the openai client is not installed", installed.extra_line("remote"))
+        return EngineStatus("ready", version=installed.version(("openai",)))
+
+    def models(self) -> tuple[RemoteModel, ...]:
+        """What the server offers."""
+        openai, client = self._client(asynchronous=False)
+        try:
+            listed = client.models.list()
+        except openai.OpenAIError as error:
+            raise _told(openai, error, self._url or "") from error
+        finally:
+            client.close()
+        return tuple(RemoteModel(model.id, _context(model)) for model in listed.data)
+
+    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> RemoteEngine:
+        """Connect to the model that weights.name names; its path is of no matter."""
+        offered = self.models()
+        found = next((model for model in offered if model.name == weights.name), None)
+        if found is None:
+            names = ", ".join(model.name for model in offered[:8]) or "none"
+            raise EngineError(f"{self._url} does not serve {weights.name}; it serves {names}")
+        openai, client = self._client(asynchronous=True)
+        engine = RemoteEngine(openai, client, self._url or "", weights, found.context or options.context)
+        if on_progress is not None:
+            on_progress(1.0, "connected")
+        return engine
+
+    def _client(self, *, asynchronous: bool) -> tuple[Any, Any]:
+        if not self._url:
+            raise EngineError("no server is named; give its URL, such as http://box:8000/v1")
+        try:
+            import openai
+        except ImportError as error:
+            raise EngineMissing("the openai client is not installed", installed.extra_line("remote")) from error
+        kind = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        timeout = openai.Timeout(None, connect=CONNECT_SECONDS) if asynchronous else CONNECT_SECONDS
+        return openai, kind(base_url=self._url, api_key=self._key, max_retries=0, timeout=timeout)
+
+
+class RemoteEngine:
+    """One model of a server. A thread with an event loop waits for it, so that a stop need not wait for the server."""
+
+    name = REMOTE
+    template_note = None
+
+    def __init__(self, openai: Any, client: Any, url: str, weights: Weights, context: int) -> None:
+        self.context = context
+        self.where = url
+        self._openai = openai
+        self._client = client
+        self._url = url
+        self._weights = weights
+        self._loop = asyncio.new_event_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._thread = ModelThread(weights.name, self._free, self._abort)
+
+    def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[Chunk]:
+        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        extra = _extra(sampling)
+        if sampling.thinking is not None:
+            extra["chat_template_kwargs"] = {"enable_thinking": sampling.thinking, "thinking": sampling.thinking}
+        asked = _common(sampling, self._weights) | {"messages": messages}
+        if sampling.logprobs:
+            asked |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        answer = Answer((), self._weights.reasoning_tags)
+        create = self._client.chat.completions.create
+        return self._thread.stream(lambda job: self._generate(job, create, asked, extra, answer))
+
+    def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
+        asked = _common(sampling, self._weights) | {"prompt": prompt}
+        if sampling.logprobs:
+            asked["logprobs"] = sampling.logprobs
+        answer = Answer((), plain=True)
+        create = self._client.completions.create
+        return self._thread.stream(lambda job: self._generate(job, create, asked, _extra(sampling), answer))
+
+    def count_tokens(self, text: str) -> int:
+        """About: only the server knows its tokenizer."""
+        return math.ceil(len(text.encode()) / BYTES_A_TOKEN)
+
+    def prompt_tokens(self, turns: Sequence[Turn]) -> int:
+        """About, with four tokens for each turn's frame."""
+        return sum(self.count_tokens(turn.text) + 4 for turn in turns)
+
+    def stop(self) -> None:
+        self._thread.stop()
+
+    def measured_bytes(self) -> int | None:
+        """None: the memory is the server's."""
+        return None
+
+    def close(self) -> None:
+        self._thread.close()
+
+    # On the thread
+
+    def _abort(self, wanted: bool) -> None:
+        task = self._task
+        if wanted and task is not None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+    def _free(self) -> None:
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+    def _generate(
+        self, job: Job, create: Callable[..., Any], asked: dict[str, Any], extra: dict[str, Any], answer: Answer
+    ) -> Iterator[Chunk]:
+        started = time.perf_counter()
+        first = last = started
+        usage: Any = None
+        reason: StopReason = "end"
+        events = self._events(create, asked, extra)
+        try:
+            while True:
+                event = self._wait(job, anext(events, None))
+                if event is None:
+                    break
+                usage = getattr(event, "usage", None) or usage
+                for choice in event.choices[:1]:
+                    chunks, told = _chunks(choice, answer)
+                    if chunks or answer.tokens:
+                        last = time.perf_counter()
+                        first = first if first != started else last
+                    yield from chunks
+                    if told == "length":
+                        reason = "length"
+        except asyncio.CancelledError:
+            reason = "cancelled"
+        except self._openai.OpenAIError as error:
+            raise _told(self._openai, error, self._url) from error
+        finally:
+            self._task = None
+            self._loop.run_until_complete(events.aclose())
+        yield from answer.finish()
+        details = getattr(usage, "prompt_tokens_details", None)
+        decoded = getattr(usage, "completion_tokens", None)
+        yield Chunk(
+            stats=Stats(
+                prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
+                cached_tokens=getattr(details, "cached_tokens", None) or 0,
+                prefill_seconds=first - started,
+                decoded_tokens=answer.tokens if decoded is None else decoded,
+                decode_seconds=last - first,
+                stop_reason=reason,
+            )
+        )
+
+    def _wait(self, job: Job, step: Any) -> Any:
+        """Run one step of the connection; raises CancelledError when the job is stopped meanwhile."""
+
+        async def run() -> Any:
+            return await step
+
+        self._task = self._loop.create_task(run())
+        if job.cancelled:
+            self._task.cancel()
+        return self._loop.run_until_complete(self._task)
+
+    async def _events(
+        self, create: Callable[..., Any], asked: dict[str, Any], extra: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        settings = asked | {"model": self._weights.name, "stream": True, "stream_options": {"include_usage": True}}
+        try:
+            stream = await create(**settings, extra_body=extra)
+        except self._openai.BadRequestError as error:
+            # OpenAI's own protocol has no top_k, min_p or repetition_penalty, and a strict server refuses them.
+            if not extra or not any(name in str(error) for name in extra):
+                raise
+            stream = await create(**settings)
+        try:
+            async for event in stream:
+                yield event
+        finally:
+            await stream.close()
+
+
+def _common(sampling: Sampling, weights: Weights) -> dict[str, Any]:
+    asked: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.max_tokens is not None:
+        asked["max_tokens"] = sampling.max_tokens
+    if sampling.seed is not None:
+        asked["seed"] = sampling.seed
+    stop = list(dict.fromkeys((*sampling.stop, *weights.stop)))
+    if stop:
+        asked["stop"] = stop[:4]  # the protocol's own limit
+    return asked
+
+
+def _extra(sampling: Sampling) -> dict[str, Any]:
+    """Settings beyond OpenAI's protocol, in the names of vLLM and SGLang and, for the penalty, llama-server's too."""
+    extra: dict[str, Any] = {"top_k": sampling.top_k if sampling.top_k > 0 else -1, "min_p": sampling.min_p}
+    if sampling.repetition_penalty != 1.0:
+        extra |= {"repetition_penalty": sampling.repetition_penalty, "repeat_penalty": sampling.repetition_penalty}
+    return extra
+
+
+def _chunks(choice: Any, answer: Answer) -> tuple[list[Chunk], str | None]:
+    """What one event of the stream says, and why the answer ends if it does."""
+    delta = getattr(choice, "delta", None)
+    text = (choice.text if delta is None else delta.content) or ""
+    thinking = "" if delta is None else getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+    alternatives = _alternatives(choice)
+    chunks: list[Chunk] = []
+    if thinking:
+        answer.tokens += 1
+        chunks.append(Chunk(thinking, reasoning=True, tokens=1))
+    if text:
+        chunks += answer.token(text, alternatives)
+    return chunks, choice.finish_reason
+
+
+def _alternatives(choice: Any) -> tuple[Alternative, ...] | None:
+    told = getattr(choice, "logprobs", None)
+    if told is None:
+        return None
+    if getattr(told, "content", None):
+        ranked = [(one.token, one.logprob) for one in told.content[0].top_logprobs]
+    elif getattr(told, "top_logprobs", None):
+        ranked = list(told.top_logprobs[0].items())
+    else:
+        return None
+    ranked.sort(key=lambda pair: -pair[1])
+    return tuple(Alternative(text, UNKNOWN_TOKEN, logprob) for text, logprob in ranked)
+
+
+def _context(model: Any) -> int | None:
+    """vLLM and SGLang say max_model_len, llama-server meta.n_ctx."""
+    told = getattr(model, "max_model_len", None)
+    if told is None:
+        meta = getattr(model, "meta", None) or {}
+        told = meta.get("n_ctx") if isinstance(meta, dict) else None
+    return told if isinstance(told, int) else None
+
+
+def _told(openai: Any, error: Exception, url: str) -> EngineError:
+    """A server's or the network's error in our words, with its own line."""
+    if isinstance(error, openai.APIConnectionError):
+        return EngineError(f"no answer from {url}", str(error.__cause__ or error))
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return EngineError(f"{url} does not take this key", _message(error))
+    return EngineError(f"{url} refused", _message(error))
+
+
+def _message(error: Any) -> str:
+    body = getattr(error, "body", None)
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        told = inner.get("message") if isinstance(inner, dict) else inner
+        if told:
+            return " ".join(str(told).split())
+    return " ".join(str(error).split())

@@ -1,0 +1,301 @@
+"""The library: everything on this disk that can be run, whoever downloaded it, matched to the catalog."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backends import records
+from backends.adoption import adopt, adopt_as
+from backends.disk import free_bytes
+from backends.errors import BackendError, NotFound
+from backends.hubs import listings
+from backends.hubs.hub import RepoFile
+from backends.hubs.selection import needed_files
+from backends.removal import RemovalPlan, plan_removal, remove
+from backends.shelves import Entry, StoredFile, all_entries
+from backends.verification import Verification, verify
+from specs.model import HUBS, Variant
+
+__all__ = [
+    "Duplicate",
+    "Entry",
+    "Library",
+    "RemovalPlan",
+    "StoredFile",
+    "Verification",
+    "adopt",
+    "adopt_as",
+    "find",
+    "library_to_json",
+    "plan_removal",
+    "remove",
+    "scan",
+    "verify",
+]
+
+_SMALLEST_DUPLICATE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same bytes twice on this disk."""
+
+    paths: tuple[Path, ...]
+    file_bytes: int
+    """Of one copy."""
+    certain: bool
+    """Whether their sums are known to be equal; else name and size are."""
+
+    @property
+    def wasted_bytes(self) -> int:
+        return self.file_bytes * (len(self.paths) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What one look at the disk found."""
+
+    entries: tuple[Entry, ...]
+    duplicates: tuple[Duplicate, ...]
+    total_bytes: int
+    """Each file once, however many names it has."""
+    free_bytes: int | None
+    """Room on the disk of Hugging Face's cache."""
+
+    def of(self, variant_key: str) -> tuple[Entry, ...]:
+        """Entries that are this variant of the catalog."""
+        return tuple(entry for entry in self.entries if variant_key in entry.variants)
+
+
+def scan(variants: Iterable[Variant] = (), folders: Sequence[Path] = ()) -> Library:
+    """Look through every place where weights are kept.
+
+    Args:
+        variants: The catalog's, to match what is found with.
+        folders: Further folders of the user.
+    """
+    from backends.hubs import environment
+
+    catalog = _Catalog(variants)
+    entries = tuple(catalog.matched(entry) for entry in all_entries(folders))
+    files: dict[tuple[int, int], int] = {}
+    for entry in entries:
+        for file in entry.files:
+            if (inode := _inode(file.path)) is not None:
+                files[inode] = file.file_bytes
+    return Library(entries, _duplicates(entries), sum(files.values()), free_bytes(environment.cache_folder()))
+
+
+def find(library: Library, words: str) -> Entry:
+    """The entry that a user means: a path, a variant's key, or a name. Raises NotFound with what is near."""
+    wanted = words.strip().lower()
+    exact = [
+        entry
+        for entry in library.entries
+        if wanted in (str(entry.path).lower(), entry.name.lower(), *(key.lower() for key in entry.variants))
+    ]
+    if not exact:
+        exact = [
+            entry
+            for entry in library.entries
+            if wanted in entry.name.lower() or any(wanted in key.lower() for key in entry.variants)
+        ]
+    paths = {entry.path for entry in exact}
+    if len(paths) == 1:
+        return exact[0]
+    if not exact:
+        raise NotFound(f"nothing on this disk is called {words!r}; modeldeck library shows what there is")
+    some = ", ".join(str(path) for path in sorted(paths)[:4])
+    raise NotFound(f"{words!r} may mean {len(paths)} things; name one by its path: {some}")
+
+
+def library_to_json(library: Library) -> dict[str, Any]:
+    """The library as `library --json` prints it."""
+    return {
+        "entries": [_entry_to_json(entry) for entry in library.entries],
+        "duplicates": [
+            {
+                "paths": [str(path) for path in found.paths],
+                "file_bytes": found.file_bytes,
+                "wasted_bytes": found.wasted_bytes,
+                "certain": found.certain,
+            }
+            for found in library.duplicates
+        ],
+        "total_bytes": library.total_bytes,
+        "free_bytes": library.free_bytes,
+    }
+
+
+def _entry_to_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "owner": entry.owner,
+        "variants": list(entry.variants),
+        "matched_by": entry.matched_by,
+        "format": entry.format,
+        "quantization": entry.quantization,
+        "hub": entry.hub,
+        "model_id": entry.model_id,
+        "revision": entry.revision,
+        "path": str(entry.path),
+        "whole": entry.whole,
+        "problem": entry.problem,
+        "total_bytes": entry.total_bytes,
+        "files": [
+            {"name": file.name, "path": str(file.path), "bytes": file.file_bytes, "sha256": file.sha256}
+            for file in entry.files
+        ],
+    }
+
+
+class _Catalog:
+    """The catalog turned round: which variants a repository's name, a sum or a size may be."""
+
+    def __init__(self, variants: Iterable[Variant]) -> None:
+        self._by_id: dict[str, list[Variant]] = {}
+        for variant in variants:
+            for source in variant.spec.hubs:
+                if source.carries(variant.quantization):
+                    self._by_id.setdefault(source.model_id(variant.quantization).lower(), []).append(variant)
+        self._by_sum: dict[str, list[str]] = {}
+        self._by_size: dict[tuple[str, int], list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
+        self._learn()
+
+    def matched(self, entry: Entry) -> Entry:
+        """The entry with the variants that it is, and what that was concluded from."""
+        if entry.variants or not entry.files:
+            return entry
+        first = entry.files[0]
+        found = self._by_sum.get(first.sha256 or "")
+        if found:
+            return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="sum")
+        if entry.model_id and (ours := self._by_id.get(entry.model_id.lower())):
+            keys = self._of_repository(entry, ours)
+            if keys:
+                known = all(self._size_known(file) for file in entry.files[:1])
+                return replace(entry, variants=keys, matched_by="size" if known else "name")
+        if entry.format == "ggufv2":
+            name = first.name.rpartition("/")[2].lower()
+            found = self._by_size.get((name, first.file_bytes))
+            if found:
+                return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="size")
+            found = self._by_name.get(name) or self._by_name.get(_without_owner(name, self._by_name))
+            if found:
+                return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="name")
+        return entry
+
+    def _of_repository(self, entry: Entry, ours: Sequence[Variant]) -> tuple[str, ...]:
+        listed = tuple(RepoFile(file.name, file.file_bytes) for file in entry.files)
+        keys = []
+        for variant in ours:
+            if (variant.spec.format == "ggufv2") != (entry.format == "ggufv2"):
+                continue
+            if entry.format != "ggufv2" or self._holds(variant, entry, listed):
+                keys.append(variant.key)
+        return tuple(dict.fromkeys(keys))
+
+    @staticmethod
+    def _holds(variant: Variant, entry: Entry, listed: tuple[RepoFile, ...]) -> bool:
+        from backends.hubs.hub import Listing
+
+        for source in variant.spec.hubs:
+            try:
+                chosen = needed_files(Listing(source.hub, entry.model_id or "", "", listed), variant, source)
+            except BackendError:
+                continue
+            if {file.name for file in chosen} == {file.name for file in listed}:
+                return True
+        return False
+
+    def _size_known(self, file: StoredFile) -> bool:
+        return (file.name.rpartition("/")[2].lower(), file.file_bytes) in self._by_size
+
+    def _learn(self) -> None:
+        """Sums and sizes from what was downloaded and from listings that were read before; names from templates."""
+        for record in records.all_records():
+            if record.files and record.hub is not None:
+                self._note(record.key, record.files[0].name, record.files[0].file_bytes, record.files[0].sha256)
+        for variants in self._by_id.values():
+            for variant in variants:
+                for source in variant.spec.hubs:
+                    names = source.file_names(variant.quantization)
+                    if names and variant.spec.format == "ggufv2":
+                        self._by_name.setdefault(names[0].rpartition("/")[2].lower(), []).append(variant.key)
+        for hub in HUBS:
+            for kept in listings.kept_listings(hub):
+                for variant in self._by_id.get(kept.model_id.lower(), ()):
+                    source_here = variant.source(hub)
+                    if source_here is None:
+                        continue
+                    try:
+                        chosen = needed_files(kept, variant, source_here)
+                    except BackendError:
+                        continue
+                    self._note(variant.key, chosen[0].name, chosen[0].file_bytes, chosen[0].sha256)
+
+    def _note(self, key: str, name: str, file_bytes: int | None, sha256: str | None) -> None:
+        if sha256:
+            self._by_sum.setdefault(sha256, []).append(key)
+        if file_bytes is not None:
+            self._by_size.setdefault((name.rpartition("/")[2].lower(), file_bytes), []).append(key)
+
+
+def _without_owner(name: str, known: Mapping[str, object]) -> str:
+    """llama.cpp's cache puts owner and repository before the file's name, all joined by underscores."""
+    pieces = name.split("_")
+    for start in range(1, min(len(pieces), 12)):
+        rest = "_".join(pieces[start:])
+        if rest in known:
+            return rest
+    return ""
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 — follows links on purpose
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _duplicates(entries: Iterable[Entry]) -> tuple[Duplicate, ...]:
+    """Files that lie here more than once: the same sum, or the same name and size where a sum is not told."""
+    by_inode: dict[tuple[int, int], StoredFile] = {}
+    for entry in entries:
+        for file in entry.files:
+            inode = _inode(file.path)
+            if file.file_bytes >= _SMALLEST_DUPLICATE and inode is not None:
+                by_inode.setdefault(inode, file)
+    groups: dict[tuple[int, str], list[StoredFile]] = {}
+    by_size: dict[int, list[StoredFile]] = {}
+    for file in by_inode.values():
+        by_size.setdefault(file.file_bytes, []).append(file)
+    for size, same in by_size.items():
+        if len(same) < 2:
+            continue
+        for file in same:
+            groups.setdefault((size, file.sha256 or "?"), []).append(file)
+    found = []
+    for (size, sha256), same in groups.items():
+        known = [file for file in same if sha256 != "?"]
+        if len(known) > 1:
+            found.append(Duplicate(tuple(file.path for file in known), size, certain=True))
+        elif sha256 == "?":
+            likely = _by_likely_name(same, by_size[size])
+            found.extend(Duplicate(tuple(file.path for file in group), size, certain=False) for group in likely)
+    return tuple(sorted(found, key=lambda one: -one.wasted_bytes))
+
+
+def _by_likely_name(unknown: Sequence[StoredFile], all_of_size: Sequence[StoredFile]) -> list[list[StoredFile]]:
+    """Equal to the byte in length is already unlikely by chance; a like name on top makes it a duplicate to look at."""
+    groups: dict[str, list[StoredFile]] = {}
+    for file in all_of_size:
+        groups.setdefault(file.path.name.lower(), []).append(file)
+    ours = {file.path for file in unknown}
+    return [group for group in groups.values() if len(group) > 1 and any(file.path in ours for file in group)]

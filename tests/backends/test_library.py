@@ -1,0 +1,216 @@
+"""The library: what lies on this disk, whose it is, and what removing it would free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends import downloads, library, records
+from backends.errors import BackendError, BadWeights, NotFound
+from backends.hubs import environment
+from specs.catalog import read_spec_file
+from tests.backends.downloads.conftest import REPO, make_variant
+
+GGUF = os.urandom(1_500_000)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The other programs' folders below a temporary home."""
+    folder = tmp_path / "user"
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("OLLAMA_MODELS", str(folder / ".ollama" / "models"))
+    monkeypatch.setenv("LLAMA_CACHE", str(folder / "llama"))
+    return folder
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def ollama(folder: Path, name: str, content: bytes, *more: bytes) -> str:
+    """A model as Ollama stores it; more are further layers."""
+    base = folder / ".ollama" / "models"
+    layers = []
+    for kind, layer in [("model", content), *(("template", text) for text in more)]:
+        digest = hashlib.sha256(layer).hexdigest()
+        put(base / "blobs" / f"sha256-{digest}", layer)
+        layers.append(
+            {"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{digest}", "size": len(layer)}
+        )
+    model, _, tag = name.partition(":")
+    manifest = base / "manifests" / "registry.ollama.ai" / "library" / model / tag
+    put(manifest, json.dumps({"layers": layers}).encode())
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_download_is_found_with_its_variant_and_its_sum(hub: Any) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    variant = make_variant()
+    done = downloads.fetch(downloads.plan(variant))
+    found = library.scan([variant])
+    (entry,) = found.entries
+    assert (entry.owner, entry.path, entry.variants, entry.matched_by) == (
+        "Hugging Face cache", done.path, (variant.key,), "sum",
+    )  # fmt: skip
+    assert entry.files[0].sha256 == hashlib.sha256(GGUF).hexdigest()
+    assert found.total_bytes == len(GGUF)
+    assert library.find(found, variant.key) == entry
+
+
+def test_weights_of_other_programs_are_found_under_their_owners_names(nobody_elses_home: Path) -> None:
+    home = nobody_elses_home
+    put(home / ".lmstudio/models/maker/Tiny-GGUF/tiny-Q4_K_M.gguf", b"GGUF1")
+    put(home / "llama/maker_Tiny-GGUF_tiny-Q4_K_M.gguf", b"GGUF2")
+    put(home / "mine/deep/other-Q8_0.gguf", b"GGUF3")
+    ollama(home, "tiny:1b-q4_K_M", b"GGUF4")
+    put(environment.cache_folder().parent.parent / "ms/models/maker--Tiny-GGUF/snapshots/master/t-Q4_0.gguf", b"GGUF5")
+    variant = make_variant()
+    found = library.scan([variant], [home / "mine"])
+    assert {(entry.owner, entry.name) for entry in found.entries} == {
+        ("LM Studio", "tiny-Q4_K_M.gguf"),
+        ("llama.cpp cache", "maker_Tiny-GGUF_tiny-Q4_K_M.gguf"),
+        ("Ollama", "tiny:1b-q4_K_M"),
+        ("your folder", "other-Q8_0.gguf"),
+        ("ModelScope cache", "t-Q4_0.gguf"),
+    }
+    matched = {entry.owner for entry in found.entries if entry.variants == (variant.key,)}
+    assert matched == {"LM Studio", "llama.cpp cache"}
+
+
+def test_an_ollama_blob_is_matched_by_its_sum(hub: Any, nobody_elses_home: Path) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    variant = make_variant()
+    downloads.plan(variant)
+    ollama(nobody_elses_home, "tiny:latest", GGUF)
+    (entry,) = library.scan([variant]).entries
+    assert (entry.owner, entry.variants, entry.matched_by) == ("Ollama", (variant.key,), "sum")
+
+
+def test_the_same_weights_twice_are_shown_with_what_they_waste(hub: Any, nobody_elses_home: Path) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    variant = make_variant()
+    downloads.fetch(downloads.plan(variant))
+    ollama(nobody_elses_home, "tiny:latest", GGUF)
+    (duplicate,) = library.scan([variant]).duplicates
+    assert (duplicate.certain, duplicate.wasted_bytes, len(duplicate.paths)) == (True, len(GGUF), 2)
+
+
+def test_removing_a_download_frees_its_bytes_and_leaves_nothing_behind(hub: Any) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    variant = make_variant()
+    downloads.fetch(downloads.plan(variant))
+    plan = library.plan_removal(library.scan([variant]).entries[0])
+    assert (plan.foreign, plan.freed_bytes) == (False, len(GGUF))
+    assert library.remove(plan) == len(GGUF)
+    assert downloads.local_weights(variant) is None
+    assert records.read(variant.key) is None
+    assert not list(environment.cache_folder().glob("models--*"))
+
+
+def test_a_blob_that_another_revision_needs_stays(hub: Any) -> None:
+    folder = hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    downloads.fetch(downloads.plan(make_variant()))
+    (folder / "new.txt").write_text("another commit")
+    downloads.fetch(downloads.plan(make_variant()))
+    first, second = library.scan([]).entries
+    plan = library.plan_removal(first)
+    assert plan.freed_bytes == 0
+    assert "another revision" in plan.kept[0]
+    library.remove(plan)
+    assert second.path.read_bytes() == GGUF
+    assert library.plan_removal(second).freed_bytes == len(GGUF)
+
+
+def test_removing_an_ollama_model_spares_layers_of_its_others(nobody_elses_home: Path) -> None:
+    ollama(nobody_elses_home, "tiny:one", GGUF, b"template")
+    ollama(nobody_elses_home, "tiny:two", b"GGUF other", b"template")
+    entries = {entry.name: entry for entry in library.scan([]).entries}
+    plan = library.plan_removal(entries["tiny:one"])
+    assert (plan.owner, plan.foreign, plan.freed_bytes) == ("Ollama", True, len(GGUF))
+    library.remove(plan)
+    assert [entry.name for entry in library.scan([]).entries] == ["tiny:two"]
+    blobs = nobody_elses_home / ".ollama/models/blobs"
+    assert len(list(blobs.iterdir())) == 2
+
+
+def test_a_disk_that_changed_since_the_plan_is_not_touched(nobody_elses_home: Path) -> None:
+    file = put(nobody_elses_home / "mine/a-Q8_0.gguf", b"GGUF")
+    (entry,) = library.scan([], [nobody_elses_home / "mine"]).entries
+    plan = library.plan_removal(entry)
+    file.write_bytes(b"GGUF and more")
+    with pytest.raises(BackendError, match="has changed meanwhile"):
+        library.remove(plan)
+    assert file.exists()
+
+
+def test_verifying_finds_a_damaged_byte(hub: Any) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    done = downloads.fetch(downloads.plan(make_variant()))
+    entry = library.scan([]).entries[0]
+    read: list[int] = []
+    assert library.verify(entry, read.append).sound
+    assert sum(read) == len(GGUF)
+    with done.path.open("r+b") as file:
+        file.seek(700_000)
+        file.write(b"\0\0\0\0\0\0\0\0")
+    assert library.verify(entry).wrong == ("tiny-Q4_K_M.gguf: its sum is wrong; remove it and download it again",)
+
+
+def test_a_missing_part_is_said(nobody_elses_home: Path) -> None:
+    put(nobody_elses_home / "mine/t-Q8_0-00001-of-00003.gguf", b"GGUF")
+    put(nobody_elses_home / "mine/t-Q8_0-00003-of-00003.gguf", b"GGUF")
+    (entry,) = library.scan([], [nobody_elses_home / "mine"]).entries
+    assert entry.problem == "only 2 of 3 parts are here"
+    assert not entry.whole
+
+
+@pytest.mark.weights
+def test_adopting_a_file_copies_nothing_and_makes_it_a_family(gemma_gguf: Path, home: Path) -> None:
+    family, spec_file = library.adopt(gemma_gguf)
+    (spec,) = family.specs
+    assert spec.path == str(gemma_gguf)
+    assert (spec.format, spec.quantizations) == ("ggufv2", ("Q4_K_M",))
+    (again,) = read_spec_file(spec_file)
+    assert downloads.local_weights(next(again.variants())) == gemma_gguf
+    assert not list(home.rglob("*.gguf"))
+
+
+@pytest.mark.weights
+def test_a_local_file_can_stand_for_a_variant_of_the_catalog(gemma_gguf: Path) -> None:
+    variant = make_variant()
+    assert library.adopt_as(gemma_gguf, variant) == gemma_gguf
+    assert downloads.local_weights(variant) == gemma_gguf
+    (entry,) = library.scan([variant]).entries
+    plan = library.plan_removal(entry)
+    assert (plan.paths, plan.freed_bytes) == ((), 0)
+    library.remove(plan)
+    assert gemma_gguf.exists()
+    assert downloads.local_weights(variant) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model"])
+def test_what_is_no_whole_model_is_not_adopted(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(BadWeights) as caught:
+        library.adopt(put(tmp_path / "bad.gguf", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_not_adopted(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        library.adopt(tmp_path / "nothing")
+
+
+def test_the_library_in_json_keeps_unknown_as_null(nobody_elses_home: Path) -> None:
+    put(nobody_elses_home / "mine/other.gguf", b"GGUF3")
+    document = library.library_to_json(library.scan([], [nobody_elses_home / "mine"]))
+    (entry,) = document["entries"]
+    assert (entry["quantization"], entry["hub"], entry["files"][0]["sha256"]) == (None, None, None)
+    assert json.loads(json.dumps(document)) == document

@@ -1,0 +1,61 @@
+"""Predicted decode speeds, against measured ones."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import speed_rows
+from machines import EIGHT_H100, LAPTOP, RTX_3060, RTX_4090, card, linux, mac, variant
+
+from backends.fit import Wish
+from backends.judge import judge
+
+TRUTH = Path(__file__).parents[1] / "truth" / "decode_speed.csv"
+
+
+def speed(weight_format: str, size: float, quantization: str, engine: str, machine: object) -> float:
+    option = judge(variant(weight_format, size, quantization), engine, machine, Wish(4096))  # type: ignore[arg-type]
+    assert option.tokens_per_second is not None
+    assert option.tokens_per_second.basis == "predicted"
+    return option.tokens_per_second.value
+
+
+def test_measured_speeds_are_met() -> None:
+    errors = sorted(row.error for row in speed_rows.rows(TRUTH))
+    assert len(errors) == 268
+    assert statistics.median(errors) <= 0.15
+    assert errors[int(0.9 * len(errors))] <= 0.40
+
+
+def test_llama_3_8b_on_a_4090_is_near_what_others_measured() -> None:
+    # 127.7 tok/s at Q4_K_M, 54.3 at F16. Source: XiongjieDai's GPU benchmarks on LLM inference.
+    assert 0.85 * 127.7 < speed("ggufv2", 8, "Q4_K_M", "llama.cpp", RTX_4090) < 1.2 * 127.7
+    assert 0.85 * 54.3 < speed("ggufv2", 8, "F16", "llama.cpp", RTX_4090) < 1.2 * 54.3
+
+
+def test_only_active_experts_are_read() -> None:
+    dense = speed("ggufv2", 8, "Q4_K_M", "llama.cpp", RTX_4090)
+    assert speed("ggufv2", 30, "Q4_K_M", "llama.cpp", RTX_4090) > dense
+
+
+def test_the_layers_in_ram_rule_a_split_model() -> None:
+    assert speed("ggufv2", 70, "Q4_K_M", "llama.cpp", RTX_4090) < 5
+    assert speed("ggufv2", 30, "Q4_K_M", "llama.cpp", RTX_3060) > 10
+
+
+def test_an_unknown_device_has_no_prediction() -> None:
+    unknown = linux(64, replace(card("Mystery", 24), bandwidth_bytes_per_second=None))
+    assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", unknown).tokens_per_second is None
+    server = replace(LAPTOP, cpu=replace(LAPTOP.cpu, name="AMD EPYC 9654"))
+    assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", server).tokens_per_second is None
+
+
+def test_tensor_parallel_cards_share_the_work() -> None:
+    assert speed("pytorch", 70, "none", "vLLM", EIGHT_H100) > 25
+
+
+def test_mlx_on_a_mac_is_near_what_others_measured() -> None:
+    # 50.18 tok/s on an M4 Pro, tests/truth/decode_speed.csv.
+    assert 0.85 * 50.18 < speed("mlx", 8, "4bit", "MLX", mac(24)) < 1.15 * 50.18

@@ -1,0 +1,77 @@
+"""The context: counted live, and nothing cut without being asked."""
+
+from __future__ import annotations
+
+from chat_app import Chat, RunChat, load_request
+
+from backends.engines.engine import Turn
+from backends.engines.scripted import ScriptedAdapter
+from tui.screens.overflow import Overflow
+
+
+async def full(c: Chat) -> None:
+    """A conversation that leaves no room in 100 tokens for the next prompt."""
+    await c.load(load_request(context=100))
+    await c.say("word " * 30)
+    await c.say("more " * 30)
+    await c.type("next " * 20)
+    await c.pilot.press("enter")
+    await c.until(lambda: isinstance(c.app.screen, Overflow))
+
+
+async def test_system_history_and_draft_are_counted_while_one_types(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("one two three")) as c:
+        await c.load()
+        c.pane.tell("be brief", c.pane.sampling)
+        await c.say("hello there")
+        await c.type("four words of draft")
+        await c.until(lambda: c.pane.budget and c.pane.budget.draft)
+        subtitle = str(c.screen.prompt.border_subtitle)
+        assert "system 2" in subtitle
+        assert "draft 5" in subtitle
+        assert "of 8,192 tokens" in subtitle
+
+
+async def test_a_prompt_that_does_not_fit_is_not_sent_without_asking(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("short")) as c:
+        await full(c)
+        assert len(c.engine.calls) == 2
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert c.screen.prompt.area.text == "next " * 20
+
+
+async def test_the_oldest_turns_can_be_left_out_and_say_so(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("short")) as c:
+        await full(c)
+        await c.pilot.press("d")
+        await c.quiet()
+        assert c.engine.calls[-1].turns == (
+            Turn("user", "more " * 30), Turn("assistant", "short"), Turn("user", "next " * 20),
+        ) or c.engine.calls[-1].turns == (Turn("user", "next " * 20),)  # fmt: skip
+        assert len(c.pane.transcript.entries) == 6
+        assert c.pane.transcript.entries[0].note == "left out of the context"
+
+
+async def test_the_oldest_turns_can_be_summarised(chat: RunChat) -> None:
+    def script(turns: tuple[Turn, ...]) -> str:
+        return "We spoke of words." if "Summarise" in turns[-1].text else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        await c.pilot.press("s")
+        await c.until(lambda: len(c.engine.calls) == 4)
+        await c.quiet()
+        assert c.engine.calls[-1].turns[0].role == "system"
+        assert "We spoke of words." in c.engine.calls[-1].turns[0].text
+        assert c.engine.calls[-1].turns[-1] == Turn("user", "next " * 20)
+
+
+async def test_the_model_can_be_loaded_with_a_longer_context(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("short")) as c:
+        await full(c)
+        await c.pilot.press("l")
+        await c.until(lambda: len(c.adapter.engines) == 2 and c.engine.calls)
+        await c.quiet()
+        assert c.engine.context == 200
+        assert len(c.engine.calls[-1].turns) == 5

@@ -1,0 +1,292 @@
+"""Editing, branching, copying, attaching, and the history on the screen."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from chat_app import RunChat, load_request
+from textual.widgets import Input, TextArea
+
+from backends.engines.engine import Alternative, Chunk, Turn
+from backends.engines.scripted import ScriptedAdapter
+from backends.history import History
+from tui.screens.chat_settings import ChatSettings, Cycle
+from tui.screens.conversations import Conversations
+from tui.screens.loaded import Loaded, ModelList
+
+
+async def test_an_edited_prompt_is_answered_on_its_own_branch(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter(lambda turns: f"answer to {turns[-1].text}")) as c:
+        await c.load()
+        await c.say("first")
+        await c.pilot.press("tab", "up", "e")
+        assert c.screen.prompt.area.text == "first"
+        c.screen.prompt.area.text = "second"
+        await c.pilot.press("enter")
+        await c.quiet()
+        assert [n.text for n in c.pane.conversation.path()] == ["second", "answer to second"]
+        assert "2 of 2" in c.shown()
+
+
+async def test_the_arrows_walk_the_branches(chat: RunChat) -> None:
+    answers = iter(["one", "two"])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load()
+        await c.say("go")
+        await c.pilot.press("ctrl+r")
+        await c.quiet()
+        await c.pilot.press("tab", "left")
+        await c.pilot.pause()
+        assert "one" in c.shown()
+        assert "1 of 2" in c.shown()
+        await c.pilot.press("right")
+        await c.pilot.pause()
+        assert "two" in c.shown()
+
+
+async def test_escape_leaves_a_turn_as_it_was(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("first")
+        await c.type("my draft")
+        await c.pilot.press("tab", "up", "e", "escape")
+        await c.pilot.pause()
+        assert len(c.pane.conversation.nodes) == 2
+        assert c.screen.prompt.area.text == "my draft"
+
+
+async def test_deleting_asks_and_takes_what_follows_along(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("one")
+        await c.say("two")
+        await c.pilot.press("tab", "up", "x")
+        await c.pilot.press("enter")
+        await c.pilot.pause()
+        assert [n.text for n in c.pane.conversation.path()][:1] == ["one"]
+        assert len(c.pane.conversation.path()) == 2
+
+
+async def test_copying_asks_the_terminal_and_writes_a_file(chat: RunChat, home: Path) -> None:
+    async with chat(ScriptedAdapter("See:\n\n```python\nx = 1\n```\n")) as c:
+        await c.load()
+        await c.say("go")
+        await c.pilot.press("tab", "y")
+        await c.pilot.pause()
+        assert c.app.clipboard == "x = 1"
+        assert (home / "cache" / "copied.txt").read_text() == "x = 1"
+
+
+def test_tmux_gets_the_sequence_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.clipboard import LONGEST_SEQUENCE, sequence
+
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert sequence("hi") == "\x1b]52;c;aGk=\x07"
+    monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
+    assert sequence("hi") == "\x1bPtmux;\x1b\x1b]52;c;aGk=\x07\x1b\\"
+    assert sequence("x" * LONGEST_SEQUENCE) is None
+
+
+async def test_a_text_file_goes_along(chat: RunChat, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("my notes")
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("ctrl+t")
+        await c.answer(str(tmp_path / "notes.md"))
+        await c.pilot.pause()
+        await c.say("What is this?")
+        assert c.engine.calls[0].turns == (Turn("user", "notes.md:\n```\nmy notes\n```\n\nWhat is this?"),)
+
+
+async def test_a_file_that_cannot_go_along_says_why(chat: RunChat, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
+    async with chat() as c:
+        assert "no UTF-8" in (c.screen.prompt.attach_file(tmp_path / "picture") or "")
+        assert "no such file" in (c.screen.prompt.attach_file(tmp_path / "none") or "")
+
+
+async def test_two_megabytes_pasted_become_a_block(chat: RunChat) -> None:
+    from textual import events
+
+    pasted = "words and words\n" * 130_000
+    async with chat() as c:
+        await c.load()
+        c.screen.prompt.area.post_message(events.Paste(pasted))
+        await c.pilot.pause()
+        assert "2.08 MB" in str(c.screen.prompt.query_one("#attachments").render())
+        assert c.screen.prompt.area.text == ""
+        await c.pilot.press("enter")
+        await c.until(lambda: c.pane.conversation.nodes)
+        assert c.pane.conversation.path()[0].text == pasted
+        await c.quiet()
+        assert "130,001 lines" in "".join(
+            e.line(n).text for e in c.pane.transcript.entries[:1] for n in range(e.height or 0)
+        )
+
+
+async def test_up_brings_earlier_prompts_back_and_down_the_draft(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("one")
+        await c.say("two")
+        await c.type("draft")
+        await c.pilot.press("up")
+        assert c.screen.prompt.area.text == "two"
+        await c.pilot.press("up")
+        assert c.screen.prompt.area.text == "one"
+        await c.pilot.press("down", "down")
+        assert c.screen.prompt.area.text == "draft"
+
+
+async def test_newlines_by_key_and_the_prompt_grows_to_eight_lines(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        for _ in range(12):
+            await c.pilot.press("a", "ctrl+j")
+        await c.pilot.pause()
+        assert c.screen.prompt.area.text.count("\n") == 12
+        assert c.screen.prompt.area.size.height == 8
+
+
+async def test_an_alternative_token_is_chosen_and_gone_on_from(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.1), Alternative(" moon", 2, -2.5))
+    answers = iter([[Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,)), Chunk(" rose")], [" set"]])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load(load_request(chats=False))
+        await c.say("Then")
+        await c.pilot.press("tab", "left")
+        await c.pilot.pause()
+        assert "2  moon 8 %" in str(c.pane.query_one("#notice").render())
+        await c.pilot.press("2")
+        await c.quiet()
+        assert c.engine.calls[-1].prompt == "Then the moon"
+        assert "Then the moon set" in c.shown()
+        assert len(c.pane.conversation.siblings(c.pane.conversation.leaf or "")) == 2
+
+
+async def test_what_is_shown_is_in_the_history_while_the_answer_runs(chat: RunChat) -> None:
+    never = threading.Event()
+    async with chat(ScriptedAdapter(["<think>", "hm", "</think>", "What", " came", never])) as c:
+        await c.load()
+        await c.type("go")
+        await c.pilot.press("enter")
+        await c.until(lambda: "What came" in c.shown())
+        assert c.screen.history.flush()
+        kept = c.screen.history.load(c.pane.conversation.id)
+        assert [(n.text, n.reasoning) for n in kept.path()] == [("go", ""), ("What came", "hm")]
+        assert kept.path()[-1].stop_reason is None
+
+
+async def test_a_finished_conversation_is_found_and_opened_again(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("Rayleigh scattering.")) as c:
+        await c.load()
+        await c.say("Why is the sky blue?")
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+        await c.pilot.press("slash", *"rayleigh", "enter", "enter")
+        await c.until(lambda: c.app.screen is c.screen and c.pane.transcript.entries)
+        assert "Rayleigh scattering." in c.shown()
+        await c.say("And at dusk?")
+        assert c.engine.calls[-1].turns[0] == Turn("user", "Why is the sky blue?")
+
+
+async def test_conversations_are_renamed_pinned_and_deleted_by_key(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("hello")
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+        screen = c.app.screen
+        assert isinstance(screen, Conversations)
+        await c.pilot.press("r")
+        await c.answer("Greetings")
+        await c.pilot.pause()
+        await c.pilot.press("p")
+        await c.pilot.pause()
+        assert [(s.name, s.pinned) for s in screen.list.summaries] == [("Greetings", True)]
+        await c.pilot.press("x", "enter")
+        await c.pilot.pause()
+        assert screen.list.summaries == ()
+
+
+async def test_a_conversation_goes_out_as_markdown_and_json_and_comes_back(chat: RunChat, tmp_path: Path) -> None:
+    async with chat(ScriptedAdapter("an answer")) as c:
+        await c.load()
+        await c.say("hello")
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+        screen = c.app.screen
+        assert isinstance(screen, Conversations)
+        for key, name in (("m", "out.md"), ("s", "out.json")):
+            await c.pilot.press(key)
+            await c.answer(str(tmp_path / name))
+            await c.pilot.pause()
+        assert "## You\n\nhello" in (tmp_path / "out.md").read_text()
+        await c.pilot.press("i")
+        await c.answer(str(tmp_path / "out.json"))
+        await c.pilot.pause()
+        assert [s.name for s in screen.list.summaries] == ["hello", "hello"]
+
+
+async def test_a_damaged_history_is_said_and_talking_goes_on(chat: RunChat, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "modeldeck.sqlite3").write_bytes(b"garbage" * 1000)
+    async with chat(ScriptedAdapter("fine")) as c:
+        await c.load()
+        await c.say("go")
+        assert "fine" in c.shown()
+        assert "damaged" in (c.screen.history.note or "")
+    again = History()
+    assert again.conversations()[0].name == "go"
+    again.close()
+
+
+async def test_the_system_prompt_and_the_sampling_go_to_the_engine(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        settings.query_one(TextArea).text = "Be brief"
+        settings.query_one("#preset", Cycle).focus()
+        await c.pilot.press("right")
+        settings.query_one("#seed", Input).value = "7"
+        settings.query_one("#thinking", Cycle).at = 2
+        await c.pilot.press("ctrl+s")
+        await c.until(lambda: c.app.screen is c.screen)
+        await c.say("go")
+        call = c.engine.calls[0]
+        assert call.turns[0] == Turn("system", "Be brief")
+        assert (call.sampling.temperature, call.sampling.seed, call.sampling.thinking) == (0.0, 7, False)
+
+
+async def test_a_number_out_of_range_is_said_and_nothing_is_taken_over(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        settings.query_one("#top_p", Input).value = "3"
+        await c.pilot.press("ctrl+s")
+        await c.pilot.pause()
+        assert "top p: expected a number from 0 to 1" in str(settings.query_one("#wrong").render())
+
+
+async def test_loaded_models_are_listed_and_unloaded_by_key(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f4")
+        await c.until(lambda: isinstance(c.app.screen, Loaded) and c.app.screen.focused)
+        assert "8B Q4_K_M" in c.app.screen.query_one(ModelList).render_line(0).text
+        await c.pilot.press("u")
+        await c.until(lambda: c.pane.state == "unloaded")
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert c.engine.closed
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.state == "ready")

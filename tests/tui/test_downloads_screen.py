@@ -1,0 +1,132 @@
+"""The downloads screen, by the keys that a user presses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import fake_services as fake
+from textual.pilot import Pilot
+
+from backends.downloads import Job
+from tui.app import Deck
+from tui.screens.ask import Ask
+from tui.screens.downloads import Downloads
+from tui.widgets.job_list import JobList
+
+Q4 = fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+Q8 = fake.variant(fake.LLAMA3, 8, "Q8_0")
+
+
+def screen_text(app: Deck) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+async def press(pilot: Pilot[int], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+    await pilot.pause()
+
+
+def deck_with(*variants: object) -> tuple[Deck, fake.FakeQueue]:
+    """An app whose queue holds these variants already, as after a restart."""
+    queue = fake.FakeQueue(lambda job: None)
+    for one in variants:
+        queue.add(fake.plan(one))  # type: ignore[arg-type]
+
+    def open_queue(on_change: Callable[[Job], None]) -> fake.FakeQueue:
+        queue.on_change = on_change
+        return queue
+
+    return Deck(fake.services(open_queue=open_queue)), queue
+
+
+async def test_without_downloads_it_says_how_to_begin_one() -> None:
+    app, _ = deck_with()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        assert "No downloads yet" in screen_text(app)
+        await press(pilot, "p", "x", "r", "escape")
+        assert not isinstance(app.screen, Downloads)
+
+
+async def test_what_an_earlier_run_left_is_offered_again() -> None:
+    app, queue = deck_with(Q4)
+    queue.progress("job-1", state="paused", done_bytes=1_000_000_000, note="interrupted: p goes on")
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6")
+        text = screen_text(app)
+        assert "llama-3-instruct 8B Q4_K_M" in text
+        assert "paused" in text
+        assert "interrupted: p goes on" in text
+        await press(pilot, "p")
+        assert queue.calls == [("resume", "job-1")]
+
+
+async def test_a_running_download_shows_bytes_speed_and_time_left() -> None:
+    app, queue = deck_with(Q4, Q8)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6")
+        queue.progress("job-1", state="running", done_bytes=2_744_000_000, bytes_per_second=84e6, seconds_left=26.0)
+        await pilot.pause()
+        text = screen_text(app)
+        for words in (
+            "56%",
+            "2.74 of 4.90 GB",
+            "84.0 MB/s",
+            "26 s left",
+            "2 under way",
+            "disk 212 GB free",
+            "to come",
+        ):
+            assert words in text
+        await press(pilot, "p")
+        assert queue.calls[-1] == ("pause", "job-1")
+
+
+async def test_cancelling_asks_first() -> None:
+    app, queue = deck_with(Q4)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6", "x")
+        assert isinstance(app.screen, Ask)
+        await press(pilot, "escape")
+        assert queue.calls == []
+        await press(pilot, "x", "enter")
+        assert queue.calls == [("cancel", "job-1")]
+
+
+async def test_the_order_changes_and_the_cursor_stays_with_its_download() -> None:
+    app, queue = deck_with(Q4, Q8)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6", "down", "left_square_bracket")
+        assert queue.calls == [("move", "job-2", -1)]
+        job = app.screen.query_one(JobList).job
+        assert job is not None
+        assert job.id == "job-2"
+        assert [job.id for job in app.jobs.values()] == ["job-2", "job-1"]
+
+
+async def test_a_failed_download_says_why_and_can_be_tried_again() -> None:
+    app, queue = deck_with(Q4)
+    queue.progress("job-1", state="failed", note="the hub closed the connection five times: r tries again")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        assert "the hub closed the connection five times" in screen_text(app)
+        await press(pilot, "r")
+        assert queue.calls == [("resume", "job-1")]
+
+
+async def test_a_disk_that_is_too_small_says_by_how_much() -> None:
+    queue = fake.FakeQueue(lambda job: None)
+    queue.add(fake.plan(Q4))
+    app = Deck(fake.services(open_queue=lambda on_change: queue, disk_free_bytes=lambda: 4_000_000_000))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6")
+        assert "900 MB too little" in screen_text(app)
+
+
+async def test_what_is_done_can_be_taken_off_the_list() -> None:
+    app, queue = deck_with(Q4)
+    queue.progress("job-1", state="done", done_bytes=4_900_000_000)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6", "x")
+        assert "No downloads yet" in screen_text(app)

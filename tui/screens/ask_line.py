@@ -1,0 +1,41 @@
+"""A question that is answered with one line."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from tui.widgets.lines import clean, plain
+
+
+class AskLine(ModalScreen[str | None]):
+    """One line of text; None: given up."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "close", id="ask.leave")]
+    DEFAULT_CSS = """
+    AskLine Input { border: none; padding: 0; height: 1; background: $surface; }
+    """
+
+    def __init__(self, title: str, text: str = "", placeholder: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._text = clean(text)
+        self._placeholder = placeholder
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = plain(self._title)
+            box.border_subtitle = plain("enter takes it   esc leaves")
+            yield Input(self._text, placeholder=self._placeholder)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.dismiss(event.value)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
