@@ -88,6 +88,13 @@ BROWSE: Final = (
         "hardware",
         "Every device, who holds its memory, and what could not be known",
     ),
+    _quiet(
+        "browse.forget-loads",
+        "x",
+        "forget_loads",
+        "forget measured loads",
+        "Judge this engine and format without what loads here took",
+    ),
     _quiet("browse.focus", "tab,shift+tab", "other_side", "list or matrix", "Go to the other side"),
     _quiet("browse.back", "escape", "back", "back", "End the search, leave the family"),
 )

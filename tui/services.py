@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
-    from backends.fit import Knowledge, Option, Verdict, Wish
+    from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
     from backends.machine.model import Machine
+    from backends.measurements import Load
     from specs.catalog import Catalog
     from specs.model import Variant
 
@@ -59,6 +60,16 @@ Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What loads on a machine took until now."""
+
+    corrections: Mapping[tuple[str, str], Correction] = field(default_factory=dict)
+    """By engine and format."""
+    speeds: Mapping[tuple[str, str], Speed] = field(default_factory=dict)
+    """By variant key and engine."""
+
+
 def in_thread(work: Callable[[], None]) -> None:
     """Run in a thread of its own that never holds the app's exit."""
     threading.Thread(target=work, daemon=True, name="modeldeck-background").start()
@@ -91,11 +102,42 @@ def _statuses() -> Statuses:
 
 
 def _options(
-    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses, knowledge: Mapping[str, Knowledge]
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Statuses,
+    knowledge: Mapping[str, Knowledge],
+    measured: Measured,
 ) -> list[Option]:
     from backends.judge import options
 
-    return options(variants, machine, wish, statuses=statuses, knowledge=knowledge)
+    return options(
+        variants,
+        machine,
+        wish,
+        statuses=statuses,
+        knowledge=knowledge,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
+    )
+
+
+def _measured(machine: Machine) -> Measured:
+    from backends.measurements import corrections, speeds
+
+    return Measured(corrections(machine), speeds(machine))
+
+
+def _record(machine: Machine, load: Load) -> None:
+    from backends.measurements import record
+
+    record(machine, load)
+
+
+def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
+    from backends.measurements import clear
+
+    return clear(machine, engine=engine, format_name=format_name)
 
 
 def _best_option(options: Sequence[Option]) -> Option:
@@ -104,10 +146,12 @@ def _best_option(options: Sequence[Option]) -> Option:
     return best_option(list(options))
 
 
-def _quick_verdicts(variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses) -> Sequence[Verdict]:
+def _quick_verdicts(
+    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses, measured: Measured
+) -> Sequence[Verdict]:
     from backends.judge import quick_verdicts
 
-    return quick_verdicts(variants, machine, wish, statuses)
+    return quick_verdicts(variants, machine, wish, statuses, measured.corrections)
 
 
 def _local_index() -> Library:
@@ -183,9 +227,19 @@ class Services:
     detect_machine: Callable[[], Machine] = _detect_machine
     open_watch: Callable[[Machine], MachineWatch] = _open_watch
     statuses: Callable[[], Statuses] = _statuses
-    options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
+    options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge], Measured], list[Option]] = (
+        _options
+    )
     best_option: Callable[[Sequence[Option]], Option] = _best_option
-    quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses], Sequence[Verdict]] = _quick_verdicts
+    quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses, Measured], Sequence[Verdict]] = (
+        _quick_verdicts
+    )
+    measured: Callable[[Machine], Measured] = _measured
+    """What loads took on a machine; nothing for one that is not this one."""
+    record: Callable[[Machine, Load], None] = _record
+    """Keeps what a load or an answer took."""
+    forget_loads: Callable[[Machine, str, str], int] = _forget_loads
+    """Forgets what loads of an engine and format took on a machine; how many there were."""
     local_index: Callable[[], Library] = _local_index
     knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
     """What whole weights on this disk tell of themselves, by the variants' keys."""
