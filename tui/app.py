@@ -118,7 +118,12 @@ class Deck(App[int]):
         self._watch: MachineWatch | None = None
         self._measuring: Measuring | None = None
         self._measured_read = False
-        self._modes = {"browse": self._browse, "downloads": self._downloads, "chat": self._chat}
+        self._modes = {
+            "browse": self._browse,
+            "downloads": self._downloads,
+            "chat": self._chat,
+            "library": self._library,
+        }
         for own in THEMES:
             self.register_theme(own)
         wanted = theme if theme not in {None, "modeldeck"} else default_theme()
@@ -146,6 +151,11 @@ class Deck(App[int]):
         from tui.screens.downloads import Downloads
 
         return Downloads(self.services)
+
+    def _library(self) -> Screen[None]:
+        from tui.screens.library import LibraryScreen
+
+        return LibraryScreen(self.services)
 
     def _chat(self) -> Screen[None]:
         from tui.screens.chat import ChatScreen
@@ -179,7 +189,7 @@ class Deck(App[int]):
         services = self.services
         self.learn("statuses", services.statuses, "looking for engines")
         self.learn("machine", services.detect_machine, "looking at the hardware")
-        self.learn("catalog", services.load_catalog, "reading the catalog")
+        self.read_catalog()
         self.learn("library", services.local_index, READING_DISK)
         if services.refresh_seconds:
             self.set_interval(services.refresh_seconds, self._refresh_machine)
@@ -203,6 +213,10 @@ class Deck(App[int]):
     def learn(self, name: str, find: Callable[[], object], what: str) -> None:
         """Find a value of the app in the background and take it over."""
         self.in_background(lambda: self._post(self.Learned(name, find())), what)
+
+    def read_catalog(self) -> None:
+        """Read the spec files, again when some were added; safe from any thread."""
+        self.learn("catalog", self.services.load_catalog, "reading the catalog")
 
     def _post(self, message: Message) -> None:
         try:
@@ -355,7 +369,7 @@ class Deck(App[int]):
         if self.library is None:
             self._before_library = message
             return
-        path = self.library.path(option.variant)
+        path = message.path or self.library.path(option.variant)
         if path is None:
             self._offer_download(message)
         elif option.verdict == "no":

@@ -12,10 +12,12 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+    from backends.library import Entry, RemovalPlan, Verification
+    from backends.library import Library as Stock
     from backends.machine.model import Machine
     from backends.measurements import Load
     from specs.catalog import Catalog
-    from specs.model import Variant
+    from specs.model import ModelFamily, Variant
 
 
 class Library(Protocol):
@@ -172,6 +174,36 @@ def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
     return from_hubs(variants, HUB_SECONDS)
 
 
+def _scan_library(variants: Sequence[Variant], folders: Sequence[Path]) -> Stock:
+    from backends.library import scan
+
+    return scan(variants, folders)
+
+
+def _verify_entry(entry: Entry, on_bytes: Callable[[int], None], cancel: threading.Event) -> Verification:
+    from backends.library import verify
+
+    return verify(entry, on_bytes, cancel)
+
+
+def _plan_removal(entry: Entry) -> RemovalPlan:
+    from backends.library import plan_removal
+
+    return plan_removal(entry)
+
+
+def _remove_entry(plan: RemovalPlan) -> int:
+    from backends.library import remove
+
+    return remove(plan)
+
+
+def _adopt(path: Path) -> tuple[ModelFamily, Path]:
+    from backends.library import adopt
+
+    return adopt(path)
+
+
 def _plan(variant: Variant, hub: str | None) -> Plan:
     from backends.downloads import plan
 
@@ -247,6 +279,13 @@ class Services:
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
+    scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
+    """Everything on this disk that can be run; the folders are the user's further ones."""
+    verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
+    plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
+    remove_entry: Callable[[RemovalPlan], int] = _remove_entry
+    adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
+    """Makes a family of weights at a path and keeps it; the second is its spec file."""
     adapter: Callable[[str], Adapter] = _adapter
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
