@@ -9,6 +9,7 @@ import threading
 import time
 from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -30,10 +31,11 @@ from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
     from backends.downloads import Job, Plan
+    from backends.errors import AccessDenied
     from backends.fit import Option
     from backends.machine.model import Machine
     from specs.catalog import Catalog
-    from specs.model import Variant
+    from specs.model import ModelFamily, Variant
     from tui.measuring import Measuring
     from tui.settings import Settings
     from tui.widgets.chat_pane import ChatPane
@@ -66,6 +68,8 @@ class Deck(App[int]):
 
     catalog: reactive[Catalog | None] = reactive(None, repaint=False, always_update=True)
     """None while it is read."""
+    guests: reactive[tuple[ModelFamily, ...]] = reactive((), repaint=False)
+    """Families made of repositories that are not in the catalog, until they are kept."""
     machine: reactive[Machine | None] = reactive(None, repaint=False)
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
@@ -85,6 +89,13 @@ class Deck(App[int]):
             self.name = name
             self.value = value
 
+    class Said(Message):
+        """Background work has something to say."""
+
+        def __init__(self, words: str) -> None:
+            super().__init__()
+            self.words = words
+
     class Failed(Message):
         """Background work raised; shown as a notice."""
 
@@ -92,6 +103,15 @@ class Deck(App[int]):
             super().__init__()
             self.what = what
             self.error = error
+
+    class Refused(Message):
+        """A hub wants a licence accepted or a token before it tells what a download would be."""
+
+        def __init__(self, error: AccessDenied, hub: str, variant: Variant) -> None:
+            super().__init__()
+            self.error = error
+            self.hub = hub
+            self.variant = variant
 
     class Planned(Message):
         """A download is planned and may join the queue."""
@@ -118,11 +138,13 @@ class Deck(App[int]):
         self._watch: MachineWatch | None = None
         self._measuring: Measuring | None = None
         self._measured_read = False
+        self._hub_query = ""
         self._modes = {
             "browse": self._browse,
             "downloads": self._downloads,
             "chat": self._chat,
             "library": self._library,
+            "hubs": self._hubs,
         }
         for own in THEMES:
             self.register_theme(own)
@@ -151,6 +173,11 @@ class Deck(App[int]):
         from tui.screens.downloads import Downloads
 
         return Downloads(self.services)
+
+    def _hubs(self) -> Screen[None]:
+        from tui.screens.hubs import HubSearch
+
+        return HubSearch(self.services, self._hub_query)
 
     def _library(self) -> Screen[None]:
         from tui.screens.library import LibraryScreen
@@ -340,9 +367,37 @@ class Deck(App[int]):
         self.say(f"asking the hub for {variant.family.name} {variant.quantization}")
 
         def work() -> None:
-            self._post(self.Planned(self.services.plan(variant, message.hub)))
+            from backends.errors import AccessDenied
+
+            try:
+                plan = self.services.plan(variant, message.hub)
+            except AccessDenied as error:
+                self._post(self.Refused(error, message.hub or next(iter(variant.hub_names), ""), variant))
+            else:
+                self._post(self.Planned(plan))
 
         self.in_background(work, f"planning the download of {variant.family.name} {variant.quantization}")
+
+    def on_deck_refused(self, message: Refused) -> None:
+        self.offer_token(message.error, message.hub, lambda: self.post_message(DownloadWanted(message.variant)))
+
+    def offer_token(self, error: AccessDenied, hub: str, again: Callable[[], object]) -> None:
+        """Say why a hub refuses, take a token for it, and do it again."""
+        if hub != "huggingface":
+            self.say(str(error), severity="error")
+            return
+        self.ask_token(str(error), error.url, again)
+
+    def ask_token(self, reason: str, page: str | None, again: Callable[[], object]) -> None:
+        """Take a token for Hugging Face, and do again what it was wanted for."""
+        from tui.screens.ask_token import AskToken
+
+        def answered(user: str | None) -> None:
+            if user is not None:
+                self.say(f"the token speaks for {user} from now on")
+                again()
+
+        self.push_screen(AskToken(self.services, reason, page), answered)
 
     def on_deck_planned(self, message: Planned) -> None:
         plan = message.plan
@@ -496,6 +551,39 @@ class Deck(App[int]):
         screen = self.screen
         if isinstance(screen, Browse):
             screen.open_family(name)
+
+    def open_guest(self, family: ModelFamily) -> None:
+        """Show a family that the catalog does not have beside those that it has."""
+        taken = {one.name for one in self.catalog.families} if self.catalog is not None else set()
+        if family.name in taken and family.source is not None:
+            family = replace(family, name=family.source.partition(":")[2].lower())
+        self.guests = (*(one for one in self.guests if one.name != family.name), family)
+        self.open_family(family.name)
+
+    def keep_guest(self, family: ModelFamily) -> None:
+        """Write a family into the user's own catalog."""
+
+        def work() -> None:
+            file = self.services.keep_family(family)
+            self._post(self.Learned("catalog", self.services.load_catalog()))
+            self._post(self.Learned("guests", tuple(one for one in self.guests if one != family)))
+            self._post(self.Said(f"{family.name} is in your catalog now; its spec file is {file}"))
+
+        self.in_background(work, "keeping a family")
+
+    def on_deck_said(self, message: Said) -> None:
+        self.say(message.words)
+
+    def action_hubs(self) -> None:
+        """Search the hubs, for what was searched for in the list if there is something."""
+        from tui.screens.browse import Browse
+        from tui.screens.hubs import HubSearch
+
+        query = self.screen.list_query if isinstance(self.screen, Browse) else ""
+        self._hub_query = query
+        self.action_mode("hubs")
+        if isinstance(self.screen, HubSearch) and self.screen.is_mounted:
+            self.screen.look_for(query)
 
     def action_flip_theme(self) -> None:
         """Between our dark and our light theme."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+    from backends.hubs.hub import RepoSummary
+    from backends.hubs.repository import Found
     from backends.library import Entry, RemovalPlan, Verification
     from backends.library import Library as Stock
     from backends.machine.model import Machine
@@ -204,6 +206,31 @@ def _adopt(path: Path) -> tuple[ModelFamily, Path]:
     return adopt(path)
 
 
+def _search_hubs(query: str) -> Found:
+    from backends.hubs.repository import search
+
+    return search(query)
+
+
+def _fetch_family(hit: RepoSummary) -> ModelFamily:
+    from backends.hubs.repository import fetch_family
+
+    return fetch_family(hit.hub, hit.model_id, tags=hit.tags)
+
+
+def _keep_family(family: ModelFamily) -> Path:
+    from backends.home import specs_folder
+    from specs.writing import keep_family
+
+    return keep_family(family, specs_folder())
+
+
+def _keep_token(text: str) -> str:
+    from backends.hubs.token import keep_token
+
+    return keep_token(text)
+
+
 def _plan(variant: Variant, hub: str | None) -> Plan:
     from backends.downloads import plan
 
@@ -279,6 +306,13 @@ class Services:
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
+    search_hubs: Callable[[str], Found] = _search_hubs
+    fetch_family: Callable[[RepoSummary], ModelFamily] = _fetch_family
+    """Asks a hub what a repository holds; raises BackendError."""
+    keep_family: Callable[[ModelFamily], Path] = _keep_family
+    """Writes a family into the user's catalog; gives the spec file."""
+    keep_token: Callable[[str], str] = _keep_token
+    """Keeps a token in the hub's own store, once the hub takes it; gives the user's name."""
     scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
     """Everything on this disk that can be run; the folders are the user's further ones."""
     verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry

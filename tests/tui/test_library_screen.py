@@ -25,8 +25,17 @@ def entry(owner: str, name: str, file_bytes: int, **rest: object) -> Entry:
     return Entry(owner, name, path, path.parent, (StoredFile(name, path, file_bytes),), "ggufv2", **rest)  # type: ignore[arg-type]
 
 
-OURS = entry("Hugging Face cache", "llama-3-8b-Q4_K_M.gguf", 4_900_000_000, variants=(Q4.key,), matched_by="sum",
-             quantization="Q4_K_M", hub="huggingface", model_id="stand-in/llama-3-8b-GGUF", revision="0" * 40)  # fmt: skip
+OURS = entry(
+    "Hugging Face cache",
+    "llama-3-8b-Q4_K_M.gguf",
+    4_900_000_000,
+    variants=(Q4.key,),
+    matched_by="sum",
+    quantization="Q4_K_M",
+    hub="huggingface",
+    model_id="stand-in/llama-3-8b-GGUF",
+    revision="0" * 40,
+)
 THEIRS = entry("Ollama", "llama3:8b", 4_900_000_000, variants=(Q4.key,), matched_by="sum", quantization="Q4_K_M")
 UNKNOWN = entry("LM Studio", "mystery-7b-Q5_K_M.gguf", 5_100_000_000, quantization="Q5_K_M")
 BROKEN = entry("LM Studio", "half-Q8_0.gguf", 1_200_000_000, problem="half-Q8_0.gguf ends 3.1 GB too early")
