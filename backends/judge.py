@@ -66,12 +66,9 @@ def judge(
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
         reason = _why_not_better(demand, found, placed, context, cache_type)
-        if (
-            status is not None
-            and status.reason
-            and driven(machine, status, engine) is not driven(machine, None, engine)
-        ):
-            reason = status.reason
+        if status is not None and driven(machine, status, engine) != driven(machine, None, engine):
+            build = status.reason or f"the installed {engine} drives no {machine.accelerators[0].kind} card"
+            reason = build if as_built else _join(reason, build)
         reason = _join(
             _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
         )
