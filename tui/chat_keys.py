@@ -7,13 +7,13 @@ from typing import Final
 from textual.binding import Binding
 
 
-def _key(  # noqa: PLR0917 - a table of keys reads by place
+def _key(
     name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None
 ) -> Binding:
     return Binding(key, action, label, key_display=shown, tooltip=tooltip, id=name)
 
 
-def _quiet(  # noqa: PLR0917 - a table of keys reads by place
+def _quiet(
     name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None
 ) -> Binding:
     return Binding(key, action, label, show=False, key_display=shown, tooltip=tooltip or label, id=name)

@@ -55,6 +55,7 @@ class ChatScreen(Screen[None]):
     """Talk to the models that are loaded."""
 
     CSS_PATH = "chat.tcss"
+    BLANK = True
     BINDINGS: ClassVar[list[BindingType]] = [*CHAT]
     AUTO_FOCUS = "PromptText"
 
