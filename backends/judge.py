@@ -44,7 +44,7 @@ def judge(
     if correction is not None:
         demand = demand.corrected(correction.ratio, correction.loads)
     context = context_of(variant.family, wish)
-    usable = driven(machine, status)
+    usable = driven(machine, status, engine)
     found = places(usable)
     cache_type = cache_type_of(engine, wish)
     placed = place(demand, found, context, cache_type)
@@ -61,7 +61,7 @@ def judge(
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
         reason = _why_not_better(demand, found, placed, context, cache_type)
-        if usable is not machine and status is not None and placed.verdict == "cpu":
+        if usable is not machine and status is not None and status.reason and placed.verdict == "cpu":
             reason = status.reason
         reason = _join(
             _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)

@@ -21,7 +21,7 @@ from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.glyphs import glyphs
-from tui.judging import Judged, judge_families
+from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
 from tui.services import Services
@@ -44,6 +44,8 @@ STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("uns
 """Engine statuses in the order of the title, and the word before their engines."""
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
+LIST_SHARE: Final = 0.05
+"""Share of a place's memory that must come or go before the whole list is judged again."""
 UNFIT: Final = frozenset({"no"})
 
 
@@ -114,6 +116,7 @@ class Browse(Screen[None]):
         self._told: Mapping[str, Knowledge] = {}
         self._asked: set[str] = set()
         self._judged_for: Machine | None = None
+        self._family_judged_for: Machine | None = None
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -156,8 +159,12 @@ class Browse(Screen[None]):
     def _machine_changed(self) -> None:
         self._show_strip()
         machine = self.app.machine
-        if self.what_if is None and machine is not None and materially_different(self._judged_for, machine):
+        if self.what_if is not None or machine is None:
+            return
+        if materially_different(self._judged_for, machine, LIST_SHARE):
             self._judge_soon()
+        elif materially_different(self._family_judged_for, machine):
+            self._judge_family()
 
     def _statuses_changed(self) -> None:
         self._judge_soon()
@@ -384,6 +391,7 @@ class Browse(Screen[None]):
         if family is None or machine is None or statuses is None:
             self._show_cell()
             return
+        self._family_judged_for = machine
         self._family_generation += 1
         generation = self._family_generation
         wish = self.wish(family)
@@ -590,17 +598,3 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
-
-
-def materially_different(judged: Machine | None, now: Machine) -> bool:
-    """Whether verdicts for one state of a machine are stale for another: 256 MiB more or less, or other devices."""
-    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
-        return True
-    pairs = [
-        (before.free_bytes, after.free_bytes)
-        for before, after in zip(judged.accelerators, now.accelerators, strict=True)
-    ]
-    pairs.append((judged.memory.available_bytes, now.memory.available_bytes))
-    return any(
-        (before is None) != (after is None) or abs((before or 0) - (after or 0)) > 256 << 20 for before, after in pairs
-    )
