@@ -42,6 +42,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> Option:
         choose.wish(arguments),
         statuses=found,
         knowledge=known_of([variant], deadline_seconds=None),
+        as_built=True,
     )
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
