@@ -93,7 +93,7 @@ def test_in_a_child_process_it_answers_and_leaves_nothing_here() -> None:
 
 
 @pytest.mark.slow
-def test_tensor_parallel_2_gives_the_same_text_and_its_workers_end_with_it(tmp_path: Path) -> None:
+def test_tensor_parallel_2_answers_from_workers_that_end_with_it(tmp_path: Path) -> None:
     folder = make_weights.tiny_folder(weights_cache())
     told, ended = run(folder, tmp_path, tensor_parallel=2)
     assert told["text"].strip()
