@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # with it comes SQLite, which the app's start does without
     from backends.measurements import Load
 
 State = Literal["loading", "ready", "failed", "closed"]
+SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 2.0
 """How long quitting waits for engines to give their memory back; the process's end does it for the rest."""
 
@@ -184,6 +186,12 @@ class LoadedModel:
         for listener in tuple(self._listeners):
             listener(self)
 
+    @staticmethod
+    def _take_turns_quickly() -> None:
+        # By default a thread waits 5 ms for the interpreter, which is a whole token: the pane then decoded
+        # 0.87 times as fast as the engine alone.
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
+
     def _start(
         self,
         adapter: Callable[[str], Adapter],
@@ -191,6 +199,7 @@ class LoadedModel:
         loaded: Callable[[LoadedModel], None] | None = None,
     ) -> None:
         def work() -> None:
+            self._take_turns_quickly()
             self._load(adapter)
             if loaded is not None and self.state == "ready":
                 loaded(self)

@@ -26,6 +26,13 @@ class Library(Protocol):
         ...
 
 
+class NothingHere:
+    """The library where the disk could not be read."""
+
+    def path(self, variant: Variant) -> Path | None:  # noqa: ARG002
+        return None
+
+
 class MachineWatch(Protocol):
     """Cheap looks at this machine, with the drivers' handles kept between them."""
 

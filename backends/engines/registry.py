@@ -22,8 +22,11 @@ ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
 """Module and class by engine, in the spelling of the spec pages; "remote" is a server of the user's."""
 
 
-def adapter(name: str) -> Adapter:
+def adapter(name: str, *, isolated: bool = False) -> Adapter:
     """The adapter of an engine; its name may be written in any case.
+
+    Args:
+        isolated: Its models are loaded in child processes.
 
     Raises:
         NotFound: modeldeck carries no such engine.
@@ -32,7 +35,12 @@ def adapter(name: str) -> Adapter:
     if engine is None:
         raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
     module, kind = ADAPTERS[engine]
-    return cast("Adapter", getattr(importlib.import_module(module), kind)())
+    found = cast("Adapter", getattr(importlib.import_module(module), kind)())
+    if not isolated:
+        return found
+    from backends.engines.isolated import IsolatedAdapter
+
+    return IsolatedAdapter(found)
 
 
 def status(name: str) -> EngineStatus:

@@ -45,6 +45,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         choose.wish(arguments),
         statuses=found,
         knowledge=known_of([variant], deadline_seconds=None, folders=choose.folders()),
+        as_built=True,
         corrections=corrections,
         speeds=speeds,
     )

@@ -40,15 +40,25 @@ from tui.widgets.prompt import Draft, Prompt, PromptText
 from tui.widgets.transcript import Transcript
 
 MOST_PANES = 4
+IDLE_SECONDS = 30 * 60.0
+"""How long a model stays in memory that nobody talks to."""
+IDLE_CHECK_SECONDS = 30.0
 NARROW = 100
 """Columns below which panes stand behind each other instead of side by side."""
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
+
+
+class Panes(Container):
+    """Where the panes stand; nothing of its own is drawn."""
+
+    BLANK = True
 
 
 class ChatScreen(Screen[None]):
     """Talk to the models that are loaded."""
 
     CSS_PATH = "chat.tcss"
+    BLANK = True
     BINDINGS: ClassVar[list[BindingType]] = [*CHAT]
     AUTO_FOCUS = "PromptText"
 
@@ -68,7 +78,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
         yield Static(id="tabs")
-        yield Container(id="panes")
+        yield Panes(id="panes")
         with Vertical(id="empty"):
             yield Static("No model is loaded yet", id="empty-title")
             yield Static(
@@ -204,6 +214,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         self._adopt_keys()
         self._arrange()
+        self.set_interval(IDLE_CHECK_SECONDS, lambda: self.models.unload_idle(IDLE_SECONDS))
         history = self.history
 
         def remember() -> None:
@@ -363,9 +374,13 @@ class ChatScreen(Screen[None]):
                 continue
             if pane.send(draft.whole):
                 went = True
-            elif pane.state == "loading":
-                pane.send_when_ready(draft.whole)
-                went, waiting = True, "It goes as soon as the model is loaded"
+            elif pane.state in ("loading", "unloaded"):
+                if pane.send_when_ready(draft.whole):
+                    went, waiting = True, "It goes as soon as the model is loaded"
+                else:
+                    waiting = "One prompt waits for the model already; this one stays here"
+                if pane.state == "unloaded":
+                    pane.reload(smaller=False)
             else:
                 waiting = f"{pane.title}: {pane.state}; ctrl+l loads it again"
         if waiting:
@@ -550,7 +565,7 @@ class ChatScreen(Screen[None]):
         if pane is None or pane.request is None:
             return
         if len(self.panes) >= MOST_PANES:
-            self.notify(f"{MOST_PANES} panes are as many as there are; ctrl+w closes one")
+            self.notify(f"{MOST_PANES} panes are as many as there are; f12 closes one")
             return
         request = pane.request
         await self.load(request, beside=True)

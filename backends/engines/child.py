@@ -1,0 +1,81 @@
+"""The child's end of an isolated engine: python -m backends.engines.child DESCRIPTOR."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from backends.engines.engine import Engine
+from backends.engines.registry import adapter
+from backends.engines.wire import error_to
+
+
+class Child:
+    """Loads one model and answers what comes over the wire."""
+
+    def __init__(self, wire: Connection) -> None:
+        self._wire = wire
+        self._sending = threading.Lock()
+        self._engine: Engine | None = None
+
+    def run(self) -> None:
+        """Serve until the parent closes, or is gone."""
+        while True:
+            try:
+                number, what, *asked = self._wire.recv()
+            except (EOFError, OSError):
+                break
+            if what == "close":
+                break
+            if what == "stop":
+                if self._engine is not None:
+                    self._engine.stop()
+            elif what in ("stream", "complete"):
+                # A thread of its own: a stop must be heard meanwhile.
+                threading.Thread(target=self._answer, args=(number, what, asked), daemon=True).start()
+            else:
+                self._answer(number, what, asked)
+        if self._engine is not None:
+            self._engine.close()
+
+    def _answer(self, number: int, what: str, asked: list[Any]) -> None:
+        try:
+            if what == "load":
+                self._send(number, "value", self._load(number, *asked))
+                return
+            found = getattr(self._engine, what)(*asked)
+            if what in ("stream", "complete"):
+                for chunk in found:
+                    self._send(number, "chunk", chunk)
+                found = None
+            self._send(number, "value", found)
+        except Exception as error:  # noqa: BLE001 the process's edge: it is raised on the parent's side
+            self._send(number, "failed", error_to(error))
+
+    def _load(self, number: int, name: str, weights: Any, options: Any) -> dict[str, Any]:
+        self._engine = adapter(name).load(
+            weights, options, lambda share, note: self._send(number, "progress", share, note)
+        )
+        return {
+            "context": self._engine.context,
+            "where": self._engine.where,
+            "template_note": self._engine.template_note,
+            "measured_bytes": self._engine.measured_bytes(),
+        }
+
+    def _send(self, number: int, *told: Any) -> None:
+        with self._sending:
+            self._wire.send((number, *told))
+
+
+def main() -> None:
+    """Serve on the descriptor that the parent passed."""
+    faulthandler.enable()
+    Child(Connection(int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()

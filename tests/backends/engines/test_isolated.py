@@ -1,0 +1,119 @@
+"""A model that takes its process down takes nothing else with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends.engines import registry
+from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
+from backends.engines.isolated import IsolatedAdapter, IsolatedEngine
+from backends.engines.wire import error_from, error_to
+from backends.errors import BackendError, Cancelled, EngineError, EngineMissing, PromptTooLong
+from specs.model import LLAMA_CPP
+
+HELLO = [Turn("user", "Name three colours, please.")]
+needs_llama = [
+    pytest.mark.weights,
+    pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed"),
+]
+
+
+def load(gguf: Path, context: int = 512) -> IsolatedEngine:
+    weights = Weights(gguf, "gemma", "ggufv2", "Q4_K_M")
+    return IsolatedAdapter(registry.adapter(LLAMA_CPP)).load(weights, LoadOptions(context=context))
+
+
+@pytest.fixture
+def engine(gemma_gguf: Path) -> Iterator[IsolatedEngine]:
+    loaded = load(gemma_gguf)
+    yield loaded
+    loaded.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EngineError("cannot load x", "bad magic"),
+        PromptTooLong(100, 64),
+        Cancelled("stopped"),
+        EngineMissing("not there", "pip install x"),
+        ValueError("two\nlines"),
+    ],
+)
+def test_an_error_comes_over_as_it_was(error: Exception) -> None:
+    again = error_from(error_to(error))
+    assert isinstance(again, type(error) if isinstance(error, BackendError) else EngineError)
+    assert ("\n" not in str(again)) and str(error).splitlines()[0] in str(again)
+    assert isinstance(error, BackendError) is False or vars(again) == vars(error)
+
+
+class TestWithAModel:
+    pytestmark = needs_llama
+
+    def test_an_answer_streams_from_the_child(self, engine: IsolatedEngine) -> None:
+        chunks = list(engine.stream(HELLO, Sampling(max_tokens=8, temperature=0)))
+        assert sum(chunk.tokens for chunk in chunks) == 8
+        assert chunks[-1].stats is not None
+        assert engine.process_id != os.getpid()
+        assert (engine.where, engine.context) == ("CPU", 512)
+        assert engine.template_note
+        assert engine.count_tokens("Hello there") > 0
+        assert engine.prompt_tokens(HELLO) > engine.count_tokens(HELLO[0].text)
+
+    def test_a_stop_is_heard_in_the_child(self, engine: IsolatedEngine) -> None:
+        stream = engine.stream(HELLO, Sampling(max_tokens=400, temperature=0))
+        next(stream)
+        engine.stop()
+        rest = list(stream)
+        assert rest[-1].stats is not None
+        assert rest[-1].stats.stop_reason == "cancelled"
+        assert list(engine.stream(HELLO, Sampling(max_tokens=2)))[-1].stats
+
+    def test_a_child_that_dies_in_an_answer_is_told_and_nothing_else_ends(self, engine: IsolatedEngine) -> None:
+        stream = engine.stream(HELLO, Sampling(max_tokens=400, temperature=0))
+        next(stream)
+        os.kill(engine.process_id, signal.SIGABRT)
+        with pytest.raises(EngineError, match="SIGABRT") as caught:
+            list(stream)
+        assert caught.value.detail
+        with pytest.raises(EngineError, match="SIGABRT"):
+            list(engine.stream(HELLO, Sampling(max_tokens=2)))
+        with pytest.raises(EngineError):
+            engine.count_tokens("x")
+
+    def test_a_child_that_was_killed_is_told_as_out_of_memory(self, engine: IsolatedEngine) -> None:
+        os.kill(engine.process_id, signal.SIGKILL)
+        with pytest.raises(EngineError, match="memory runs out"):
+            list(engine.stream(HELLO, Sampling(max_tokens=2)))
+
+    def test_an_error_in_the_child_is_ours_here(self, engine: IsolatedEngine, tmp_path: Path) -> None:
+        with pytest.raises(PromptTooLong, match="too many"):
+            list(engine.stream([Turn("user", "word " * 900)], Sampling()))
+        (tmp_path / "bad.gguf").write_bytes(b"<html>")
+        with pytest.raises(EngineError, match="invalid magic"):
+            load(tmp_path / "bad.gguf")
+
+    def test_closing_ends_the_child(self, gemma_gguf: Path) -> None:
+        engine = load(gemma_gguf)
+        engine.close()
+        assert not psutil.pid_exists(engine.process_id)
+        engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            list(engine.stream(HELLO, Sampling()))
+
+    def test_a_load_that_is_stopped_leaves_no_child(self, gemma_gguf: Path) -> None:
+        def stop(share: float, note: str) -> None:
+            raise Cancelled("stopped by the user")
+
+        before = {child.pid for child in psutil.Process().children()}
+        weights = Weights(gemma_gguf, "gemma", "ggufv2", "Q4_K_M")
+        with pytest.raises(Cancelled):
+            IsolatedAdapter(registry.adapter(LLAMA_CPP)).load(weights, LoadOptions(context=512), stop)
+        assert {child.pid for child in psutil.Process().children()} <= before
