@@ -182,10 +182,17 @@ def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> Downl
     return Queue(on_change, at_once=at_once)
 
 
-def _adapter(name: str) -> Adapter:
+def adapter_with(name: str, isolated: bool = False) -> Adapter:
+    """The adapter of an engine; isolated: its models are loaded in child processes.
+
+    Engines whose loading the screen would feel are so in any case.
+    """
     from backends.engines.registry import adapter
 
-    return adapter(name)
+    found = adapter(name)
+    if isolated or getattr(found, "prefers_isolation", False):
+        return adapter(name, isolated=True)
+    return found
 
 
 def _presets() -> Sequence[Machine]:
@@ -234,7 +241,7 @@ class Services:
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
-    adapter: Callable[[str], Adapter] = _adapter
+    adapter: Callable[[str], Adapter] = adapter_with
     record_load: Callable[[Machine, Load], None] = record_load
     """Keeps what a load took, so that later fits are corrected by it."""
     presets: Callable[[], Sequence[Machine]] = _presets
