@@ -7,7 +7,7 @@ from backends.machine.model import Machine
 from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import place
-from backends.places import Places
+from backends.places import Places, driven, places
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, refusal_of
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
@@ -35,10 +35,14 @@ def cheapest_cure(
         return f"{smaller[0].quantization} ({amount(smaller[1])}) fits"
     if shorter >= 1024:
         return f"a context of {tokens(shorter)} fits"
-    other = _other_way(variant, engine, machine, found, context, wish)
+    other = _other_way(variant, engine, machine, context, wish)
     if other is not None:
         return other
-    return _smaller_size(variant, machine, found, context, wish)
+    return _smaller_size(variant, machine, context, wish)
+
+
+def _as_used_by(engine: str, machine: Machine) -> Places:
+    return places(driven(machine, None, engine))
 
 
 def _longest_that_runs(demand: Demand, found: Places, cache_type: str, context: int) -> int:
@@ -75,7 +79,7 @@ def next_quantization(
     return (best[1], best[2]) if best else None
 
 
-def _other_way(variant: Variant, engine: str, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
+def _other_way(variant: Variant, engine: str, machine: Machine, context: int, wish: Wish) -> str | None:
     best: tuple[int, str] | None = None
     for spec in variant.family.specs:
         if spec.size_in_billions != variant.spec.size_in_billions:
@@ -90,12 +94,15 @@ def _other_way(variant: Variant, engine: str, machine: Machine, found: Places, c
                 theirs = demand_of(other, candidate)
                 if best and theirs.weights_bytes <= best[0]:
                     continue
-                if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
+                if (
+                    place(theirs, _as_used_by(candidate, machine), context, cache_type_of(candidate, wish)).verdict
+                    != "no"
+                ):
                     best = (theirs.weights_bytes, f"{spec.format} {name} under {candidate} fits")
     return best[1] if best else None
 
 
-def _smaller_size(variant: Variant, machine: Machine, found: Places, context: int, wish: Wish) -> str | None:
+def _smaller_size(variant: Variant, machine: Machine, context: int, wish: Wish) -> str | None:
     sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
     for size in reversed(sizes):
         best: tuple[int, str] | None = None
@@ -110,7 +117,10 @@ def _smaller_size(variant: Variant, machine: Machine, found: Places, context: in
                     theirs = demand_of(other, candidate)
                     if best and theirs.weights_bytes <= best[0]:
                         continue
-                    if place(theirs, found, context, cache_type_of(candidate, wish)).verdict != "no":
+                    if (
+                        place(theirs, _as_used_by(candidate, machine), context, cache_type_of(candidate, wish)).verdict
+                        != "no"
+                    ):
                         best = (theirs.weights_bytes, f"the {size}B size fits ({spec.format} {name} under {candidate})")
         if best:
             return best[1]

@@ -31,6 +31,10 @@ class AccessDenied(HubError):
         self.url = url
 
 
+class HubTrouble(HubError):
+    """The hub has trouble of its own, which may pass."""
+
+
 class RateLimited(HubError):
     """The hub asks to wait; retry_after_seconds says how long, None when it does not say."""
 
@@ -41,6 +45,10 @@ class RateLimited(HubError):
 
 class DownloadError(BackendError):
     """A transfer that ended without whole files."""
+
+
+class WrongSum(DownloadError):
+    """A file arrived whole in length and wrong in content."""
 
 
 class DiskFull(DownloadError):

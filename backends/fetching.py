@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends import records
 from backends.disk import free_bytes, full
-from backends.errors import DownloadError, HubUnreachable, NotFound
+from backends.errors import DownloadError, HubUnreachable, NotFound, WrongSum
 from backends.hubs import environment, hf_cache, listings, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.huggingface import file_url
@@ -256,9 +256,8 @@ def _fetch_one(
         if replaces or _here(plan, file) is None:
             try:
                 transfer(remote, part, token=token_text(), watch=watch, cancel=cancel, patience=patience)
-            except DownloadError as error:
-                repeatable = "wrong sum" in str(error) and file.file_bytes <= plan.total_bytes // 4
-                if not repeatable:
+            except WrongSum:
+                if file.file_bytes > plan.total_bytes // 4:
                     raise
                 meter.say(f"{file.name} arrived damaged; transferring it once more")
                 transfer(remote, part, token=token_text(), watch=watch, cancel=cancel, patience=patience)

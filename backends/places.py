@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.engines.engine import EngineStatus
 from backends.machine.model import Accelerator, Machine
+from specs.model import MLX, SGLANG, VLLM
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -94,11 +96,23 @@ def places(machine: Machine) -> Places:
     return Places(tuple(cards), host, unified, tuple(unknown))
 
 
-def driven(machine: Machine, status: EngineStatus | None) -> Machine:
-    """The machine as an installed engine can use it: without the accelerators that its build does not drive.
+ENGINE_KINDS: Final[Mapping[str, frozenset[str]]] = {
+    MLX: frozenset({"metal"}),
+    VLLM: frozenset({"cuda", "rocm"}),
+    SGLANG: frozenset({"cuda", "rocm"}),
+}
+"""Kinds of accelerator that an engine drives whatever its build; engines that are not here: any."""
 
-    Another machine than this one is taken as it stands: the build here says nothing of it.
+
+def driven(machine: Machine, status: EngineStatus | None, engine: str) -> Machine:
+    """The machine as an engine can use it: without the accelerators that it or its installed build does not drive.
+
+    Of another machine than this one the build here says nothing.
     """
+    kinds_of_engine = ENGINE_KINDS.get(engine)
+    if kinds_of_engine is not None and any(one.kind not in kinds_of_engine for one in machine.accelerators):
+        left = tuple(one for one in machine.accelerators if one.kind in kinds_of_engine)
+        machine = replace(machine, accelerators=left)
     if machine.label is not None or status is None or status.status != "ready":
         return machine
     kinds = status.accelerators

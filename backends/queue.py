@@ -19,9 +19,11 @@ from backends.errors import (
     DiskFull,
     DownloadError,
     HubError,
+    HubTrouble,
     HubUnreachable,
     NotFound,
     RateLimited,
+    WrongSum,
 )
 from backends.plans import Job, Patience, Plan, Progress, State
 
@@ -225,13 +227,13 @@ class Queue:
                     entry.plan, lambda progress: self._progress(entry, progress), entry.stop, patience=self._patience
                 )
                 return
-            except (Cancelled, DiskFull):
-                raise
+            except (Cancelled, DiskFull, WrongSum):
+                raise  # after a wrong sum everything would come twice, which is the user's to say
             except (HubError, DownloadError, NotFound) as error:
                 failures += 1
                 if self._fail_over(entry, error, tried):
                     continue
-                passing = isinstance(error, HubUnreachable | RateLimited) or "trouble of its own" in str(error)
+                passing = isinstance(error, HubUnreachable | RateLimited | HubTrouble)
                 if not passing or failures >= _TRIES:
                     raise
                 wait = _BACK_OFF_SECONDS * 2 ** (failures - 1)

@@ -27,7 +27,7 @@ class _Sums:
     __slots__ = (
         "beside", "blocks", "card_overhead", "compute", "cpu_overhead", "demand", "fixed_card", "fixed_host",
         "full", "largest", "last", "layered", "on_cpu", "outside", "padded", "per_token", "per_token_host",
-        "plain", "prompt", "share", "splits", "state", "step", "window", "window_cells", "window_row",
+        "plain", "prompt", "share", "splits", "state", "step", "unified_only", "window", "window_cells", "window_row",
     )  # fmt: skip
 
     def __init__(self, demand: Demand, cache_type: str, kind: str) -> None:
@@ -65,6 +65,7 @@ class _Sums:
         self.last = demand.block_bytes[-1] if demand.block_bytes else 0
         self.splits = demand.splits
         self.on_cpu = demand.on_cpu
+        self.unified_only = demand.gpu_where_unified
         self.share = demand.parallel_heads is not None
         self.plain = len(kv.groups) == 1 and (demand.padded or not demand.splits)
         self.layered = demand.layer_split
@@ -127,8 +128,8 @@ class _Ground:
 
     __slots__ = ("found", "kind", "room")
 
-    def __init__(self, machine: Machine, status: EngineStatus | None) -> None:
-        self.found = places(driven(machine, status))
+    def __init__(self, machine: Machine) -> None:
+        self.found = places(machine)
         self.room = _Room(self.found)
         self.kind = self.found.cards[0].accelerator.kind if self.found.cards else CPU
 
@@ -185,11 +186,11 @@ def quick_verdicts(
     """
     wish = wish or Wish()
     statuses = statuses or {}
-    plain = _Ground(machine, None)
-    grounds = {
-        engine: plain if driven(machine, statuses.get(engine)) is machine else _Ground(machine, statuses.get(engine))
-        for engine in ENGINES
-    }
+    plain = _Ground(machine)
+    grounds: dict[str, _Ground] = {}
+    for engine in ENGINES:
+        usable = driven(machine, None, engine)
+        grounds[engine] = plain if usable is machine else _Ground(usable)
     kept = _entries_for(machine, grounds, wish, statuses)
     verdicts: list[Verdict] = []
     append = verdicts.append
@@ -282,7 +283,8 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
         if room.cards > 1 and sums.outside <= room.best - card_fixed:
             # The block after the output may lie on the next card.
             return _slow(sums, found, context, wish)
-    return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
+    on_cpu = sums.on_cpu and not (room.unified and sums.unified_only)
+    return "cpu" if on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
 
 
 def _slow(sums: _Sums, found: Places, context: int, wish: Wish) -> Verdict:

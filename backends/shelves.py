@@ -237,7 +237,7 @@ def adopted_entries() -> Iterator[Entry]:
         )
 
 
-def _loadable(  # noqa: PLR0917 — private, and always in this order
+def _loadable(
     owner: str, root: Path, files: list[StoredFile], hub: str | None, model_id: str | None, revision: str | None
 ) -> Iterator[Entry]:
     by_name = {file.name: file for file in files}

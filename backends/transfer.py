@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.disk import free_bytes, full
-from backends.errors import BackendError, Cancelled, DownloadError, HubError, HubUnreachable, NotFound
+from backends.errors import BackendError, Cancelled, DownloadError, HubTrouble, HubUnreachable, NotFound, WrongSum
 from backends.hubs import hf_cache, wire
 from backends.hubs.huggingface import refusal, retry_after, unreachable
 from backends.plans import Patience
@@ -154,7 +154,7 @@ class _Transfer:
             self._fetch(descriptor)
             if not self.sums.right():
                 self._discard(descriptor)
-                raise DownloadError(
+                raise WrongSum(
                     f"{self.remote.name} arrived with a wrong sum (damaged on the way, or on the hub); "
                     "it was removed: start the download again"
                 )
@@ -259,7 +259,7 @@ class _Transfer:
         elsewhere = wire.origin(answer.url) != wire.origin(self.remote.url)
         if elsewhere and status in (400, 401, 403, 404, 410):
             # A signed address that has expired, or a storage node without the object: ask the hub for a fresh one.
-            return HubError(f"the storage behind the hub refuses {self.remote.name} ({status})"), None
+            return HubTrouble(f"the storage behind the hub refuses {self.remote.name} ({status})"), None
         error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
         if status in _RETRIED:
             return error, retry_after(answer.headers)
@@ -279,7 +279,7 @@ class _Transfer:
         if answer.status == 206:
             first = int(span[1]) if span and span[1] else self.done
             if first > self.done:
-                return HubError(f"the hub sends {self.remote.name} from another place than asked for"), None
+                return HubTrouble(f"the hub sends {self.remote.name} from another place than asked for"), None
             return self.done - first
         if not self.done:
             return 0
@@ -340,10 +340,10 @@ class _Transfer:
 
     # -- what is known and said
 
-    def _short_of(self, answer: wire.Answer) -> HubError:
+    def _short_of(self, answer: wire.Answer) -> HubTrouble:
         announced = re.search(r"/(\d+)$", answer.headers.get("content-range", ""))
         total = int(announced[1]) if announced else self.done
-        return HubError(
+        return HubTrouble(
             f"the hub lists {self.remote.name} with {self.remote.file_bytes:,} bytes and gives only {total:,}; "
             f"{self._where()} are kept"
         )

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.fit import Option, Verdict
+from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 
 RANK: Mapping[str, int] = {"no": 0, "cpu": 1, "split": 2, "gpu": 3}
+STALE_BYTES = 256 << 20
+"""Memory that must come or go before the family on the screen is judged again."""
 SLICE_VARIANTS = 400
 """Some milliseconds of work: between two slices the screen's thread may run."""
 
@@ -114,3 +117,19 @@ class Judged:
             )
 
         return max(candidates, key=rank).variant
+
+
+def materially_different(judged: Machine | None, now: Machine, share: float = 0.0) -> bool:
+    """Whether verdicts for one state of a machine are stale for another: so much memory came or went, or a device."""
+    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
+        return True
+    places = [
+        (before.free_bytes, after.free_bytes, after.total_bytes)
+        for before, after in zip(judged.accelerators, now.accelerators, strict=True)
+    ]
+    places.append((judged.memory.available_bytes, now.memory.available_bytes, now.memory.total_bytes))
+    return any(
+        (before is None) != (after is None)
+        or abs((before or 0) - (after or 0)) > max(STALE_BYTES, share * (total or 0))
+        for before, after, total in places
+    )

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from backends.engines.engine import Turn
+from backends.engines.reasoning import USUAL_TAGS
 from backends.errors import EngineError
 
 
@@ -160,6 +161,8 @@ class ChatTemplate:
 
         A template that knows no system role gets the system's text before the first question.
         """
+        if opens_answer and turns and turns[-1].role == "assistant":
+            return self._opened_for_more(turns, thinking)
         try:
             return self._render(turns, thinking, opens_answer)
         except EngineError:
@@ -170,6 +173,13 @@ class ChatTemplate:
                 raise
             merged[0] = Turn("user", f"{turns[0].text}\n\n{merged[0].text}")
             return self._render(merged, thinking, opens_answer)
+
+    def _opened_for_more(self, turns: Sequence[Turn], thinking: bool | None) -> str:
+        """The text up to where an answer was stopped, so that the model goes on with it."""
+        text = self.render(turns[:-1], thinking=thinking)
+        closing = next((end for start, end in USUAL_TAGS if text.rstrip().endswith(start)), None)
+        # The thinking that the template opens is over: what stands there is the answer's own text.
+        return f"{text}{closing}\n\n{turns[-1].text}" if closing else text + turns[-1].text
 
     def _render(self, turns: Sequence[Turn], thinking: bool | None, opens_answer: bool) -> str:
         more: dict[str, Any] = {}

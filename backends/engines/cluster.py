@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.errors import EngineError
+
+if TYPE_CHECKING:
+    from backends.memory.demand import Demand
 
 SHARE: Final = 0.9
 """Of a card that vLLM takes whole: its gpu_memory_utilization."""
@@ -15,6 +19,7 @@ CARD_OVERHEAD_BYTES: Final = 1840 << 20
 """CUDA, activations and graphs of one worker; as the estimate of vLLM counts them (backends/memory/vllm.py)."""
 ASK_SECONDS: Final = 20
 """How long a machine of the cluster may take to name its cards."""
+KNOCK_SECONDS: Final = 5.0
 _NUMBERS: Final = (
     "no",
     "one",
@@ -76,36 +81,39 @@ class Layout:
         return self.tensor_parallel * self.pipeline_parallel
 
 
-def lay_out(nodes: Sequence[Node], load: Load) -> Layout | None:
-    """The layout with the fewest cards that hold the load; None: the cluster is too small.
+def load_of(demand: Demand, context: int) -> Load:
+    """What an estimate for vLLM asks for at this context."""
+    heads, heads_kv = demand.parallel_heads or (1, 1)
+    return Load(demand.weights_bytes, heads, heads_kv, len(demand.block_bytes) or None, demand.kv_bytes(context, "f16"))
 
-    Inside one machine tensor parallelism stands first, since it answers faster than stages that wait for one another;
-    over several, a stage a machine, so that only the activations between two stages cross the network. Source: vLLM's
-    guide to distributed serving.
+
+def lay_out(nodes: Sequence[Node], load: Load) -> Layout | None:
+    """The layout on the fewest machines, then with the fewest cards, that holds the load; None: nothing here does.
+
+    Inside a machine the cards share every layer (tensor parallel, by powers of two), since stages would wait for one
+    another; over several, each machine is one stage (pipeline parallel), so that only the activations between two
+    stages cross the network. Where that does not hold it, as with heads that do not divide or six cards, a machine is
+    cut into stages too. Source: vLLM's guide to parallelism and scaling.
     """
     usable = [node for node in nodes if node.cards > 0]
     if not usable:
         return None
     if any(node.card_bytes is None for node in usable):
         return _all_of(usable, load)
-    best: tuple[tuple[int, int, int], Layout] | None = None
+    most = max(node.cards for node in usable)
+    whole = [(tensor, 1) for tensor in _powers(most)]
+    cut = [(tensor, stages) for tensor in _powers(most) for stages in range(2, most // tensor + 1)]
+    cut.sort(key=lambda shape: (shape[0] * shape[1], shape[1]))
     for machines in range(1, len(usable) + 1):
-        for per_machine in range(1, max(node.cards for node in usable) + 1):
-            holders = [node for node in usable if node.cards >= per_machine]
+        for tensor, stages in (*whole, *cut):
+            holders = [node.card_bytes or 0 for node in usable if node.cards >= tensor * stages]
             if len(holders) < machines:
                 continue
-            chosen = sorted(holders, key=lambda node: -(node.card_bytes or 0))[:machines]
-            room = min(node.card_bytes or 0 for node in chosen)
-            for tensor in _divisors(per_machine):
-                pipeline = per_machine // tensor * machines
-                need = card_need(load, tensor, pipeline)
-                if need is None or need > room * SHARE:
-                    continue
-                layout = Layout(tensor, pipeline, machines, int(need / SHARE))
-                order = (layout.cards, machines, pipeline)
-                if best is None or order < best[0]:
-                    best = order, layout
-    return best[1] if best else None
+            room = sorted(holders, reverse=True)[machines - 1] * SHARE
+            need = card_need(load, tensor, stages * machines)
+            if need is not None and need <= room:
+                return Layout(tensor, stages * machines, machines, int(need / SHARE))
+    return None
 
 
 def card_need(load: Load, tensor: int, pipeline: int) -> int | None:
@@ -162,12 +170,25 @@ def connect(ray_address: str) -> Any:
     except ImportError as error:
         raise EngineError("a cluster needs Ray beside vLLM; install it with: pip install ray") from error
     if not ray.is_initialized():
+        _knock(ray_address)
         try:
             ray.init(address=ray_address, log_to_driver=False, configure_logging=False)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError by version
             line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise EngineError(f"no Ray cluster answers at {ray_address}", line.strip()) from error
     return ray
+
+
+def _knock(ray_address: str) -> None:
+    """Refuse an address at which nothing listens: Ray itself would try for minutes and then end the process."""
+    host, _, port = ray_address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and "local" are looked up on this machine
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        line = error.strerror or str(error)
+        raise EngineError(f"no Ray cluster answers at {ray_address}", line) from error
 
 
 def cluster_cards(ray_address: str, *, ask_memory: bool = True) -> tuple[Node, ...]:
@@ -222,7 +243,7 @@ def _accelerator(resources: dict[str, float]) -> str | None:
 def _all_of(nodes: Sequence[Node], load: Load) -> Layout | None:
     """Every machine with as many cards as all of them have, where nobody knows how large they are."""
     cards = min(node.cards for node in nodes)
-    for tensor in sorted(_divisors(cards), reverse=True):
+    for tensor in reversed(_powers(cards)):
         pipeline = cards // tensor * len(nodes)
         need = card_need(load, tensor, pipeline)
         if need is not None:
@@ -230,8 +251,9 @@ def _all_of(nodes: Sequence[Node], load: Load) -> Layout | None:
     return None
 
 
-def _divisors(number: int) -> list[int]:
-    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+def _powers(most: int) -> list[int]:
+    """1, 2, 4, 8 … up to the most."""
+    return [1 << exponent for exponent in range(most.bit_length())]
 
 
 def _gigabytes(size: int) -> str:

@@ -170,7 +170,10 @@ class Engine(Protocol):
     """A line when the template is not the model's own; None: it is, or there is none to apply."""
 
     def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[Chunk]:
-        """Answer a conversation through the chat template. The last chunk carries stats, after a stop too."""
+        """Answer a conversation through the chat template. The last chunk carries stats, after a stop too.
+
+        Where the last turn is the assistant's own, its text goes on from where it ends, in the same turn.
+        """
         ...
 
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:

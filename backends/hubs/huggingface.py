@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from backends.errors import AccessDenied, BackendError, HubError, HubUnreachable, NotFound, RateLimited
+from backends.errors import AccessDenied, BackendError, HubError, HubTrouble, HubUnreachable, NotFound, RateLimited
 from backends.hubs import environment, wire
 from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.token import token, token_text, where_from
@@ -182,7 +182,7 @@ def refusal(answer: wire.Answer, model_id: str, revision: str | None = None, nam
         wait = f"try again in {seconds:.0f} s" if seconds is not None else "try again in some minutes"
         return RateLimited(f"{hub} takes no more requests from here just now; {wait}", seconds)
     if status >= 500:
-        return HubError(f"{hub} has trouble of its own ({status}); try again later")
+        return HubTrouble(f"{hub} has trouble of its own ({status}); try again later")
     return HubError(f"{hub} answers {status} for {name or model_id}{': ' + said if said else ''}")
 
 

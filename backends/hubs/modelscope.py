@@ -15,9 +15,11 @@ from backends.errors import (
     BackendError,
     DownloadError,
     HubError,
+    HubTrouble,
     HubUnreachable,
     NotFound,
     RateLimited,
+    WrongSum,
 )
 from backends.hubs import wire
 from backends.hubs.hub import Listing, RepoFile, RepoSummary
@@ -210,7 +212,7 @@ def ours(error: BaseException, what: str, model_id: str | None, name: str | None
     asked_at = getattr(error, "url", None)
     if name and asked_at and wire.origin(asked_at) != wire.origin(endpoint):
         # A signed address that has expired, or a storage node without the object: a fresh one may do better.
-        return HubError(f"{TROUBLE}: its storage refuses {name} ({getattr(error, 'status_code', None)})")
+        return HubTrouble(f"{TROUBLE}: its storage refuses {name} ({getattr(error, 'status_code', None)})")
     if isinstance(error, library.NotExistError):
         if name:
             return NotFound(f"{model_id} has no file {name} on ModelScope, or its revision is gone")
@@ -235,16 +237,16 @@ def ours(error: BaseException, what: str, model_id: str | None, name: str | None
         wait = f"try again in {seconds:.0f} s" if seconds is not None else "try again in some minutes"
         return RateLimited(f"ModelScope takes no more requests from here just now; {wait}", seconds)
     if isinstance(error, library.ServerError):
-        return HubError(f"{TROUBLE} ({getattr(error, 'status_code', None) or 'no answer'}); try again later")
+        return HubTrouble(f"{TROUBLE} ({getattr(error, 'status_code', None) or 'no answer'}); try again later")
     if isinstance(error, library.FileSizeMismatchError):
-        return HubError(f"ModelScope sends {name} in another size than it lists; try again later")
+        return HubTrouble(f"ModelScope sends {name} in another size than it lists; try again later")
     if isinstance(error, library.FileIntegrityError):
-        return DownloadError(
+        return WrongSum(
             f"{name} arrived with a wrong sum (damaged on the way, or on the hub); "
             "it was removed: start the download again"
         )
     if isinstance(error, library.APIError) and error.status_code == 416:
-        return HubError(f"{TROUBLE}: it gives no such range of {name} (416)")
+        return HubTrouble(f"{TROUBLE}: it gives no such range of {name} (416)")
     if isinstance(error, library.APIError):
         return HubError(f"ModelScope answers {error.status_code} for {name or model_id or 'the search'}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

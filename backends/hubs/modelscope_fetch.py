@@ -13,7 +13,7 @@ from typing import Any
 
 from backends import records
 from backends.disk import free_bytes, full
-from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubError, HubUnreachable, RateLimited
+from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubTrouble, HubUnreachable, RateLimited
 from backends.hubs import modelscope, ms_cache
 from backends.meter import Meter
 from backends.plans import FileOutcome, Patience, Plan, PlannedFile
@@ -119,9 +119,7 @@ class _OneFile:
                 raise
             except BackendError as trouble:
                 failures = 1 if self._held() > before else failures + 1
-                passing = isinstance(trouble, HubUnreachable | RateLimited) or (
-                    type(trouble) is HubError and (modelscope.TROUBLE in str(trouble) or "another size" in str(trouble))
-                )
+                passing = isinstance(trouble, HubUnreachable | RateLimited | HubTrouble)
                 if not passing or failures >= self.patience.tries:
                     raise
                 wait = min(self.patience.back_off_seconds * 2 ** (failures - 1), self.patience.most_back_off_seconds)
@@ -207,7 +205,7 @@ class _OneFile:
             return
         if not self.refused:
             self.refused = True  # another storage node may do better
-            raise _Stop(HubError(f"{modelscope.TROUBLE}: its storage ignores ranges"))
+            raise _Stop(HubTrouble(f"{modelscope.TROUBLE}: its storage ignores ranges"))
         with contextlib.suppress(OSError):
             self.agreed.touch()
         raise _Stop(

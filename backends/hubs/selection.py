@@ -9,6 +9,7 @@ from functools import lru_cache
 from backends.errors import HubError, NotFound
 from backends.hubs.hub import Listing, RepoFile
 from specs.model import HubSource, Variant
+from specs.text import one_line
 
 _LONGEST_PART = 255
 """Bytes of one name that Linux and macOS file systems take."""
@@ -42,7 +43,7 @@ def needed_files(listing: Listing, variant: Variant, source: HubSource) -> tuple
 
 def check_name(name: str) -> None:
     """Refuse a file name that would leave its folder or that no file system takes."""
-    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    shown = one_line(name if len(name) <= 60 else f"{name[:57]}...")
     parts = name.split("/")
     if not name or name.startswith("/") or "\\" in name or re.match(r"^[A-Za-z]:", name):
         raise HubError(f"the repository lists {shown!r}, which is no relative path; nothing of it was written")
@@ -130,7 +131,7 @@ def _what_there_is(
     listing: Listing, quantization: str, named: tuple[str, ...] | None, groups: Mapping[str, Sequence[RepoFile]]
 ) -> str:
     wanted = named[0] if named else f"a GGUF file of {quantization}"
-    some = sorted(groups)[:6]
+    some = [one_line(name) for name in sorted(groups)[:6]]
     there = (
         f"it has {', '.join(some)}{' and more' if len(groups) > len(some) else ''}" if some else "it has no GGUF file"
     )

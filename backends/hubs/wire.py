@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from backends.errors import Cancelled
+from specs.text import one_line
 
 USER_AGENT = "modeldeck"
 _TICK_SECONDS = 0.1
@@ -348,7 +349,7 @@ def error_text(answer: Answer) -> str:
                 said = str(json.loads(body).get("error", ""))
             except (ValueError, AttributeError):
                 said = ""
-    return " ".join(said.split())[:200]
+    return one_line(said)[:200]
 
 
 def reason(error: BaseException) -> str:

@@ -61,6 +61,8 @@ class Demand:
     """Heads and KV heads that tensor parallelism divides; None: the engine does not divide."""
     on_cpu: bool = True
     """Whether the engine runs this without an accelerator."""
+    gpu_where_unified: bool = False
+    """Whether it stays on the GPU of a unified memory: no falling back to the CPU beside it."""
     kv_element_bytes: float = 2.0
     prompt_bytes: float = 0.0
     """Activations that a prefill in one piece holds for each token of the prompt."""

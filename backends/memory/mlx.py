@@ -39,4 +39,5 @@ def demand(
         overhead=OVERHEAD,
         layer_split=False,
         on_cpu=True,
+        gpu_where_unified=True,
     )

@@ -28,7 +28,7 @@ class Placement:
     short_bytes: int
     """For "no": what is missing at the place that comes nearest; else 0."""
     budget_bytes: int
-    """What the place has to give; for "no" the largest place."""
+    """What the place has to give; for "no" the place that comes nearest."""
     device_bytes: int
     """What the cards take of it."""
     nearest: str = ""
@@ -59,7 +59,7 @@ def place(demand: Demand, places: Places, context: int, cache_type: str) -> Plac
         if split:
             return split
     need = demand.estimate(context, cache_type, CPU).total_bytes
-    if demand.on_cpu and places.host_bytes:
+    if demand.on_cpu and places.host_bytes and not (places.unified and demand.gpu_where_unified):
         if need <= places.host_bytes:
             return Placement("cpu", CPU, (), 0 if demand.splits else None, (), 0, places.host_bytes, 0)
         shortage.append((need - places.host_bytes, places.host_bytes, "ram"))

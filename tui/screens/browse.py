@@ -21,7 +21,7 @@ from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.glyphs import glyphs
-from tui.judging import Judged, judge_families
+from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
 from tui.services import Services
@@ -44,6 +44,8 @@ STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("uns
 """Engine statuses in the order of the title, and the word before their engines."""
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
+LIST_SHARE: Final = 0.05
+"""Share of a place's memory that must come or go before the whole list is judged again."""
 UNFIT: Final = frozenset({"no"})
 
 
@@ -114,6 +116,9 @@ class Browse(Screen[None]):
         self._told: Mapping[str, Knowledge] = {}
         self._asked: set[str] = set()
         self._judged_for: Machine | None = None
+        self._family_judged_for: Machine | None = None
+        self._wished = ""
+        """What the user asked of the cell before it was known which one it is."""
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -156,8 +161,12 @@ class Browse(Screen[None]):
     def _machine_changed(self) -> None:
         self._show_strip()
         machine = self.app.machine
-        if self.what_if is None and machine is not None and materially_different(self._judged_for, machine):
+        if self.what_if is not None or machine is None:
+            return
+        if materially_different(self._judged_for, machine, LIST_SHARE):
             self._judge_soon()
+        elif materially_different(self._family_judged_for, machine):
+            self._judge_family()
 
     def _statuses_changed(self) -> None:
         self._judge_soon()
@@ -259,6 +268,7 @@ class Browse(Screen[None]):
             return
         self._family = family
         self._judged = None
+        self._wished = ""
         box = self.query_one("#family")
         self._matrix.show(family)
         self._matrix.retitle(self._family_title(family))
@@ -384,6 +394,7 @@ class Browse(Screen[None]):
         if family is None or machine is None or statuses is None:
             self._show_cell()
             return
+        self._family_judged_for = machine
         self._family_generation += 1
         generation = self._family_generation
         wish = self.wish(family)
@@ -411,6 +422,9 @@ class Browse(Screen[None]):
             if best is not None:
                 self._matrix.go_to(best)
         self._show_cell()
+        wished, self._wished = self._wished, ""
+        if wished:
+            self.action_cell(wished)
 
     def _watched(self) -> None:
         if self.is_mounted and self.app.catalog is not None:
@@ -444,6 +458,10 @@ class Browse(Screen[None]):
         if variant is None or self._judged is None:
             return None
         return self._judged.option(variant, self._engine)
+
+    def busy_with_other(self, variant: Variant) -> bool:
+        """Whether the user looks at another cell than this, or for another family."""
+        return self._list.typing or self._matrix.variant != variant
 
     def on_fit_matrix_cell_highlighted(self) -> None:
         self._show_cell()
@@ -567,18 +585,32 @@ class Browse(Screen[None]):
         if machine is not None:
             self.app.push_screen(Hardware(machine))
 
-    def on_fit_matrix_wanted(self, message: FitMatrix.Wanted) -> None:
+    def on_fit_matrix_opened(self) -> None:
+        self._act_on_cell("chat")
+
+    def action_cell(self, wish: str) -> None:
+        """Act on the cell that is shown: "download", "beside" or "engine"."""
+        self._show_family()
+        if not self._matrix.display or not self.query_one("#family").display:
+            # Where the list stands alone nobody sees which cell is meant: show it first.
+            self.on_family_list_opened()
+        elif self._judged is None and not self._matrix.has_focus:
+            self._wished = wish
+        else:
+            self._act_on_cell(wish)
+
+    def _act_on_cell(self, wish: str) -> None:
         variant, option = self._matrix.variant, self.option
         if variant is None:
             return
-        if message.wish == "download":
+        if wish == "download":
             self.post_message(DownloadWanted(variant))
-        elif message.wish == "engine":
+        elif wish == "engine":
             self._next_engine(variant)
         elif option is None:
             self.app.say(self._waiting_words(variant))
         else:
-            self.post_message(ChatWanted(option, beside=message.wish == "beside"))
+            self.post_message(ChatWanted(option, beside=wish == "beside"))
 
     def _next_engine(self, variant: Variant) -> None:
         engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []
@@ -590,17 +622,3 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
-
-
-def materially_different(judged: Machine | None, now: Machine) -> bool:
-    """Whether verdicts for one state of a machine are stale for another: 256 MiB more or less, or other devices."""
-    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
-        return True
-    pairs = [
-        (before.free_bytes, after.free_bytes)
-        for before, after in zip(judged.accelerators, now.accelerators, strict=True)
-    ]
-    pairs.append((judged.memory.available_bytes, now.memory.available_bytes))
-    return any(
-        (before is None) != (after is None) or abs((before or 0) - (after or 0)) > 256 << 20 for before, after in pairs
-    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.strip import Strip
 
 from specs.text import printable
 from tui.widgets.inline import wrapped_plain
@@ -25,32 +25,62 @@ LONGEST_SHOWN = 200_000
 """Characters of an unfolded prompt that are drawn; the rest is counted, copied and exported, not drawn."""
 
 
+_EMOJI_JOINTS = re.compile("(?<=[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])\u200d|[\ufe0e\ufe0f]")
+
+
+def safe(text: str) -> str:
+    """A model's or a user's text as a terminal may have it, as wide there as we count it.
+
+    Emoji joined to one picture are two cells wide in some terminals and eight in others: each stands for itself here.
+    """
+    text = text.replace("\r\n", "\n")
+    if not text.isascii():
+        text = _EMOJI_JOINTS.sub("", text)
+    return printable(text, newlines=True)
+
+
 class Column:
     """Markdown that grows at its end: finished pieces drawn once, the open rest drawn again."""
 
     def __init__(self, text: str = "", *, muted: bool = False) -> None:
-        self.text = ""
+        self.text: str
         """All that was fed, as the model gave it."""
-        self.lines: list[Strip] = []
+        self._uncut: str
+        self.lines: list[Line] = []
         """Lines of the finished pieces."""
-        self.rest: list[Strip] = []
+        self.rest: list[Line] = []
         """Lines of what is still open."""
         self._muted = muted
         self._stream = PieceStream()
         self._held = ""
+        self._last = ""
         self._heights: list[int] = []
         self._look: tuple[int, Palette] | None = None
-        if text:
-            self.feed(text)
-            self.finish()
+        # A whole text is cut into pieces when it is first drawn: most of a long conversation never is.
+        self.text = self._uncut = text
 
     def feed(self, text: str) -> None:
         """Take the next text, as the model gave it."""
+        self._cut_whole()
         self.text += text
+        self._feed(text)
+
+    def _cut_whole(self) -> None:
+        if self._uncut:
+            text, self._uncut = self._uncut, ""
+            self._feed(text)
+            self.finish()
+
+    def _feed(self, text: str) -> None:
         text = self._held + text
-        self._held = "\r" if text.endswith("\r") else ""
-        text = text.removesuffix("\r").replace("\r\n", "\n")
-        self._stream.feed(printable(text, newlines=True))
+        # What the next character decides about waits for it: a line end in two, a joiner between two letters.
+        whole = text.rstrip("\r\u200c\u200d")
+        text, self._held = whole, text[len(whole) :]
+        if not text:
+            return
+        shown = safe(self._last + text)
+        self._stream.feed(shown[len(self._last) :])
+        self._last = shown[-1]
         self._forget_merged()
 
     def finish(self) -> None:
@@ -66,6 +96,7 @@ class Column:
 
     def draw(self, width: int, palette: Palette) -> int:
         """Bring the lines up to date; returns the first line that may have changed."""
+        self._cut_whole()
         look = (width, palette)
         if self._look is None or self._look[0] != width or self._look[1] is not palette:
             self.lines, self._heights, self._look = [], [], look
@@ -77,17 +108,17 @@ class Column:
         self.rest = [line for piece in self._stream.rest() for line in self._strips(piece, width, palette)]
         return changed
 
-    def _strips(self, piece: Piece, width: int, palette: Palette) -> list[Strip]:
+    def _strips(self, piece: Piece, width: int, palette: Palette) -> list[Line]:
         if not self._muted:
-            return [strip(line, width, palette.text) for line in draw(piece, width, palette)]
+            return [padded(line, width, palette.text) for line in draw(piece, width, palette)]
         bar = Segment("│ ", palette.rule)
         lines = draw(piece, width - 2, palette, palette.muted)
-        return [strip([bar, *line], width, palette.text) for line in lines]
+        return [padded([bar, *line], width, palette.text) for line in lines]
 
     def __len__(self) -> int:
         return len(self.lines) + len(self.rest)
 
-    def line(self, n: int) -> Strip:
+    def line(self, n: int) -> Line:
         """The n-th line, finished or open."""
         return self.lines[n] if n < len(self.lines) else self.rest[n - len(self.lines)]
 
@@ -126,11 +157,11 @@ class Entry:
         self._prompt = text if kind == "user" else ""
         self._body = Column("" if kind == "user" else text)
         self._thinking = Column(reasoning, muted=True)
-        self._head: list[Strip] = []
-        self._fold: list[Strip] = []
+        self._head: list[Line] = []
+        self._fold: list[Line] = []
         self._fold_text = ""
-        self._space: list[Strip] = []
-        self._foot: list[Strip] = []
+        self._space: list[Line] = []
+        self._foot: list[Line] = []
         self._look: tuple[int, Palette] | None = None
 
     @property
@@ -202,7 +233,7 @@ class Entry:
             self._fold_text = ""
         changed = self._draw_thinking(width, palette)
         space = 1 if self._fold and self._body.text and self.kind != "user" else 0
-        self._space = [strip([], width, palette.text)] * space
+        self._space = [padded([], width, palette.text)] * space
         body_changed = self._body.draw(width, palette)
         above = len(self._head) + len(self._fold) + (0 if self._thinking_hidden else len(self._thinking)) + space
         if self._body.text:
@@ -229,13 +260,13 @@ class Entry:
         changed = 1 << 30
         if text != self._fold_text:
             self._fold_text = text
-            self._fold = [strip([Segment(text[:width], palette.muted)], width, palette.text)]
+            self._fold = [padded([Segment(text[:width], palette.muted)], width, palette.text)]
             changed = self.fold_line
         if not self.folded:
             changed = min(changed, self.fold_line + 1 + self._thinking.draw(width, palette))
         return changed
 
-    def line(self, n: int) -> Strip:
+    def line(self, n: int) -> Line:
         """The n-th line as it was drawn last."""
         for part in (
             self._head,
@@ -250,7 +281,7 @@ class Entry:
             n -= len(part)
         raise IndexError(n)
 
-    def _draw_head(self, width: int, palette: Palette, *, first: bool) -> list[Strip]:
+    def _draw_head(self, width: int, palette: Palette, *, first: bool) -> list[Line]:
         lines: list[Line] = [] if first else [[]]
         label = LABELS[self.kind]
         if label or self.branch:
@@ -263,13 +294,13 @@ class Entry:
         if self.kind == "user":
             self.fold_line = None
             lines.extend(self._draw_prompt(width, palette, len(lines)))
-        return [strip(line, width, palette.text) for line in lines]
+        return [padded(line, width, palette.text) for line in lines]
 
     def _draw_prompt(self, width: int, palette: Palette, above: int) -> list[Line]:
         shown = self._prompt[:LONGEST_SHOWN]
         if self.folded:
             shown = shown[: FOLDED_LINES * width * 2]
-        shown = printable(shown.replace("\r\n", "\n").expandtabs(4), newlines=True)
+        shown = safe(shown.expandtabs(4))
         lines = wrapped_plain(shown, width, palette.text)
         characters = len(self._prompt)
         if characters <= LONG_PROMPT:
@@ -284,20 +315,22 @@ class Entry:
         self.fold_line = above + len(lines)
         return [*lines, [Segment(what[:width], palette.muted)]]
 
-    def _draw_foot(self, width: int, palette: Palette) -> list[Strip]:
+    def _draw_foot(self, width: int, palette: Palette) -> list[Line]:
         if not self.note:
             return []
         style = palette.warning if self.warning else palette.muted
-        return [strip(line, width, palette.text) for line in wrapped_plain(printable(self.note), width, style)]
+        return [padded(line, width, palette.text) for line in wrapped_plain(safe(self.note), width, style)]
 
 
 _BOLD = Style(bold=True)
 
 
-def strip(line: Line, width: int, base: Style) -> Strip:
-    """A line padded to its width, and cut there should it ever be wider."""
+def padded(line: Line, width: int, base: Style) -> Line:
+    """A line padded to its width, and cut there should it ever be wider.
+
+    Segments only: a Strip brings eight caches along, which is too much for every line of every answer.
+    """
     used = sum(cell_len(segment.text) for segment in line)
     if used < width:
-        line = [*line, Segment(" " * (width - used), base)]
-    made = Strip(line, max(used, width))
-    return made if used <= width else made.crop(0, width)
+        return [*line, Segment(" " * (width - used), base)]
+    return line if used == width else Segment.adjust_line_length(line, width, base)

@@ -104,7 +104,7 @@ def _visible(text: str) -> str:
         return text
     from specs.text import printable
 
-    return printable(text, newlines=True)
+    return printable(text, newlines=True).expandtabs(4)
 
 
 def wrapped(pieces: Sequence[Run], width: int, palette: Palette, base: Style) -> list[list[Segment]]:
@@ -121,7 +121,7 @@ def wrapped(pieces: Sequence[Run], width: int, palette: Palette, base: Style) ->
 def wrapped_plain(text: str, width: int, style: Style) -> list[list[Segment]]:
     """Lines of a text as it stands."""
     lines: list[list[Segment]] = []
-    for line in text.split("\n"):
+    for line in text.expandtabs(4).split("\n"):
         lines.extend(cut([(line, style)], breaks(line, width)))
     return lines
 

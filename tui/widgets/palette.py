@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, ColorParseError
 
@@ -66,6 +67,9 @@ class Palette:
         self.edge = self.text + self._colour_style("border", "primary")
         self.heading = self.text + self._colour_style("primary") + Style(bold=True)
         self.bullet = self.text + self._colour_style("primary")
+        self.chosen_mark = Segment("▌ ", self.accent)
+        self.user_mark = Segment("▎ ", self.primary)
+        self.no_mark = Segment("  ", self.text)
         self._token_styles: dict[str, Style] = {}
         self._inline: dict[tuple[int, int], Style] = {}
 

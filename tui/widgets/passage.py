@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.strip import Strip
 
 from backends.engines.engine import Alternative
-from specs.text import printable
-from tui.widgets.entry import Entry, strip
+from tui.widgets.entry import Entry, padded, safe
 from tui.widgets.inline import breaks, cut, wrapped_plain
+from tui.widgets.markdown_lines import Line
 from tui.widgets.markdown_pieces import LONGEST_LINE
 from tui.widgets.palette import Palette
 
@@ -43,11 +42,11 @@ class Passage(Entry):
         self._node_id = key
         self._written: dict[str, str] = {}
         self._lines: list[list[tuple[str, int]]] = [[]]
-        self._drawn_lines: list[list[Strip]] = []
+        self._drawn_lines: list[list[Line]] = []
         self._starts: list[int] = []
         self._end_column = 0
         self._wrap: tuple[int, Palette] | None = None
-        self._note_lines: list[Strip] = []
+        self._note_lines: list[Line] = []
 
     def begin(self, node_id: str) -> None:
         """What comes now belongs to this turn."""
@@ -60,7 +59,7 @@ class Passage(Entry):
         self.parts.append(Part(text, node_id, len(written), generated, tuple(alternatives)))
         self._written[node_id] = written + text
         index = len(self.parts) - 1
-        first, *rest = printable(text.replace("\r\n", "\n"), newlines=True).expandtabs(4).split("\n")
+        first, *rest = safe(text).expandtabs(4).split("\n")
         self._extend(first, index)
         for line in rest:
             self._lines.append([])
@@ -164,19 +163,19 @@ class Passage(Entry):
                 for text, index in line
             )
             source = "".join(text for text, _ in line)
-            drawn = [strip(part, width, palette.text) for part in cut(styled, breaks(source, width))]
+            drawn = [padded(part, width, palette.text) for part in cut(styled, breaks(source, width))]
             self._starts.append(total)
             self._drawn_lines.append(drawn)
             total += len(drawn)
         style = palette.warning if self.warning else palette.muted
         self._note_lines = []
         if self.note:
-            noted = [[Segment("", style)], *wrapped_plain(printable(self.note), width, style)]
-            self._note_lines = [strip(line, width, palette.text) for line in noted]
+            noted = [[Segment("", style)], *wrapped_plain(safe(self.note), width, style)]
+            self._note_lines = [padded(line, width, palette.text) for line in noted]
         self.height = total + len(self._note_lines)
         return changed
 
-    def line(self, n: int) -> Strip:
+    def line(self, n: int) -> Line:
         last = self._starts[-1] + len(self._drawn_lines[-1]) if self._starts else 0
         if n >= last:
             return self._note_lines[n - last]

@@ -21,8 +21,10 @@ from textual.widget import Widget
 
 from tui.chat_keys import TRANSCRIPT
 from tui.widgets.entry import Entry
+from tui.widgets.markdown_lines import Line
 from tui.widgets.palette import Palette
 
+KEPT_STRIPS = 400
 GUTTER = 2
 """Cells left of the text: the cursor's bar and a space."""
 
@@ -86,6 +88,7 @@ class Transcript(ScrollView, can_focus=True):
         self._starts_good = 0
         self._palette: Palette | None = None
         self._drawn_width = 0
+        self._strips: dict[int, tuple[Line, Segment, Strip]] = {}
         self._settling = False
 
     # -- content
@@ -291,20 +294,31 @@ class Transcript(ScrollView, can_focus=True):
         except IndexError:
             return Strip([Segment(" " * width, palette.text)], width)
         gutter = self._gutter(index, line - self._start(index))
-        made = Strip([gutter, *text, Segment(" ", palette.text)], width)
         selection = self.text_selection
-        if selection is not None and (span := selection.get_span(line)) is not None:
+        span = selection.get_span(line) if selection is not None else None
+        if span is None:
+            # A strip keeps what the compositor makes of it: the same line must stay the same strip.
+            kept = self._strips.get(line)
+            if kept is not None and kept[0] is text and kept[1] is gutter and kept[2].cell_length == width:
+                return kept[2]
+        made = Strip([gutter, *text, Segment(" ", palette.text)], width)
+        if span is not None:
             made = _selected(made, span, self.screen.get_component_rich_style("screen--selection"))
-        return made.apply_offsets(0, line)
+            return made.apply_offsets(0, line)
+        made = made.apply_offsets(0, line)
+        if len(self._strips) >= KEPT_STRIPS:
+            self._strips.clear()
+        self._strips[line] = (text, gutter, made)
+        return made
 
     def _gutter(self, index: int, line: int) -> Segment:
         blank_above = 1 if index else 0
         if line >= blank_above:
             if index == self.cursor and self.has_focus:
-                return Segment("▌ ", self.palette.accent)
+                return self.palette.chosen_mark
             if self.entries[index].kind == "user":
-                return Segment("▎ ", self.palette.primary)
-        return Segment("  ", self.palette.text)
+                return self.palette.user_mark
+        return self.palette.no_mark
 
     # -- selecting with the mouse
 
@@ -319,7 +333,7 @@ class Transcript(ScrollView, can_focus=True):
                 self._draw_entry(index)
             height = self.entries[index].height or 0
             n = y - self._start(index)
-            text = "  " + self.entries[index].line(n).text if n < height else ""
+            text = "  " + "".join(s.text for s in self.entries[index].line(n)) if n < height else ""
             start, end = selection.get_span(y) or (0, 0)
             text = text[start:] if end == -1 else text[start:end]
             lines.append(text.removeprefix("  ").rstrip() if start == 0 else text.rstrip())
@@ -376,6 +390,18 @@ class Transcript(ScrollView, can_focus=True):
     def action_wish(self, what: str) -> None:
         """Ask for something to be done with the turn under the cursor."""
         self.post_message(self.Wished(self, what))
+
+    def action_page_up(self) -> None:
+        """A page up, at once."""
+        self._scroll_now(self.scroll_offset.y - max(1, self.scrollable_content_region.height - 1))
+
+    def action_page_down(self) -> None:
+        """A page down, at once."""
+        self._scroll_now(self.scroll_offset.y + max(1, self.scrollable_content_region.height - 1))
+
+    def action_scroll_home(self) -> None:
+        """To the beginning, at once."""
+        self._scroll_now(0)
 
     def action_follow(self) -> None:
         """To the end, and stay there as it grows."""

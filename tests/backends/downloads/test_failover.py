@@ -80,6 +80,15 @@ def test_a_hub_with_other_bytes_is_no_substitute(hub: Any, patience: Any) -> Non
     assert (said[-1].progress.state, said[-1].plan.hub) == ("failed", "huggingface")
 
 
+def test_damaged_bytes_are_not_simply_transferred_twice(hub: Any, patience: Any) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match="^GET /-cdn/", times=1, kind="corrupt")
+    said = run_to_the_end(make_variant(hubs=BOTH), patience)
+    assert said[-1].progress.state == "failed"
+    assert "wrong sum" in (said[-1].progress.note or "")
+    assert sent(hub) == SIZE
+
+
 def test_modelscope_downloads_what_a_variant_needs_and_a_second_start_transfers_nothing(hub: Any, capfd: Any) -> None:
     hub.add("maker/Tiny", {"model.safetensors": GGUF, "config.json": b"{}", "pytorch_model.bin": b"pickle"})
     variant = make_variant("none", model_format="pytorch", repo="maker/Tiny", file=None, hubs=("modelscope",))

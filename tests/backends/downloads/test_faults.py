@@ -121,6 +121,23 @@ def test_two_faults_one_after_the_other_end_whole_or_in_one_line(
         assert line is None
 
 
+BODY = ("drop", "truncate", "short", "slow", "hang", "corrupt", "norange")
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.combinations(BODY, 2))
+def test_two_faults_at_once_end_whole_or_in_one_line(
+    hub: Any, variant: Variant, patience: Patience, first: str, second: str
+) -> None:
+    scale = scale_for(variant, first, second)
+    hub.add(REPO, {NAME: GGUF * scale})
+    hub.fault(match=CDN, times=1, **scaled(ONCE[first], scale))
+    hub.fault(match=CDN, times=1, **scaled(ONCE[second], scale))
+    line = outcome(variant, patience)
+    assert sent(hub) <= 1.25 * SIZE * scale
+    if "corrupt" not in (first, second):
+        assert line is None
+
+
 @pytest.mark.parametrize("name", ["503", "drop0", "silence", "refuse", "429"])
 def test_a_fault_that_stays_is_given_up_on_with_its_reason(hub: Any, variant: Variant, clock: Any, name: str) -> None:
     hub.add(REPO, {NAME: GGUF})

@@ -113,7 +113,7 @@ async def test_two_megabytes_pasted_become_a_block(chat: RunChat) -> None:
 
     pasted = "words and words\n" * 130_000
     async with chat() as c:
-        await c.load()
+        await c.load(load_request(context=2_000_000))
         c.screen.prompt.area.post_message(events.Paste(pasted))
         await c.pilot.pause()
         assert "2.08 MB" in str(c.screen.prompt.query_one("#attachments").render())
@@ -123,7 +123,7 @@ async def test_two_megabytes_pasted_become_a_block(chat: RunChat) -> None:
         assert c.pane.conversation.path()[0].text == pasted
         await c.quiet()
         assert "130,001 lines" in "".join(
-            e.line(n).text for e in c.pane.transcript.entries[:1] for n in range(e.height or 0)
+            s.text for e in c.pane.transcript.entries[:1] for n in range(e.height or 0) for s in e.line(n)
         )
 
 

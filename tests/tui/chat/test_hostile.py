@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import sys
@@ -24,18 +23,20 @@ from tui.widgets.passage import Passage
 ROOT = Path(__file__).parents[3]
 PALETTE = Palette({"foreground": "#ffffff"}, Color.parse("#000000"))
 PIECES = (
-    "\x1b[2J", "\x1b[31m", "\x1b]52;c;aGk=\x07", "\x1b]0;title\x07", "\x1bP+q\x1b\\", "\x9b2J", "\x9d52;c;eA==\x9c", "\x1bc",
-    "\x1b[?1049l", "\x1b[6n", "\x08\x08", "\r", "\n", "\t", "\x00", "\x7f", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff",
-    "\u0301" * 20, "👩‍👩‍👧‍👦", "🇩🇪", "中文字", "ｱ", "[bold red]x[/]", "[link=http://x]y[/link]", "&#27;", "&#8238;", "&lt;",
-    "```", "```python\n", "| a | b |\n|---|---|\n", "|" * 40, "> " * 12, "- ", "1. ", "# ", "$$", "\\(", "\\[", "**", "__", "[x](y)",
-    "![i](\x1b]8;;)", "<script>", "word ", "a" * 90, "\ud800", "\U000e0041",
+    "\x1b[2J", "\x1b[31m", "\x1b]52;c;aGk=\x07", "\x1b]0;title\x07", "\x1bP+q\x1b\\", "\x9b2J", "\x9d52;c;eA==\x9c",
+    "\x1bc", "\x1b[?1049l", "\x1b[6n", "\x08\x08", "\r", "\n", "\t", "\x00", "\x7f", "\u202e", "\u2066", "\u200b",
+    "\u200d", "\ufeff", "\u0301" * 20, "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f",
+    "\U0001f1e9\U0001f1ea", "\u4e2d\u6587\u5b57", "\uff71", "[bold red]x[/]", "[link=http://x]y[/link]",
+    "&#27;", "&#8238;", "&#9;", "&lt;", "```", "```python\n", "| a | b |\n|---|---|\n", "|" * 40, "> " * 12, "- ",
+    "1. ", "# ", "$$", "\\(", "\\[", "**", "__", "[x](y)", "![i](\x1b]8;;)", "<script>", "word ", "a" * 90,
+    "\ud800", "\U000e0041",
 )  # fmt: skip
 hostile = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=8)), max_size=60).map("".join)
 
 
 def drawn(entry: Entry, width: int) -> list[str]:
     entry.draw(width, PALETTE)
-    return [entry.line(n).text for n in range(entry.height or 0)]
+    return ["".join(s.text for s in entry.line(n)) for n in range(entry.height or 0)]
 
 
 def check(lines: list[str], width: int) -> None:
@@ -158,7 +159,23 @@ def test_nothing_outside_the_pane_changes_on_a_real_terminal(tmp_path: Path) -> 
     assert after[-1].split()[:2] == before[-1].split()[:2]
     # What Textual itself sends: colours, cursor moves, synchronised updates; nothing of the model's.
     for sequence in re.findall(rb"\x1b(?:\[[0-9;?$>=]*[A-Za-z]|.)", raw):
-        assert re.fullmatch(rb"\x1b\[[0-9;]*[mHABCD]|\x1b\[\?(?:25|2026|1004)[hl]|\x1b\[[0-9;?]*[nRuct$p]+", sequence), sequence
+        assert re.fullmatch(
+            rb"\x1b\[[0-9;]*[mHABCD]|\x1b\[\?(?:25|2026|1004)[hl]|\x1b\[[0-9;?]*[nRuct$p]+", sequence
+        ), sequence
     assert b"\x07" not in raw
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\ufeff]", raw.decode("utf-8", "replace"))
-    assert os.path.exists(tmp_path / "home")
+
+
+def test_a_word_with_joiners_keeps_them_however_it_is_cut() -> None:
+    word = "می\u200cخواهم"
+    entry = Entry("a", "assistant")
+    for character in word:
+        entry.append(character)
+    assert drawn(entry, 20)[-1].strip() == word
+
+
+def test_joined_emoji_stand_each_for_itself() -> None:
+    entry = Entry("a", "assistant")
+    for character in "x👩\u200d👧\ufe0fy":
+        entry.append(character)
+    assert drawn(entry, 20)[-1].strip() == "x👩👧y"
