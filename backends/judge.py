@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,16 +10,17 @@ from backends.cures import cheapest_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import Demand
+from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
+from backends.memory.vllm import SHARE
 from backends.places import Places, driven, places
 from backends.quick import quick_verdicts
 from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, ModelFamily, Variant
+from specs.model import LLAMA_CPP, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -94,7 +96,31 @@ def judge(
         about=demand.about,
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
+        kv_cache_type=cache_type,
+        device=_device(engine, found, placed) if verdict != "no" else None,
+        memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
     )
+
+
+def _device(engine: str, found: Places, placed: Placement) -> str | None:
+    """Where engines would take another device, or all, by themselves."""
+    if placed.verdict == "cpu":
+        return CPU if found.cards else None
+    if len(placed.cards) != 1 or len(found.cards) < 2:
+        return None
+    card = placed.cards[0].accelerator
+    # vLLM takes the first card by itself, and older ones cannot be told of another.
+    if card.unified or (engine == VLLM and card.index == 0):
+        return None
+    return f"cuda:{card.index}"  # llama.cpp reads the number alone, and PyTorch calls AMD's cards so too
+
+
+def _memory_share(demand: Demand, placed: Placement) -> float | None:
+    """The share of its card that an engine may claim, which refuses to start where less is free."""
+    if demand.parallel_heads is None:
+        return None
+    shares = [card.budget_bytes / total for card in placed.cards if (total := card.accelerator.total_bytes)]
+    return math.floor(min(SHARE, *shares) * 100) / 100 if shares else None
 
 
 def _speed(predicted: float | None, measured: Speed | None, verdict: Verdict) -> Speed | None:

@@ -24,7 +24,7 @@ from tui import units
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
-from tui.services import DownloadQueue, Library, MachineWatch, Services, Statuses
+from tui.services import DownloadQueue, Library, MachineWatch, NothingHere, Services, Statuses
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
@@ -40,6 +40,7 @@ logger = logging.getLogger("modeldeck")
 
 CLOSE_SECONDS = 0.12
 """How long the end waits for engines and downloads to let go; what is slower ends with the process."""
+READING_DISK = "reading what lies on this disk"
 
 
 def _palette_provider() -> type[Provider]:
@@ -103,6 +104,10 @@ class Deck(App[int]):
         self.settings: Settings | None = None
         self.queue: DownloadQueue | None = None
         self._launch = launch
+        self._before_library: ChatWanted | None = None
+        """A chat that was asked for before it was known what lies on this disk."""
+        self._awaited: ChatWanted | None = None
+        """The chat to open when its download is whole, unless the user has moved on."""
         self._closers: list[Callable[[], object]] = []
         self._queue_lock = threading.Lock()
         self._refreshing = False
@@ -169,7 +174,7 @@ class Deck(App[int]):
         self.learn("statuses", services.statuses, "looking for engines")
         self.learn("machine", services.detect_machine, "looking at the hardware")
         self.learn("catalog", services.load_catalog, "reading the catalog")
-        self.learn("library", services.local_index, "reading what lies on this disk")
+        self.learn("library", services.local_index, READING_DISK)
         if services.refresh_seconds:
             self.set_interval(services.refresh_seconds, self._refresh_machine)
         if self._launch is not None:
@@ -207,8 +212,28 @@ class Deck(App[int]):
     def on_deck_failed(self, message: Failed) -> None:
         self._refreshing = False
         self.notice(f"{message.what}: {message.error}")
+        if message.what == READING_DISK and self.library is None:
+            self.library = NothingHere()
         if message.what.startswith("planning"):
             self.say(str(message.error), severity="error")
+
+    def watch_library(self, library: Library | None) -> None:
+        if library is None:
+            return
+        self._close_moot_question()
+        waiting, self._before_library = self._before_library, None
+        if waiting is not None:
+            self.post_message(waiting)
+        self._talk_when_here()
+
+    def watch_jobs(self) -> None:
+        self._close_moot_question()
+
+    def _close_moot_question(self) -> None:
+        from tui.screens.ask import Ask
+
+        if self.screen_stack and isinstance(self.screen, Ask):
+            self.screen.close_if_moot()
 
     def watch_catalog(self, catalog: Catalog | None) -> None:
         if catalog is not None:
@@ -262,6 +287,9 @@ class Deck(App[int]):
         if job.progress.state == "done" and (before is None or before.progress.state != "done"):
             self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
             self.post_message(LibraryChanged())
+        elif job.progress.state == "cancelled":
+            if self._awaited is not None and self._awaited.option.variant == job.plan.variant:
+                self._awaited = None
         elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
             self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
 
@@ -273,7 +301,7 @@ class Deck(App[int]):
         )
 
     def on_library_changed(self) -> None:
-        self.learn("library", self.services.local_index, "reading what lies on this disk")
+        self.learn("library", self.services.local_index, READING_DISK)
 
     def on_download_wanted(self, message: DownloadWanted) -> None:
         variant = message.variant
@@ -300,7 +328,9 @@ class Deck(App[int]):
             self.download_queue().add(plan)
 
         self.in_background(work, "queueing the download")
-        self.say(f"{units.file_size(plan.missing_bytes)} to fetch: f6 shows the downloads")
+        awaited = self._awaited is not None and self._awaited.option.variant == plan.variant
+        then = ", and the chat opens when it is here" if awaited else ""
+        self.say(f"{units.file_size(plan.missing_bytes)} to fetch: f6 shows the downloads{then}")
 
     # Chat
 
@@ -312,9 +342,13 @@ class Deck(App[int]):
             line = f"; {status.install_line}" if status and status.install_line else ""
             self.say(f"{words}{line}", severity="warning")
             return
-        path = self.library.path(option.variant) if self.library is not None else None
+        self._awaited = None
+        if self.library is None:
+            self._before_library = message
+            return
+        path = self.library.path(option.variant)
         if path is None:
-            self._offer_download(option)
+            self._offer_download(message)
         elif option.verdict == "no":
             self._ask(
                 "It does not fit",
@@ -324,14 +358,44 @@ class Deck(App[int]):
         else:
             self._talk(option, path, message.beside)
 
-    def _offer_download(self, option: Option) -> None:
+    def _offer_download(self, message: ChatWanted) -> None:
+        option = message.option
         variant: Variant = option.variant
         size = f", {units.file_size(option.download_bytes)}" if option.download_bytes is not None else ""
-        self._ask(
-            "Not on this disk",
-            f"Download {variant.family.name} {variant.quantization}{size}?",
-            lambda: self.post_message(DownloadWanted(variant)),
-        )
+        verb = "chat" if variant.family.chats else "write on with it"
+
+        def here() -> bool:
+            return self.library is not None and self.library.path(variant) is not None
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._awaited = message
+                self.post_message(DownloadWanted(variant))
+            elif yes is None:  # it came meanwhile
+                self.post_message(message)
+
+        from tui.screens.ask import Ask
+
+        question = f"Download {variant.family.name} {variant.quantization}{size}, then {verb}?"
+        self.push_screen(Ask("Not on this disk", question, moot=here), answered)
+
+    def _talk_when_here(self) -> None:
+        """Open the chat that a download was for, if the user still waits for it."""
+        wanted = self._awaited
+        if wanted is None or self.library is None or self.library.path(wanted.option.variant) is None:
+            return
+        self._awaited = None
+        if not self._moved_on(wanted.option.variant):
+            self.post_message(wanted)
+
+    def _moved_on(self, variant: Variant) -> bool:
+        """Whether the user does something else now than wait for a variant."""
+        from tui.screens.browse import Browse
+
+        if len(self.screen_stack) > 1 or self._current_mode == "chat":
+            return True
+        screen = self.screen
+        return isinstance(screen, Browse) and screen.busy_with_other(variant)
 
     def _ask(self, title: str, question: str, then: Callable[[], object]) -> None:
         from tui.screens.ask import Ask
@@ -343,6 +407,7 @@ class Deck(App[int]):
         self.push_screen(Ask(title, question), answered)
 
     def _talk(self, option: Option, path: Path, beside: bool) -> None:
+        self._awaited = None
         self.switch_mode("chat")
         self.screen.post_message(LoadAndTalk(option, path, beside=beside))
 

@@ -48,9 +48,6 @@ FAMILIES: Final = (
 
 MATRIX: Final = (
     _key("matrix.chat", "enter", "chat", "chat", "Talk to this variant; offers the download when it is missing", "↵"),
-    _quiet("matrix.beside", "b", "chat_beside", "chat beside", "Talk to this variant in a pane beside the others"),
-    _key("matrix.download", "d", "download", "download", "Put the weights on this disk"),
-    _key("matrix.engine", "e", "engine", "engine", "Judge with the next engine that takes this format"),
     _quiet("matrix.up", "up,k", "move(0, -1)", "cell up", "", "↑"),
     _quiet("matrix.down", "down,j", "move(0, 1)", "cell down", "", "↓"),
     _quiet("matrix.left", "left,h", "move(-1, 0)", "cell left; back to the list from the first", "", "←"),
@@ -59,7 +56,18 @@ MATRIX: Final = (
     _quiet("matrix.last", "end", "edge(1)", "last cell of the row"),
 )
 
+CELL: Final = (
+    _key("matrix.download", "d", "cell('download')", "download", "Put the weights of the chosen cell on this disk"),
+    _quiet(
+        "matrix.beside", "b", "cell('beside')", "chat beside", "Talk to the chosen cell in a pane beside the others"
+    ),
+    _key("matrix.engine", "e", "cell('engine')", "engine", "Judge with the next engine that takes this format"),
+)
+"""What acts on the chosen cell of the matrix, from the list too."""
+
 BROWSE: Final = (
+    *CELL,
+    _key("browse.search", "slash,ctrl+f", "search", "search", "Filter the families as you type", "/"),
     _key(
         "browse.longer",
         "right_square_bracket",
@@ -71,7 +79,6 @@ BROWSE: Final = (
     _quiet("browse.shorter", "left_square_bracket", "context(-1)", "shorter context", "", "["),
     _key("browse.machine", "m", "machine", "machine", "What if: judge for another machine"),
     _key("browse.fits", "f", "fits", "fits only", "Show only families that run somewhere on the machine"),
-    _key("browse.search", "slash,ctrl+f", "search", "search", "Filter the families as you type", "/"),
     _quiet("browse.on-disk", "o", "on_disk", "on this disk", "Show only families with weights on this disk"),
     _quiet("browse.kv-cache", "v", "kv_cache", "KV cache type", "Judge with a KV cache of f16, q8_0 or q4_0"),
     _quiet(

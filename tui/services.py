@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
-    from backends.fit import Knowledge, Option, Verdict, Wish
+    from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
     from backends.machine.model import Machine
+    from backends.measurements import Load
     from specs.catalog import Catalog
     from specs.model import Variant
 
@@ -23,6 +24,13 @@ class Library(Protocol):
     def path(self, variant: Variant) -> Path | None:
         """The weights of a variant when all of them are whole; asks no network."""
         ...
+
+
+class NothingHere:
+    """The library where the disk could not be read."""
+
+    def path(self, variant: Variant) -> Path | None:  # noqa: ARG002
+        return None
 
 
 class MachineWatch(Protocol):
@@ -50,6 +58,10 @@ HUB_SECONDS = 6.0
 
 Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
+Corrections: TypeAlias = "Mapping[tuple[str, str], Correction]"
+"""By engine and format."""
+Speeds: TypeAlias = "Mapping[tuple[str, str], Speed]"
+"""By variant key and engine."""
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -88,7 +100,41 @@ def _options(
 ) -> list[Option]:
     from backends.judge import options
 
-    return options(variants, machine, wish, statuses=statuses, knowledge=knowledge)
+    corrections, speeds = measured_here(machine)
+    return options(
+        variants,
+        machine,
+        wish,
+        statuses=statuses,
+        knowledge=knowledge,
+        corrections=corrections,
+        speeds=speeds,
+    )
+
+
+def measured_here(machine: Machine) -> tuple[Corrections, Speeds]:
+    """What loads on this machine took; nothing for another machine, or where it cannot be read."""
+    import sqlite3
+
+    if machine.label is not None:
+        return {}, {}
+    from backends.measurements import corrections, speeds
+
+    try:
+        return corrections(machine), speeds(machine)
+    except (sqlite3.Error, OSError):
+        return {}, {}  # a fit without them is only less exact
+
+
+def record_load(machine: Machine, load: Load) -> None:
+    """Keep what a load took; a database that takes nothing is no reason to fail."""
+    import contextlib
+    import sqlite3
+
+    from backends.measurements import record
+
+    with contextlib.suppress(sqlite3.Error, OSError):
+        record(machine, load)
 
 
 def _best_option(options: Sequence[Option]) -> Option:
@@ -187,6 +233,8 @@ class Services:
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
     adapter: Callable[[str], Adapter] = _adapter
+    record_load: Callable[[Machine, Load], None] = record_load
+    """Keeps what a load took, so that later fits are corrected by it."""
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""

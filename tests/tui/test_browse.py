@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from backends.engines.engine import EngineStatus
 from specs.model import ModelFamily
 from tui.app import Deck
+from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
 from tui.widgets.cell_detail import CellDetail
@@ -425,3 +426,130 @@ async def test_a_wide_matrix_scrolls_under_its_first_column_and_other_groups_sta
         await press(pilot, "down")
         assert app.query_one(FitMatrix).variant == fake.variant(wide, 1, "none", "pytorch")
         assert "pytorch" in screen_text(app)
+
+
+class Disk:
+    """A disk that weights come onto while the app runs, read when a test lets it be read."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    def read(self) -> fake.FakeLibrary:
+        return fake.FakeLibrary(*self.keys)
+
+
+class Held:
+    """Background work that waits for the test where a test wants it to."""
+
+    def __init__(self) -> None:
+        self.holding = False
+        self.waiting: list[object] = []
+
+    def __call__(self, work: object) -> None:
+        if self.holding:
+            self.waiting.append(work)
+        else:
+            work()  # type: ignore[operator]
+
+    def let_go(self) -> None:
+        self.holding = False
+        for work in self.waiting:
+            work()  # type: ignore[operator]
+        self.waiting.clear()
+
+
+def journey(disk: Disk, **rest: object) -> tuple[Deck, fake.FakeQueue, list[ChatWanted]]:
+    """An app whose chats are counted instead of opened."""
+    queue = fake.FakeQueue(lambda job: None)
+
+    def open_queue(on_change: object) -> fake.FakeQueue:
+        queue.on_change = on_change  # type: ignore[assignment]
+        return queue
+
+    app = Deck(fake.services(open_queue=open_queue, local_index=disk.read, **rest))
+    talked: list[ChatWanted] = []
+    app._talk = lambda option, path, beside: talked.append(ChatWanted(option, beside=beside))  # type: ignore[method-assign]
+    return app, queue, talked
+
+
+async def arrive(pilot: Pilot[int], disk: Disk, queue: fake.FakeQueue) -> None:
+    """The download is whole."""
+    disk.keys.add(queue.jobs()[0].plan.variant.key)
+    queue.progress(queue.jobs()[0].id, state="done", done_bytes=queue.jobs()[0].plan.total_bytes)
+    await pilot.pause()
+    await pilot.pause()
+
+
+async def test_d_in_the_list_downloads_the_cell_that_is_shown_beside_it() -> None:
+    app, queue, _ = journey(Disk())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", *"3-inst", "enter")
+        assert app.query_one(FamilyList).has_focus
+        assert "d download" in screen_text(app).splitlines()[-1]
+        await press(pilot, "d")
+        assert [job.plan.variant for job in queue.jobs()] == [Q4]
+
+
+async def test_d_in_a_list_that_stands_alone_shows_the_cell_first() -> None:
+    app, queue, _ = journey(Disk())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "slash", *"3-inst", "enter", "d")
+        assert app.query_one(FitMatrix).has_focus
+        assert queue.jobs() == ()
+        await press(pilot, "d")
+        assert [job.plan.variant for job in queue.jobs()] == [Q4]
+
+
+async def test_the_chat_opens_by_itself_when_its_download_is_whole() -> None:
+    disk = Disk()
+    app, queue, talked = journey(disk)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "enter")
+        assert "4.90 GB, then chat?" in screen_text(app)
+        await press(pilot, "enter", "f6")
+        assert talked == []
+        await arrive(pilot, disk, queue)
+        assert [message.option.variant for message in talked] == [Q4]
+
+
+@pytest.mark.parametrize("keys", [("left",), ("slash", "q"), ("f8",)])
+async def test_the_chat_stays_closed_when_the_user_has_moved_on(keys: tuple[str, ...]) -> None:
+    disk = Disk()
+    app, queue, talked = journey(disk)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "enter", "enter", *keys)
+        await arrive(pilot, disk, queue)
+        assert talked == []
+
+
+async def test_a_question_closes_when_the_weights_have_come_meanwhile() -> None:
+    disk = Disk()
+    app, _, talked = journey(disk)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "enter")
+        assert isinstance(app.screen, Ask)
+        disk.keys.add(Q4.key)
+        app.post_message(LibraryChanged())
+        await pilot.pause()
+        await pilot.pause()
+        assert isinstance(app.screen, Browse)
+        assert [message.option.variant for message in talked] == [Q4]
+
+
+async def test_a_launch_waits_until_the_disk_is_read_before_it_offers_a_download() -> None:
+    disk = Disk()
+    disk.keys.add(Q4.key)
+    held = Held()
+    app, _, talked = journey(disk, background=held)
+    held.holding = True
+    app._launch = fake.options([Q4], fake.MACHINE, fake.Wish(), fake.STATUSES, {})[0]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert isinstance(app.screen, Browse)
+        held.let_go()
+        await pilot.pause()
+        await pilot.pause()
+        assert len(talked) == 1

@@ -54,7 +54,7 @@ def list_families(arguments: argparse.Namespace) -> int:
 
 def show_family(arguments: argparse.Namespace) -> int:
     """One family, with every spec in the file's order."""
-    family = choose.family(choose.catalog(arguments), arguments.name)
+    family = choose.family(arguments)
     if arguments.json:
         document(family_document(family))
         return 0

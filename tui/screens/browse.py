@@ -117,6 +117,8 @@ class Browse(Screen[None]):
         self._asked: set[str] = set()
         self._judged_for: Machine | None = None
         self._family_judged_for: Machine | None = None
+        self._wished = ""
+        """What the user asked of the cell before it was known which one it is."""
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -266,6 +268,7 @@ class Browse(Screen[None]):
             return
         self._family = family
         self._judged = None
+        self._wished = ""
         box = self.query_one("#family")
         self._matrix.show(family)
         self._matrix.retitle(self._family_title(family))
@@ -419,6 +422,9 @@ class Browse(Screen[None]):
             if best is not None:
                 self._matrix.go_to(best)
         self._show_cell()
+        wished, self._wished = self._wished, ""
+        if wished:
+            self.action_cell(wished)
 
     def _watched(self) -> None:
         if self.is_mounted and self.app.catalog is not None:
@@ -452,6 +458,10 @@ class Browse(Screen[None]):
         if variant is None or self._judged is None:
             return None
         return self._judged.option(variant, self._engine)
+
+    def busy_with_other(self, variant: Variant) -> bool:
+        """Whether the user looks at another cell than this, or for another family."""
+        return self._list.typing or self._matrix.variant != variant
 
     def on_fit_matrix_cell_highlighted(self) -> None:
         self._show_cell()
@@ -575,18 +585,32 @@ class Browse(Screen[None]):
         if machine is not None:
             self.app.push_screen(Hardware(machine))
 
-    def on_fit_matrix_wanted(self, message: FitMatrix.Wanted) -> None:
+    def on_fit_matrix_opened(self) -> None:
+        self._act_on_cell("chat")
+
+    def action_cell(self, wish: str) -> None:
+        """Act on the cell that is shown: "download", "beside" or "engine"."""
+        self._show_family()
+        if not self._matrix.display or not self.query_one("#family").display:
+            # Where the list stands alone nobody sees which cell is meant: show it first.
+            self.on_family_list_opened()
+        elif self._judged is None and not self._matrix.has_focus:
+            self._wished = wish
+        else:
+            self._act_on_cell(wish)
+
+    def _act_on_cell(self, wish: str) -> None:
         variant, option = self._matrix.variant, self.option
         if variant is None:
             return
-        if message.wish == "download":
+        if wish == "download":
             self.post_message(DownloadWanted(variant))
-        elif message.wish == "engine":
+        elif wish == "engine":
             self._next_engine(variant)
         elif option is None:
             self.app.say(self._waiting_words(variant))
         else:
-            self.post_message(ChatWanted(option, beside=message.wish == "beside"))
+            self.post_message(ChatWanted(option, beside=wish == "beside"))
 
     def _next_engine(self, variant: Variant) -> None:
         engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []

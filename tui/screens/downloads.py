@@ -179,7 +179,12 @@ class Downloads(Screen[None]):
 
         kept = units.file_size(job.progress.done_bytes)
         gone = f"{kept} of it are here already and will be removed." if job.progress.done_bytes else ""
-        self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}. {gone}".strip()), answered)
+
+        def over() -> bool:
+            now = self.app.jobs.get(job.id)
+            return now is None or now.progress.state in {"done", "cancelled"}
+
+        self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}. {gone}".strip(), moot=over), answered)
 
     def action_retry(self) -> None:
         job: Job | None = self._list.job

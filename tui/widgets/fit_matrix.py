@@ -59,12 +59,8 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
     class Left(Message):
         """The user went left from the first cell."""
 
-    class Wanted(Message):
-        """The user wants something of the cell under the cursor: "chat", "beside", "download" or "engine"."""
-
-        def __init__(self, wish: str) -> None:
-            super().__init__()
-            self.wish = wish
+    class Opened(Message):
+        """The user wants to talk to the variant under the cursor."""
 
     def __init__(self) -> None:
         super().__init__(id="matrix")
@@ -315,13 +311,4 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
             self.place = target
 
     def action_chat(self) -> None:
-        self.post_message(self.Wanted("chat"))
-
-    def action_chat_beside(self) -> None:
-        self.post_message(self.Wanted("beside"))
-
-    def action_download(self) -> None:
-        self.post_message(self.Wanted("download"))
-
-    def action_engine(self) -> None:
-        self.post_message(self.Wanted("engine"))
+        self.post_message(self.Opened())
