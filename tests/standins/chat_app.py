@@ -120,10 +120,10 @@ class Chat:
         await self.until(lambda: all(pane.generation is None for pane in self.screen.panes))
 
     def shown(self, pane: ChatPane | None = None) -> str:
-        """What stands in the transcript's part of the screen."""
-        transcript = (pane or self.pane).transcript
-        height = transcript.scrollable_content_region.height
-        return "\n".join(transcript.render_line(y).text.rstrip() for y in range(height))
+        """What stands in the transcript's part of the screen, as it was painted, without the scroll bar."""
+        region = (pane or self.pane).transcript.content_region
+        rows = self.screen._compositor.render_strips()
+        return "\n".join(rows[y].text[region.x : region.right - 1].rstrip() for y in range(region.y, region.bottom))
 
 
 RunChat = Callable[..., AbstractAsyncContextManager[Chat]]
