@@ -39,7 +39,8 @@ def main():
         install("--no-deps", VLLM)
         install(*requirements(), RAY)
         environment.say("installing modeldeck and what its vLLM tests need")
-        install("-e", ".", "jinja2", *TEST_TOOLS)
+        install("-e", ".", "jinja2")
+        install("-c", "constraints.txt", *TEST_TOOLS)
     except subprocess.CalledProcessError as error:
         command = " ".join(map(str, error.cmd))
         environment.say(f"it failed: {command} ended with {error.returncode}; its own words stand above")

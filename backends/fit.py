@@ -84,3 +84,9 @@ class Option:
     """Accelerators that hold layers, by the machine's numbers."""
     card_layers: tuple[int, ...] = ()
     """Layers on each of them."""
+    kv_cache_type: str = "f16"
+    """Type of the KV cache that it was judged with; f16 where the engine has no other."""
+    device: str | None = None
+    """The one device to load on where there is a choice, as "cuda:1" or "cpu"; None: the engine's own choice."""
+    memory_share: float | None = None
+    """Of each card, what vLLM or SGLang may take; None: another engine, or not known."""

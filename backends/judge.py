@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,16 +10,17 @@ from backends.cures import cheapest_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import Demand
+from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
+from backends.memory.vllm import SHARE
 from backends.places import Places, driven, places
 from backends.quick import quick_verdicts
 from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, ModelFamily, Variant
+from specs.model import LLAMA_CPP, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -36,15 +38,20 @@ def judge(
     status: EngineStatus | None = None,
     correction: Correction | None = None,
     measured_speed: Speed | None = None,
+    as_built: bool = False,
 ) -> Option:
-    """How this variant runs under this engine on this machine, and what would make it run if it does not."""
+    """How this variant runs under this engine on this machine, and what would make it run if it does not.
+
+    The verdict is the hardware's: an installed build that does not drive the card is told in the reason, as an engine
+    that is not installed is. With as_built the verdict is what a load will meet with that build now.
+    """
     wish = wish or Wish()
     state, refused = support(variant, engine, machine, status)
     demand = demand_of(variant, engine, knowledge)
     if correction is not None:
         demand = demand.corrected(correction.ratio, correction.loads)
     context = context_of(variant.family, wish)
-    usable = driven(machine, status, engine)
+    usable = driven(machine, status if as_built else None, engine)
     found = places(usable)
     cache_type = cache_type_of(engine, wish)
     placed = place(demand, found, context, cache_type)
@@ -61,8 +68,9 @@ def judge(
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
         reason = _why_not_better(demand, found, placed, context, cache_type)
-        if usable is not machine and status is not None and status.reason and placed.verdict == "cpu":
-            reason = status.reason
+        if status is not None and driven(machine, status, engine) != driven(machine, None, engine):
+            build = status.reason or f"the installed {engine} drives no {machine.accelerators[0].kind} card"
+            reason = build if as_built else _join(reason, build)
         reason = _join(
             _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
         )
@@ -88,7 +96,33 @@ def judge(
         about=demand.about,
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
+        kv_cache_type=cache_type,
+        device=_device(engine, found, placed, status) if verdict != "no" else None,
+        memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
     )
+
+
+def _device(engine: str, found: Places, placed: Placement, status: EngineStatus | None) -> str | None:
+    """Where engines would take another device, or all, by themselves."""
+    if placed.verdict == "cpu":
+        return CPU if found.cards else None
+    if len(placed.cards) != 1 or len(found.cards) < 2:
+        return None
+    card = placed.cards[0].accelerator
+    if status is not None and status.accelerators is not None and card.kind not in status.accelerators:
+        return None  # a build that cannot drive the card, or counts devices in an order of its own, fails on its number
+    # vLLM takes the first card by itself, and older ones cannot be told of another.
+    if card.unified or (engine == VLLM and card.index == 0):
+        return None
+    return f"cuda:{card.index}"  # llama.cpp reads the number alone, and PyTorch calls AMD's cards so too
+
+
+def _memory_share(demand: Demand, placed: Placement) -> float | None:
+    """The share of its card that an engine may claim, which refuses to start where less is free."""
+    if demand.parallel_heads is None:
+        return None
+    shares = [card.budget_bytes / total for card in placed.cards if (total := card.accelerator.total_bytes)]
+    return math.floor(min(SHARE, *shares) * 100) / 100 if shares else None
 
 
 def _speed(predicted: float | None, measured: Speed | None, verdict: Verdict) -> Speed | None:
@@ -107,6 +141,7 @@ def options(
     knowledge: Mapping[str, Knowledge] | None = None,
     corrections: Mapping[tuple[str, str], Correction] | None = None,
     speeds: Mapping[tuple[str, str], Speed] | None = None,
+    as_built: bool = False,
 ) -> list[Option]:
     """One option for each variant and engine of ours that takes its format, ready or not.
 
@@ -118,6 +153,7 @@ def options(
         knowledge: what is known beyond the catalog, by variant key.
         corrections: by engine and format, from backends.measurements.
         speeds: measured ones by variant key and engine, from backends.measurements.
+        as_built: judge what the installed builds can do, for a load now, instead of what the hardware can.
     """
     wish = wish or Wish()
     statuses = statuses or {}
@@ -138,6 +174,7 @@ def options(
                 status=statuses.get(engine),
                 correction=corrections.get((engine, variant.spec.format)),
                 measured_speed=speeds.get((key, engine)),
+                as_built=as_built,
             )
             for engine in candidate_engines(variant.spec, variant.quantization)
         )

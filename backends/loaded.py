@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.errors import BackendError, EngineError
 from backends.fit import Option
+from backends.memory.vllm import SHARE
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
+
+if TYPE_CHECKING:  # with it comes SQLite, which the app's start does without
+    from backends.measurements import Load
 
 State = Literal["loading", "ready", "failed", "closed"]
+SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 2.0
 """How long quitting waits for engines to give their memory back; the process's end does it for the rest."""
 
@@ -33,6 +40,9 @@ class LoadRequest:
     """Where the fit says that it will run, until the engine says it."""
     max_context: int | None = None
     """Tokens up to which the fit says that it stays where it is; None: not known."""
+    comparable_bytes: int | None = None
+    """What the uncorrected estimate says of the parts that the engine's own report counts; None: they cannot be
+    compared, as vLLM's and SGLang's, which take their share of a card whole."""
 
 
 def load_request(option: Option, path: Path) -> LoadRequest:
@@ -49,10 +59,71 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         reasoning_tags=(tags[0], tags[1]) if tags[0] and tags[1] else None,
         stop=family.stop,
     )
-    options = LoadOptions(option.context, gpu_layers=option.gpu_layers)
     return LoadRequest(
-        option.engine, weights, options, option.variant.key, option.memory.total_bytes, option.where, option.max_context
+        option.engine,
+        weights,
+        _load_options(option),
+        option.variant.key,
+        option.memory.total_bytes,
+        option.where,
+        option.max_context,
+        _comparable_bytes(option),
     )
+
+
+def load_record(request: LoadRequest, measured_bytes: int | None, tokens_per_second: float | None = None) -> Load:
+    """What one load took, as backends.measurements keeps it.
+
+    Args:
+        request: What was loaded.
+        measured_bytes: What the engine says; None: it does not.
+        tokens_per_second: Decode speed; None: nothing was decoded.
+    """
+    from backends.measurements import Load
+
+    return Load(
+        request.engine,
+        request.weights.format,
+        request.key,
+        request.options.context,
+        request.comparable_bytes,
+        measured_bytes if request.comparable_bytes is not None else None,
+        tokens_per_second,
+    )
+
+
+def _load_options(option: Option) -> LoadOptions:
+    cards = dict(zip(option.card_indices, option.card_layers, strict=False))
+    split: tuple[float, ...] = ()
+    if option.engine == LLAMA_CPP and len(cards) > 1:
+        split = tuple(float(cards.get(index, 0)) for index in range(max(cards) + 1))
+    shared = option.engine in {VLLM, SGLANG}
+    return LoadOptions(
+        option.context,
+        gpu_layers=option.gpu_layers,
+        tensor_split=split,
+        kv_cache_type=option.kv_cache_type,
+        device=option.device,
+        memory_share=_memory_share(option) if shared else None,
+        tensor_parallel=max(1, len(cards)) if shared else 1,
+    )
+
+
+def _memory_share(option: Option) -> float | None:
+    """vLLM's share is all that it takes; SGLang's holds weights and cache alone, and by itself it leaves enough."""
+    share = option.memory_share
+    if share is None or option.engine == VLLM:
+        return share
+    if share >= SHARE or not option.budget_bytes:
+        return None
+    beside = (option.memory.compute_bytes or 0) + (option.memory.overhead_bytes or 0)
+    return max(0.1, round(share * (1 - beside / option.budget_bytes), 2))
+
+
+def _comparable_bytes(option: Option) -> int | None:
+    if option.engine == LLAMA_CPP:
+        return option.memory.buffers_bytes  # it reports every buffer; process and driver are not in it
+    return option.memory.weights_bytes if option.engine in {TRANSFORMERS, MLX} else None
 
 
 @dataclass(eq=False)
@@ -115,9 +186,23 @@ class LoadedModel:
         for listener in tuple(self._listeners):
             listener(self)
 
-    def _start(self, adapter: Callable[[str], Adapter], ended: Callable[[LoadedModel], None]) -> None:
+    @staticmethod
+    def _take_turns_quickly() -> None:
+        # By default a thread waits 5 ms for the interpreter, which is a whole token: the pane then decoded
+        # 0.87 times as fast as the engine alone.
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
+
+    def _start(
+        self,
+        adapter: Callable[[str], Adapter],
+        ended: Callable[[LoadedModel], None],
+        loaded: Callable[[LoadedModel], None] | None = None,
+    ) -> None:
         def work() -> None:
+            self._take_turns_quickly()
             self._load(adapter)
+            if loaded is not None and self.state == "ready":
+                loaded(self)
             while (job := self._jobs.get()) is not None:
                 job()
             if self.engine is not None:
@@ -169,10 +254,18 @@ class LoadedModel:
 
 
 class LoadedModels:
-    """All models of this program."""
+    """All models of this program.
 
-    def __init__(self, adapter: Callable[[str], Adapter]) -> None:
+    Args:
+        adapter: The adapter of an engine.
+        on_loaded: Called on a model's thread once it is ready.
+    """
+
+    def __init__(
+        self, adapter: Callable[[str], Adapter], on_loaded: Callable[[LoadedModel], None] | None = None
+    ) -> None:
         self._adapter = adapter
+        self._on_loaded = on_loaded
         self._models: list[LoadedModel] = []
         self._lock = threading.Lock()
 
@@ -192,7 +285,7 @@ class LoadedModels:
             model = LoadedModel(request, users=1)
             model.listen(listener)
             self._models.append(model)
-        model._start(self._adapter, self._ended)
+        model._start(self._adapter, self._ended, self._on_loaded)
         return model
 
     def release(self, model: LoadedModel, listener: Callable[[LoadedModel], None]) -> None:

@@ -201,7 +201,7 @@ def quick_verdicts(
     plain = _Ground(machine)
     grounds: dict[str, _Ground] = {}
     for engine in ENGINES:
-        usable = driven(machine, statuses.get(engine), engine)
+        usable = driven(machine, None, engine)
         grounds[engine] = plain if usable is machine else _Ground(usable)
     kept = _entries_for(machine, grounds, wish, statuses, corrections)
     verdicts: list[Verdict] = []

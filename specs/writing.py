@@ -75,15 +75,30 @@ def import_files(paths: Sequence[Path], folder: Path) -> tuple[Imported, ...]:
 def keep_family(family: ModelFamily, folder: Path) -> Path:
     """Write the family as a spec file of its own into the folder, and return the file.
 
+    It replaces the file of a family of the same name, and no other.
+
     Raises:
         SpecError: the folder cannot be written.
     """
-    target = folder / f"{safe_file_stem(family.name)}.toml"
+    stem, number = safe_file_stem(family.name), 2
+    target = folder / f"{stem}.toml"
+    while _is_others(target, family.name):
+        target, number = folder / f"{stem}-{number}.toml", number + 1
     try:
         write_whole(target, family_to_toml(family).encode())
     except OSError as error:
         raise SpecError(str(target), None, f"cannot be written: {error.strerror or error}") from error
     return target
+
+
+def _is_others(path: Path, name: str) -> bool:
+    """Whether a file is there that holds anything but the family of this name."""
+    if not path.exists():
+        return False
+    try:
+        return {family.name.lower() for family in check_spec_file(path).families} != {name.lower()}
+    except (SpecError, OSError):
+        return True
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from backends.errors import AccessDenied
     from backends.fit import Option
     from backends.machine.model import Machine
+    from backends.measurements import Load
     from specs.catalog import Catalog
     from specs.model import ModelFamily, Variant
-    from tui.measuring import Measuring
     from tui.settings import Settings
     from tui.widgets.chat_pane import ChatPane
 
@@ -44,6 +44,8 @@ logger = logging.getLogger("modeldeck")
 
 CLOSE_SECONDS = 0.12
 """How long the end waits for engines and downloads to let go; what is slower ends with the process."""
+ENOUGH_TOKENS = 16
+"""Decoded tokens below which an answer's speed says little."""
 READING_DISK = "reading what lies on this disk"
 
 
@@ -124,7 +126,9 @@ class Deck(App[int]):
         self, services: Services | None = None, *, theme: str | None = None, launch: Option | None = None
     ) -> None:
         super().__init__()
-        self.services = services or Services()
+        services = services or Services()
+        self._kept_loads = services.record_load
+        self.services = replace(services, record_load=self._record_load)
         self.settings: Settings | None = None
         self.queue: DownloadQueue | None = None
         self._launch = launch
@@ -136,7 +140,6 @@ class Deck(App[int]):
         self._queue_lock = threading.Lock()
         self._refreshing = False
         self._watch: MachineWatch | None = None
-        self._measuring: Measuring | None = None
         self._measured_read = False
         self._hub_query = ""
         self._modes = {
@@ -486,21 +489,29 @@ class Deck(App[int]):
 
     def _talk(self, option: Option, path: Path, beside: bool) -> None:
         self._awaited = None
-        if self.machine is not None and self.statuses is not None:
-            self.measuring.begins(option, self.machine, self.statuses)
         self.switch_mode("chat")
-        self.screen.post_message(LoadAndTalk(option, path, beside=beside))
+        screen, machine, statuses, measured = self.screen, self.machine, self.statuses, self.measured
+        if option.verdict == "no" or machine is None or statuses is None:
+            screen.post_message(LoadAndTalk(option, path, beside=beside))
+            return
+
+        def work() -> None:
+            from backends.errors import BackendError
+
+            chosen = option
+            try:
+                knowledge = self.services.knowledge((option.variant,))
+                built = self.services.as_built(option, machine, statuses, knowledge, measured)
+            except (BackendError, OSError):
+                logger.exception("judging a load")
+            else:
+                # Where the installed build has no room for it the engine says so itself.
+                chosen = built if built.verdict != "no" else option
+            screen.post_message(LoadAndTalk(chosen, path, beside=beside))
+
+        self.in_background(work, "finding out how to load it")
 
     # Measuring
-
-    @property
-    def measuring(self) -> Measuring:
-        """Keeps what loads and answers took."""
-        if self._measuring is None:
-            from tui.measuring import Measuring
-
-            self._measuring = Measuring(self.services, self.in_background, self.read_measured)
-        return self._measuring
 
     def read_measured(self) -> None:
         """Take over what loads on this machine took until now; safe from any thread."""
@@ -508,18 +519,24 @@ class Deck(App[int]):
         if machine is not None:
             self.learn("measured", lambda: self.services.measured(machine), "reading what earlier loads took")
 
-    def on_chat_pane_changed(self, message: ChatPane.Changed) -> None:
-        """A load that is ready is measured."""
-        model = message.pane.model
-        if model is not None and model.state == "ready":
-            self.measuring.loaded(model)
+    def _record_load(self, machine: Machine, load: Load) -> None:
+        """Called from engines' threads and from our own."""
+        self._kept_loads(machine, load)
+        self.read_measured()
 
     def on_chat_pane_answered(self, message: ChatPane.Answered) -> None:
-        """So is an answer."""
-        pane = message.pane
-        stats = pane.last_stats
-        if pane.model is not None and stats is not None:
-            self.measuring.answered(pane.model, stats.decoded_tokens, stats.tokens_per_second)
+        """The speed of an answer is known."""
+        model, stats, machine = message.pane.model, message.pane.last_stats, self.machine
+        if model is None or stats is None or machine is None or stats.decoded_tokens < ENOUGH_TOKENS:
+            return
+        speed = stats.tokens_per_second
+
+        def work() -> None:
+            from backends.loaded import load_record
+
+            self._record_load(machine, load_record(model.request, None, speed))
+
+        self.in_background(work, "keeping the speed of an answer")
 
     # Keys of the whole app
 

@@ -7,15 +7,11 @@ from typing import Final
 from textual.binding import Binding
 
 
-def _key(  # noqa: PLR0917 - a table of keys reads by place
-    name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None
-) -> Binding:
+def _key(name: str, key: str, action: str, label: str, tooltip: str, shown: str | None = None) -> Binding:
     return Binding(key, action, label, key_display=shown, tooltip=tooltip, id=name)
 
 
-def _quiet(  # noqa: PLR0917 - a table of keys reads by place
-    name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None
-) -> Binding:
+def _quiet(name: str, key: str, action: str, label: str, tooltip: str = "", shown: str | None = None) -> Binding:
     return Binding(key, action, label, show=False, key_display=shown, tooltip=tooltip or label, id=name)
 
 
@@ -52,9 +48,9 @@ CHAT: Final = (
     _quiet("chat.continue", "ctrl+g", "continue", "continue", "Go on with an answer that was stopped or cut"),
     _key("chat.both", "ctrl+b", "broadcast", "to all", "Send to every pane, or to this one"),
     _key("chat.new", "ctrl+n", "new_pane", "new pane", "A further pane with the same model"),
-    _quiet("chat.close", "ctrl+w", "close_pane", "close pane", "Close this pane"),
-    _quiet("chat.next-pane", "ctrl+right,f9", "pane(1)", "next pane", "To the next pane", "f9"),
-    _quiet("chat.previous-pane", "ctrl+left", "pane(-1)", "pane before", "To the pane before"),
+    _quiet("chat.close", "f12", "close_pane", "close pane", "Close this pane"),
+    _quiet("chat.next-pane", "f9", "pane(1)", "next pane", "To the next pane", "f9"),
+    _quiet("chat.previous-pane", "shift+f9,f21", "pane(-1)", "pane before", "To the pane before"),
     _quiet("chat.zoom", "f10", "zoom", "zoom", "Show this pane alone, or all of them again"),
     _key("chat.settings", "f2", "settings", "settings", "System prompt, sampling, reasoning"),
     _key("chat.history", "f3", "history", "history", "Conversations: search, open, rename, export"),

@@ -62,6 +62,10 @@ HUB_SECONDS = 6.0
 
 Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
+Corrections: TypeAlias = "Mapping[tuple[str, str], Correction]"
+"""By engine and format."""
+Speeds: TypeAlias = "Mapping[tuple[str, str], Speed]"
+"""By variant key and engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +130,58 @@ def _options(
     )
 
 
+def _as_built(
+    option: Option, machine: Machine, statuses: Statuses, knowledge: Mapping[str, Knowledge], measured: Measured
+) -> Option:
+    from backends.fit import Wish
+    from backends.judge import judge
+
+    variant = option.variant
+    return judge(
+        variant,
+        option.engine,
+        machine,
+        Wish(context=option.context, kv_cache_type=option.kv_cache_type),
+        knowledge=knowledge.get(variant.key),
+        status=statuses.get(option.engine),
+        correction=measured.corrections.get((option.engine, variant.spec.format)),
+        as_built=True,
+    )
+
+
 def _measured(machine: Machine) -> Measured:
-    from backends.measurements import corrections, speeds
-
-    return Measured(corrections(machine), speeds(machine))
-
-
-def _record(machine: Machine, load: Load) -> None:
-    from backends.measurements import record
-
-    record(machine, load)
+    return Measured(*measured_here(machine))
 
 
 def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
     from backends.measurements import clear
 
     return clear(machine, engine=engine, format_name=format_name)
+
+
+def measured_here(machine: Machine) -> tuple[Corrections, Speeds]:
+    """What loads on this machine took; nothing for another machine, or where it cannot be read."""
+    import sqlite3
+
+    if machine.label is not None:
+        return {}, {}
+    from backends.measurements import corrections, speeds
+
+    try:
+        return corrections(machine), speeds(machine)
+    except (sqlite3.Error, OSError):
+        return {}, {}  # a fit without them is only less exact
+
+
+def record_load(machine: Machine, load: Load) -> None:
+    """Keep what a load took; a database that takes nothing is no reason to fail."""
+    import contextlib
+    import sqlite3
+
+    from backends.measurements import record
+
+    with contextlib.suppress(sqlite3.Error, OSError):
+        record(machine, load)
 
 
 def _best_option(options: Sequence[Option]) -> Option:
@@ -158,16 +198,18 @@ def _quick_verdicts(
     return quick_verdicts(variants, machine, wish, statuses, measured.corrections)
 
 
-def _local_index() -> Library:
+def local_index_with(folders: Sequence[Path] = ()) -> Library:
+    """What lies on this disk, in these further folders too."""
     from backends.downloads import local_index
 
-    return local_index()
+    return local_index(folders)
 
 
-def _knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+def knowledge_with(variants: Sequence[Variant], folders: Sequence[Path] = ()) -> Mapping[str, Knowledge]:
+    """What whole weights on this disk tell of themselves, in these further folders too."""
     from backends.knowledge import on_disk
 
-    return on_disk(variants)
+    return on_disk(variants, folders)
 
 
 def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
@@ -244,10 +286,17 @@ def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> Downl
     return Queue(on_change, at_once=at_once)
 
 
-def _adapter(name: str) -> Adapter:
+def adapter_with(name: str, isolated: bool = False) -> Adapter:
+    """The adapter of an engine; isolated: its models are loaded in child processes.
+
+    Engines whose loading the screen would feel are so in any case.
+    """
     from backends.engines.registry import adapter
 
-    return adapter(name)
+    found = adapter(name)
+    if isolated or getattr(found, "prefers_isolation", False):
+        return adapter(name, isolated=True)
+    return found
 
 
 def _presets() -> Sequence[Machine]:
@@ -295,12 +344,12 @@ class Services:
     )
     measured: Callable[[Machine], Measured] = _measured
     """What loads took on a machine; nothing for one that is not this one."""
-    record: Callable[[Machine, Load], None] = _record
-    """Keeps what a load or an answer took."""
+    as_built: Callable[[Option, Machine, Statuses, Mapping[str, Knowledge], Measured], Option] = _as_built
+    """An option as the build that is installed meets it now, to load with."""
     forget_loads: Callable[[Machine, str, str], int] = _forget_loads
     """Forgets what loads of an engine and format took on a machine; how many there were."""
-    local_index: Callable[[], Library] = _local_index
-    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
+    local_index: Callable[[], Library] = local_index_with
+    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = knowledge_with
     """What whole weights on this disk tell of themselves, by the variants' keys."""
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
@@ -320,7 +369,9 @@ class Services:
     remove_entry: Callable[[RemovalPlan], int] = _remove_entry
     adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
     """Makes a family of weights at a path and keeps it; the second is its spec file."""
-    adapter: Callable[[str], Adapter] = _adapter
+    adapter: Callable[[str], Adapter] = adapter_with
+    record_load: Callable[[Machine, Load], None] = record_load
+    """Keeps what a load took, so that later fits are corrected by it."""
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""

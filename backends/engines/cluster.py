@@ -6,9 +6,12 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.errors import EngineError
+
+if TYPE_CHECKING:
+    from backends.memory.demand import Demand
 
 SHARE: Final = 0.9
 """Of a card that vLLM takes whole: its gpu_memory_utilization."""
@@ -76,6 +79,12 @@ class Layout:
     @property
     def cards(self) -> int:
         return self.tensor_parallel * self.pipeline_parallel
+
+
+def load_of(demand: Demand, context: int) -> Load:
+    """What an estimate for vLLM asks for at this context."""
+    heads, heads_kv = demand.parallel_heads or (1, 1)
+    return Load(demand.weights_bytes, heads, heads_kv, len(demand.block_bytes) or None, demand.kv_bytes(context, "f16"))
 
 
 def lay_out(nodes: Sequence[Node], load: Load) -> Layout | None:

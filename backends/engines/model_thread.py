@@ -46,6 +46,8 @@ class ModelThread:
         self._inbox: SimpleQueue[Job | None] = SimpleQueue()
         self._guard = threading.Lock()
         self._jobs: list[Job] = []
+        """Asked for and not taken to the end: a stop concerns what its reader has still to read, too."""
+        self._running: Job | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
         self._thread.start()
@@ -64,6 +66,8 @@ class ModelThread:
         except BaseException:
             self._cancel(job)
             raise
+        finally:
+            self._forget(job)
         if kind == "failed":
             raise value
         result: Result = value
@@ -108,14 +112,12 @@ class ModelThread:
         finally:
             if not ended:
                 self._cancel(job)
+            self._forget(job)
 
     def stop(self) -> None:
         """End the running job and those that wait."""
         with self._guard:
-            for job in self._jobs:
-                job.cancelled = True
-            if self._jobs:
-                self._on_abort(True)
+            self._cancel_all()
 
     def close(self, *, wait_seconds: float = 5.0) -> None:
         """End everything, free the model on its thread, and end the thread. Later calls do nothing."""
@@ -123,10 +125,7 @@ class ModelThread:
             if self._closed:
                 return
             self._closed = True
-            for job in self._jobs:
-                job.cancelled = True
-            if self._jobs:
-                self._on_abort(True)
+            self._cancel_all()
             self._inbox.put(Job(lambda _: self._free()))
             self._inbox.put(None)
         if threading.current_thread() is not self._thread:
@@ -139,23 +138,35 @@ class ModelThread:
             self._jobs.append(job)
             self._inbox.put(job)
 
+    def _forget(self, job: Job) -> None:
+        with self._guard:
+            if job in self._jobs:
+                self._jobs.remove(job)
+
+    def _cancel_all(self) -> None:
+        for job in self._jobs:
+            job.cancelled = True
+        if self._running is not None:
+            self._running.cancelled = True
+            self._on_abort(True)
+
     def _cancel(self, job: Job) -> None:
         with self._guard:
             job.cancelled = True
-            if self._jobs and self._jobs[0] is job:
+            if self._running is job:
                 self._on_abort(True)
 
     def _run(self) -> None:
         while (job := self._inbox.get()) is not None:
             with self._guard:
+                self._running = job
                 self._on_abort(job.cancelled)
             try:
                 outcome = ("done", job.work(job))
             except BaseException as error:  # noqa: BLE001 the thread's edge: it is raised where the job came from
                 outcome = ("failed", error)
             with self._guard:
-                if job in self._jobs:
-                    self._jobs.remove(job)
+                self._running = None
                 self._on_abort(False)
             job.results.put(outcome)
 

@@ -234,8 +234,12 @@ class ScriptedAdapter:
     hold: threading.Event | None = None
     """load() waits for it after its first step."""
     engine_status: EngineStatus = field(default_factory=lambda: EngineStatus("ready", version="1.0"))
+    memory_bytes: int | None = 1_000_000
+    """What its engines say that they hold."""
     engines: list[ScriptedEngine] = field(default_factory=list)
     """Everything that it loaded."""
+    asked: list[tuple[Weights, LoadOptions]] = field(default_factory=list)
+    """What each load was given."""
 
     name = "scripted"
 
@@ -250,8 +254,14 @@ class ScriptedAdapter:
                 self.hold.wait()
         if self.fails is not None:
             raise self.fails
+        self.asked.append((weights, options))
         engine = ScriptedEngine(
-            self.script, self.tokens_per_second, options.context, self.clock, prefill_seconds=self.prefill_seconds
+            self.script,
+            self.tokens_per_second,
+            options.context,
+            self.clock,
+            prefill_seconds=self.prefill_seconds,
+            memory_bytes=self.memory_bytes,
         )
         self.engines.append(engine)
         return engine

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,6 +100,9 @@ class TransformersEngine:
     def _load(self, job: Job, options: LoadOptions, on_progress: Progress | None) -> None:
         tell = Teller(job, on_progress, f"loading {self._weights.name} was stopped")
         tell(0.0, "importing Transformers")
+        # OpenMP reads it when torch is loaded. Its threads spin at every barrier otherwise, and beside any other busy
+        # program they spin against each other: 8 to 42 tokens a second instead of 350 to 520 (tiny model, 2 cores).
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         quieten()
         try:
             import torch

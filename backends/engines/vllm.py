@@ -302,6 +302,8 @@ class VllmEngine:
     def _ask(self, tokens: list[int], sampling: Sampling, limit: int) -> str:
         """Put the request to the engine; its name."""
         wanted = sampling_parameters(sampling, limit, self._ends)
+        if "skip_reading_prefix_cache" not in getattr(self._library.SamplingParams, "__struct_fields__", wanted):
+            del wanted["skip_reading_prefix_cache"]  # versions before it: a seed's text may hang on what was cached
         parameters = self._library.SamplingParams(**wanted, output_kind=self._delta)
         request = f"{id(self)}-{next(self._numbers)}"
         with _TURN:

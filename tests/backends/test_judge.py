@@ -198,13 +198,20 @@ def test_the_ready_engine_stands_before_the_better_one() -> None:
     assert best_option(found).engine == "Transformers"
 
 
-def test_a_build_without_cuda_runs_on_the_cpu_and_says_so() -> None:
+def test_a_build_without_cuda_is_told_beside_what_the_card_could_do() -> None:
     build = EngineStatus("ready", "this build has no CUDA: models run on the CPU", accelerators=())
     option = judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", RTX_4090, status=build)
-    assert option.verdict == "cpu"
+    assert option.verdict == "gpu"
     assert option.reason == "this build has no CUDA: models run on the CPU"
     statuses = {"llama.cpp": build}
-    assert quick_verdicts([variant("ggufv2", 8, "Q4_K_M")], RTX_4090, None, statuses) == ["cpu"]
+    assert quick_verdicts([variant("ggufv2", 8, "Q4_K_M")], RTX_4090, None, statuses) == ["gpu"]
+
+
+def test_a_load_with_a_build_without_cuda_is_judged_on_the_cpu() -> None:
+    build = EngineStatus("ready", "this build has no CUDA: models run on the CPU", accelerators=())
+    option = judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", RTX_4090, status=build, as_built=True)
+    assert option.verdict == "cpu"
+    assert option.reason == "this build has no CUDA: models run on the CPU"
     other = replace(RTX_4090, label="a preset")
     assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", other, status=build).verdict == "gpu"
 

@@ -18,7 +18,9 @@ from benchrow import row
 from ttybench import TtySession, pct
 
 ROOT = Path(__file__).parents[2]
+COLUMNS, ROWS = 120, 40
 KEYS = 40
+ROUNDS = 3
 KEY_BOUND_MS = {1: 60.0, 4: 120.0}
 DECODE_BOUND = 0.97
 FLAT_BOUND = 1.5
@@ -43,15 +45,17 @@ class App(chat_app.ChatApp):
         for name in names:
             await self.screen.load(chat_app.load_request(quantization=name), beside=True)
         self.screen.broadcast = len(names) > 1
+        if {turns}:
+            self.screen.active_pane.open(chat_app.long_conversation({turns}))
 App(adapter).run()
 release()
 """
 
 
-def key_latency(panes: int, rate: float, home: Path) -> tuple[float, float]:
-    """p95 milliseconds from a key to its letter in the prompt: idle, then while every pane streams."""
-    script = home / f"app{panes}.py"
-    script.write_text(APP.format(rate=rate, panes=panes))
+def chat_session(home: Path, name: str, *, rate: float, panes: int, turns: int) -> TtySession:
+    """The chat screen in a pseudo-terminal."""
+    script = home / name
+    script.write_text(APP.format(rate=rate, panes=panes, turns=turns))
     environment = {
         "MODELDECK_HOME": str(home),
         "MODELDECK_ASCII": "0",
@@ -59,13 +63,17 @@ def key_latency(panes: int, rate: float, home: Path) -> tuple[float, float]:
         "TEXTUAL_ANIMATIONS": "none",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'standins'}",
     }
-    columns, rows = 120, 40
-    with TtySession([sys.executable, str(script)], columns, rows, env=environment) as session:
+    return TtySession([sys.executable, str(script)], COLUMNS, ROWS, env=environment)
+
+
+def key_latency(panes: int, rate: float, home: Path) -> tuple[float, float]:
+    """p95 milliseconds from a key to its letter in the prompt: idle, then while every pane streams."""
+    with chat_session(home, f"app{panes}.py", rate=rate, panes=panes, turns=0) as session:
         if session.wait_for(r"to (all|llama)", 60) is None:
             raise RuntimeError(session.dump_text())
         session.quiesce(0.5, 10)
         # Only the line of the prompt counts: everything above it changes by itself.
-        session.emu.region = (1, rows - 3, columns - 2, 1)
+        session.emu.region = (1, ROWS - 3, COLUMNS - 2, 1)
         idle = letters(session)
         session.send(b"\r")
         session.pump(3.0)
@@ -132,23 +140,13 @@ def token_cost() -> tuple[float, float]:
     return costs[0], costs[1]
 
 
-async def long_conversation() -> tuple[float, float]:
-    """Milliseconds to open a conversation of 2,000 turns, and p95 of a page up in it."""
-    from chat_app import Chat, ChatApp
+async def opening() -> float:
+    """Milliseconds to open a conversation of 2,000 turns."""
+    from chat_app import Chat, ChatApp, long_conversation
 
-    from backends.conversation import Node, conversation
     from backends.engines.scripted import ScriptedAdapter
 
-    made = conversation()
-    text = "Sunlight holds **all colours** and `code`.\n\n- an item\n- another\n\n```python\nx = 1\n```\n"
-    nodes = [
-        Node(f"n{n}", f"n{n - 1}" if n else None, "assistant" if n % 2 else "user", f"{n} {text}") for n in range(TURNS)
-    ]
-    for node in nodes[:1]:
-        made = made.append(node)
-    from dataclasses import replace
-
-    made = replace(made, nodes=tuple(nodes), leaf=nodes[-1].id)
+    made = long_conversation(TURNS)
     app = ChatApp(ScriptedAdapter())
     async with app.run_test(size=(120, 40)) as pilot:
         c = Chat(app, pilot, app.adapter)
@@ -157,15 +155,18 @@ async def long_conversation() -> tuple[float, float]:
         begun = time.perf_counter()
         pane.open(made)
         await pilot.pause()
-        opened = (time.perf_counter() - begun) * 1000
-        pane.transcript.focus()
-        pages = []
-        for _ in range(60):
-            begun = time.perf_counter()
-            pane.transcript.action_page_up()
-            await pilot.pause()
-            pages.append((time.perf_counter() - begun) * 1000)
-        return opened, pct(pages, 0.95) or 0.0
+        return (time.perf_counter() - begun) * 1000
+
+
+def paging(home: Path) -> float:
+    """p95 milliseconds from page up to its first change, in a conversation of 2,000 turns."""
+    with chat_session(home, f"pages{TURNS}.py", rate=200.0, panes=1, turns=TURNS) as session:
+        if session.wait_for(f"{TURNS - 1} Sunlight", 60) is None:
+            raise RuntimeError(session.dump_text())
+        session.send(b"\t")
+        session.quiesce(0.5, 10)
+        samples = [session.key(b"\x1b[5~", settle=0.05, limit=2).first_ms for _ in range(KEYS)]
+        return pct([sample for sample in samples if sample is not None], 0.95) or 0.0
 
 
 def main() -> int:
@@ -180,7 +181,9 @@ def main() -> int:
             bound = KEY_BOUND_MS[panes]
             kept.append(row(name, streaming, bound, "ms", at_most=1.0, baseline_name="the bound"))
             row(f"{name} beside idle", streaming, idle, "ms", baseline_name="the same keys idle")
-        ours, alone = asyncio.run(decode(200.0, 600))
+        # In turn, so that what else the machine does meets both alike.
+        rounds = [asyncio.run(decode(200.0, 300)) for _ in range(ROUNDS)]
+        ours, alone = sorted(rounds, key=lambda pair: pair[0] / pair[1])[ROUNDS // 2]
         kept.append(
             row(
                 "chat: decode in the pane",
@@ -195,7 +198,8 @@ def main() -> int:
         kept.append(
             row("chat: drawing token 8,000", late, early, "us", at_most=FLAT_BOUND, baseline_name="drawing token 500")
         )
-        opened, page = asyncio.run(long_conversation())
+        opened = statistics.median(asyncio.run(opening()) for _ in range(ROUNDS))
+        page = paging(Path(folder))
         kept.append(row("chat: open 2,000 turns", opened, OPEN_BOUND_MS, "ms", at_most=1.0, baseline_name="the bound"))
         kept.append(
             row("chat: a page up in them, p95", page, SCROLL_BOUND_MS, "ms", at_most=1.0, baseline_name="the bound")

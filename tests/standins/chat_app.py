@@ -12,6 +12,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from backends.conversation import Conversation, Node
 from backends.engines.engine import LoadOptions, Weights
 from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.loaded import LoadRequest
@@ -50,6 +51,15 @@ def load_request(
     """What a fit would ask to be loaded."""
     weights = Weights(Path("/weights/model.gguf"), name, "ggufv2", quantization, chats=chats)
     return LoadRequest("llama.cpp", weights, LoadOptions(context), f"{name}/{quantization}", 5_000_000_000, "GPU")
+
+
+def long_conversation(turns: int) -> Conversation:
+    """A conversation of so many turns with a little of everything in each."""
+    text = "Sunlight holds **all colours** and `code`.\n\n- an item\n- another\n\n```python\nx = 1\n```\n"
+    nodes = tuple(
+        Node(f"n{n}", f"n{n - 1}" if n else None, "assistant" if n % 2 else "user", f"{n} {text}") for n in range(turns)
+    )
+    return Conversation("long", nodes=nodes, leaf=nodes[-1].id)
 
 
 @dataclass
@@ -110,10 +120,10 @@ class Chat:
         await self.until(lambda: all(pane.generation is None for pane in self.screen.panes))
 
     def shown(self, pane: ChatPane | None = None) -> str:
-        """What stands in the transcript's part of the screen."""
-        transcript = (pane or self.pane).transcript
-        height = transcript.scrollable_content_region.height
-        return "\n".join(transcript.render_line(y).text.rstrip() for y in range(height))
+        """What stands in the transcript's part of the screen, as it was painted, without the scroll bar."""
+        region = (pane or self.pane).transcript.content_region
+        rows = self.screen._compositor.render_strips()
+        return "\n".join(rows[y].text[region.x : region.right - 1].rstrip() for y in range(region.y, region.bottom))
 
 
 RunChat = Callable[..., AbstractAsyncContextManager[Chat]]

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "pull": "tui.cli.download:download",
     "launch": "tui.cli.launch:launch",
     "library": "tui.cli.library:library",
+    "search": "tui.cli.search:search",
     "specs": "tui.cli.specs:specs",
     "bench": "tui.cli.bench:bench",
     "doctor": "tui.cli.doctor:doctor",
@@ -24,6 +25,7 @@ COMMANDS: Final = {
 """Where each command lives; its module is imported when it is called."""
 
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
+NAME: Final = "a family of the catalog, or a hub's repository as owner/name"
 ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")
 
 
@@ -134,18 +136,30 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
     _machine_flag(one)
 
-    one = add("show", "show one family with every variant", "modeldeck show llama-3-instruct")
-    one.add_argument("name", metavar="NAME")
+    one = add(
+        "show",
+        "show one family with every variant",
+        "modeldeck show llama-3-instruct\nmodeldeck show Qwen/Qwen3-0.6B-GGUF",
+    )
+    one.add_argument("name", metavar="NAME", help=NAME)
+    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
 
     one = add(
         "fit",
         "say what runs here, how far and how fast",
         "modeldeck fit llama-3-instruct --context 32768\nmodeldeck fit --machine rtx-4090 --json",
     )
-    one.add_argument("name", nargs="?", metavar="NAME", help="one family; the whole catalog without it")
+    one.add_argument("name", nargs="?", metavar="NAME", help=f"{NAME}; the whole catalog without it")
+    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
     _variant_flags(one)
     _load_flags(one)
     _machine_flag(one)
+    one.add_argument(
+        "--forget",
+        action="store_true",
+        help="forget what loads here took, so that fits are predicted again; with --model-engine or --model-format "
+        "only those",
+    )
 
     one = add("hardware", "show the hardware that was found, and what could not be known", "modeldeck hardware --json")
     _machine_flag(one)
@@ -156,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck download llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
         aliases=["pull"],
     )
-    one.add_argument("name", metavar="NAME")
+    one.add_argument("name", metavar="NAME", help=NAME)
     _variant_flags(one, engine=False)
     one.add_argument("--hub", choices=HUBS, help="take it from this hub; the first that lists it without")
     one.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
@@ -168,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         "    --model-format ggufv2 --quantization Q4_K_M --prompt 'Why is the sky blue?'\n"
         "git diff | modeldeck launch --model-name llama-3-instruct --quantization Q4_K_M",
     )
-    one.add_argument("--model-name", required=True, dest="name", metavar="NAME")
+    one.add_argument("--model-name", required=True, dest="name", metavar="NAME", help=NAME)
     _variant_flags(one)
     _load_flags(one)
     one.add_argument("--prompt", metavar="TEXT|-", help="one prompt; - reads it from standard input")
@@ -183,30 +197,52 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "library",
         "show, verify, remove or adopt the weights on this disk",
-        "modeldeck library\nmodeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
-        "modeldeck library adopt ~/models",
+        "modeldeck library\nmodeldeck library verify\n"
+        "modeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
+        "modeldeck library adopt ~/models/my-model-Q4_K_M.gguf",
     )
     one.add_argument("action", nargs="?", choices=("scan", "verify", "remove", "adopt"), default="scan")
     one.add_argument(
-        "what", nargs="?", metavar="VARIANT|PATH", help="as library prints it, or a file or folder to adopt"
+        "what",
+        nargs="?",
+        metavar="VARIANT|PATH",
+        help="a name or path as library prints it; for adopt a GGUF file or a folder; verify takes all without it",
     )
+    one.add_argument("--name", metavar="NAME", help="adopt: call the family so")
+    one.add_argument("--dry-run", action="store_true", help="remove: say what would go, and remove nothing")
     one.add_argument("--yes", action="store_true", help="remove without asking")
 
     one = add(
-        "specs",
-        "check spec files, or add them to the catalog",
-        "modeldeck specs check my-model.toml\nmodeldeck specs import page.rst",
-        json=False,
+        "search",
+        "search the hubs for repositories",
+        "modeldeck search 'qwen3 gguf'\nmodeldeck search llama --hub modelscope --limit 5 --json",
     )
-    one.add_argument("action", choices=("check", "import"))
-    one.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    one.add_argument("query", metavar="QUERY")
+    one.add_argument("--hub", choices=HUBS, help="this hub only")
+    one.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (%(default)s)")
+
+    one = add(
+        "specs",
+        "check spec files, add them to the catalog, or make one from a hub's repository",
+        "modeldeck specs check my-model.toml\nmodeldeck specs import page.rst\n"
+        "modeldeck specs from Qwen/Qwen3-0.6B-GGUF --keep",
+    )
+    one.add_argument("action", choices=("check", "import", "from"))
+    one.add_argument("files", nargs="+", metavar="FILE|REPOSITORY", type=Path)
+    one.add_argument("--hub", choices=HUBS, help="from: ask this hub; the first that has it without")
+    one.add_argument("--revision", metavar="R", help="from: this branch, tag or commit")
+    one.add_argument("--keep", action="store_true", help="from: add it to the catalog as a spec file")
+    one.add_argument("--name", metavar="NAME", help="from: call the family so")
+    _load_flags(one)
+    _machine_flag(one)
 
     one = add(
         "bench",
         "measure prefill and decode speed of downloaded weights",
         "modeldeck bench llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
     )
-    one.add_argument("name", metavar="NAME")
+    one.add_argument("name", metavar="NAME", help=NAME)
+    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
     _variant_flags(one)
     _load_flags(one)
     one.add_argument(

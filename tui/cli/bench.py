@@ -10,10 +10,11 @@ from backends.downloads import local_index
 from backends.engines.engine import Engine, Sampling, Stats
 from backends.errors import EngineError, NotFound
 from backends.fit import Option
+from backends.loaded import load_request
 from tui import units
 from tui.cli import choose
 from tui.cli.launch import stats_document
-from tui.cli.loading import load, option_for
+from tui.cli.loading import keep_measured, load, option_for
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import document, lines
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
@@ -23,17 +24,18 @@ WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 
 def bench(arguments: argparse.Namespace) -> int:
     """Load, run, print the median."""
-    option = option_for(arguments, force=False)
-    path = local_index().path(option.variant)
+    option, machine = option_for(arguments, force=False)
+    path = local_index(choose.folders()).path(option.variant)
     if path is None:
         raise NotFound(f"the weights of {option.variant.key} are not here; modeldeck download fetches them")
+    request = load_request(option, path)
     engines: list[Engine] = []
 
-    def work() -> tuple[list[Stats], float]:
-        engine, load_seconds = load(option, path, choose.wish(arguments).kv_cache_type, screen)
+    def work() -> tuple[list[Stats], float, int | None]:
+        engine, load_seconds = load(request, screen)
         engines.append(engine)
         try:
-            return _runs(engine, arguments, screen), load_seconds
+            return _runs(engine, arguments, screen), load_seconds, engine.measured_bytes()
         finally:
             engine.close()
 
@@ -43,15 +45,15 @@ def bench(arguments: argparse.Namespace) -> int:
 
     with engine_output_in_log() as screen:
         try:
-            runs, load_seconds = interruptible(work, stop)
+            runs, load_seconds, measured_bytes = interruptible(work, stop)
         except KeyboardInterrupt:
             if work_is_left():
                 screen.note("modeldeck bench: interrupted")
                 leave_at_once(130)
             raise
         screen.passing("")
-    result = _document(option, runs, load_seconds)
-    _keep(option, result["decode_tokens_per_second"])
+    result = _document(option, runs, load_seconds, measured_bytes)
+    keep_measured(machine, request, measured_bytes, result["decode_tokens_per_second"])
     if arguments.json:
         document(result)
         return 0
@@ -59,6 +61,7 @@ def bench(arguments: argparse.Namespace) -> int:
         (
             ("model", f"{option.variant.key}, {option.engine}, {option.where}"),
             ("load", f"{load_seconds:.2f} s"),
+            ("memory", f"{units.memory(measured_bytes)} by the engine's count, predicted {_predicted(option)}"),
             ("prefill", f"{units.tokens_per_second(result['prefill_tokens_per_second'])}, median of {len(runs)}"),
             ("decode", f"{units.tokens_per_second(result['decode_tokens_per_second'])}, median of {len(runs)}"),
         )
@@ -87,17 +90,11 @@ def _prompt(engine: Engine, index: int, wanted: int) -> str:
     return " ".join(text.split(" ")[: max(1, round(len(words) * wanted / count))]) if count > wanted else text
 
 
-def _keep(option: Option, tokens_per_second: float | None) -> None:
-    """Let fit say "measured" from now on. Memory is left out: only the app's own loads correct the estimates."""
-    from backends.machine.detect import detect
-    from backends.measurements import Load, record
-
-    variant = option.variant
-    load = Load(option.engine, variant.spec.format, variant.key, option.context, None, None, tokens_per_second)
-    record(detect(), load)
+def _predicted(option: Option) -> str:
+    return f"{units.memory(option.memory.total_bytes)} with the process's own"
 
 
-def _document(option: Option, runs: list[Stats], load_seconds: float) -> dict[str, Any]:
+def _document(option: Option, runs: list[Stats], load_seconds: float, measured_bytes: int | None) -> dict[str, Any]:
     prefill = [
         (one.prompt_tokens - one.cached_tokens) / one.prefill_seconds
         for one in runs
@@ -115,6 +112,7 @@ def _document(option: Option, runs: list[Stats], load_seconds: float) -> dict[st
         "where": option.where,
         "context": option.context,
         "load_seconds": round(load_seconds, 3),
+        "memory": {"predicted_bytes": option.memory.total_bytes, "measured_bytes": measured_bytes},
         "prefill_tokens_per_second": round(statistics.median(prefill), 2) if prefill else None,
         "decode_tokens_per_second": round(statistics.median(decode), 2) if decode else None,
         "runs": [stats_document(one) for one in runs],

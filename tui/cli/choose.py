@@ -44,12 +44,19 @@ def settings() -> Settings:
     return loaded
 
 
-def machine(arguments: argparse.Namespace) -> Machine:
-    """This machine, or the one that --machine names."""
+def folders() -> tuple[Path, ...]:
+    """The user's own folders with weights."""
+    from tui.settings import load_settings
+
+    return load_settings().library_folders  # what is wrong with the file was said where the wish was read
+
+
+def machine(arguments: argparse.Namespace, *, deadline_seconds: float = 2.0) -> Machine:
+    """This machine, or the one that --machine names; the deadline is for the slowest driver."""
     if not arguments.machine:
         from backends.machine.detect import detect
 
-        return detect()
+        return detect(deadline_seconds=deadline_seconds)
     from backends.machine.presets import load_machine
 
     try:
@@ -112,9 +119,41 @@ def one_variant(family: ModelFamily, arguments: argparse.Namespace) -> Variant:
     return left[0]
 
 
-def family(loaded: Catalog, name: str) -> ModelFamily:
-    """The family of this name, in any case; the catalog's own error names near ones."""
-    return loaded.family(name)
+def family(arguments: argparse.Namespace, loaded: Catalog | None = None) -> ModelFamily:
+    """The family that NAME means: one of the catalog, in any case, else what a hub's repository owner/name holds.
+
+    Raises:
+        UnknownFamily: no family has the name, and it is no repository's; the text names near ones.
+    """
+    from specs.catalog import UnknownFamily
+
+    loaded = loaded or catalog(arguments)
+    try:
+        return loaded.family(arguments.name)
+    except UnknownFamily:
+        if arguments.name.count("/") != 1:
+            raise
+    kept = kept_family(loaded, arguments.name)
+    return kept or repository(arguments.name, getattr(arguments, "hub", None))
+
+
+def kept_family(loaded: Catalog, model_id: str) -> ModelFamily | None:
+    """The user's own family of this repository, and of nothing else; None: there is none."""
+    for one in loaded.families:
+        if one.source != "bundled" and {source.id for spec in one.specs for source in spec.hubs} == {model_id}:
+            return one
+    return None
+
+
+def repository(model_id: str, hub: str | None, revision: str | None = None) -> ModelFamily:
+    """What a repository holds, as a family; asks the hub."""
+    from backends.hubs.any_repository import family_of_repository
+    from tui.cli.patience import interruptible
+
+    found = interruptible(lambda: family_of_repository(model_id, hub, revision), lambda: None)
+    if found.note:
+        note(found.note)
+    return found.family
 
 
 def _ids(variant: Variant) -> set[str]:

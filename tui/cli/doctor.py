@@ -92,9 +92,9 @@ def _engines() -> Section:
 
 def _hardware() -> Section:
     from backends.machine.detect import detect
-    from tui.cli.hardware import described
+    from tui.cli.hardware import PATIENT_SECONDS, described
 
-    machine = detect()
+    machine = detect(deadline_seconds=PATIENT_SECONDS)
     return [*described(machine), *(("warning", warning) for warning in machine.warnings)]
 
 

@@ -21,8 +21,7 @@ HUB_NAMES: Final = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 def download(arguments: argparse.Namespace) -> int:
     """Fetch what is missing, with progress on standard error."""
-    family = choose.family(choose.catalog(arguments), arguments.name)
-    planned = plan_of(choose.one_variant(family, arguments), arguments.hub)
+    planned = plan_of(choose.one_variant(choose.family(arguments), arguments), arguments.hub)
     if arguments.dry_run:
         _print_plan(planned, as_json=arguments.json)
         return 0

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from backends.fit import Option
+from backends.fit import Knowledge, Option, Wish
+from specs.model import Variant
 from tui import units
 from tui.cli import choose
+from tui.cli.arguments import WrongUsage
 from tui.cli.output import Column, document, note, number, table, verdict
+
+if TYPE_CHECKING:
+    from backends.machine.model import Machine
 
 HUB_DEADLINE_SECONDS = 8.0
 """How long `fit NAME` waits for what the hubs know; after that it judges with what the catalog knows."""
@@ -17,33 +22,19 @@ HUB_DEADLINE_SECONDS = 8.0
 
 def fit(arguments: argparse.Namespace) -> int:
     """Judge one family's variants, or the whole catalog's."""
-    from backends.engines.registry import statuses
-    from backends.judge import option_to_json, options
+    from backends.judge import option_to_json
     from backends.knowledge import known_of
-    from backends.measurements import corrections, speeds
 
-    catalog = choose.catalog(arguments)
+    if arguments.forget:
+        return _forget(arguments)
     machine = choose.machine(arguments)
     if arguments.name is None:
-        variants = choose.matching(catalog.variants(), arguments)
-        knowledge = known_of(variants, deadline_seconds=None)
+        variants = choose.matching(choose.catalog(arguments).variants(), arguments)
+        knowledge = known_of(variants, deadline_seconds=None, folders=choose.folders())
     else:
-        variants = choose.matching_of_family(choose.family(catalog, arguments.name), arguments)
-        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS)
-    ours = machine.label is None
-    judged = options(
-        variants,
-        machine,
-        choose.wish(arguments),
-        statuses=statuses(),
-        knowledge=knowledge,
-        corrections=corrections(machine) if ours else None,
-    )
-    measured = speeds(machine) if ours else {}
-    judged = [
-        replace(one, tokens_per_second=measured.get((one.variant.key, one.engine), one.tokens_per_second))
-        for one in judged
-    ]
+        variants = choose.matching_of_family(choose.family(arguments), arguments)
+        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
+    judged = judge_here(variants, machine, choose.wish(arguments), knowledge)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if arguments.json:
@@ -57,11 +48,50 @@ def fit(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         _print_families(judged)
     else:
-        _print_variants(judged, every_engine=arguments.engine is not None)
+        print_variants(judged, every_engine=arguments.engine is not None)
     return 0
 
 
-def _print_variants(judged: list[Option], *, every_engine: bool) -> None:
+def judge_here(
+    variants: Sequence[Variant], machine: Machine, wish: Wish, knowledge: Mapping[str, Knowledge]
+) -> list[Option]:
+    """Every option, corrected by what loads took where the machine is this one."""
+    from backends.engines.registry import statuses
+    from backends.judge import options
+    from tui.services import measured_here
+
+    corrections, speeds = measured_here(machine)
+    return options(
+        variants,
+        machine,
+        wish,
+        statuses=statuses(),
+        knowledge=knowledge,
+        corrections=corrections,
+        speeds=speeds,
+    )
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    """Drop what loads on this machine took, all or an engine's and a format's."""
+    from backends.machine.detect import detect
+    from backends.measurements import clear
+
+    if arguments.name or arguments.machine:
+        raise WrongUsage(
+            "--forget drops what loads on this machine took, by engine and format: give it --model-engine and "
+            "--model-format, or neither",
+            "modeldeck fit",
+        )
+    count = clear(detect(), engine=arguments.engine, format_name=arguments.format)
+    if arguments.json:
+        document({"forgotten": count})
+    else:
+        print(f"{count} {'load' if count == 1 else 'loads'} forgotten; fits are predicted again")
+    return 0
+
+
+def print_variants(judged: list[Option], *, every_engine: bool) -> None:
     """One row a variant with its best engine, and the reasons below."""
     rows = judged if every_engine else _best_of_each(judged, lambda one: one.variant.key)
     table(

@@ -9,10 +9,13 @@ from tui import units
 from tui.cli import choose
 from tui.cli.output import clean, document, lines, note
 
+PATIENT_SECONDS = 10.0
+"""Who asks for the hardware wants to know what a slow driver says, too."""
+
 
 def hardware(arguments: argparse.Namespace) -> int:
     """The machine in lines, or as the document that fit --machine reads."""
-    machine = choose.machine(arguments)
+    machine = choose.machine(arguments, deadline_seconds=PATIENT_SECONDS)
     if arguments.json:
         from backends.machine.document import machine_to_json
 
@@ -26,17 +29,26 @@ def hardware(arguments: argparse.Namespace) -> int:
 
 def described(machine: Machine) -> list[tuple[str, str]]:
     """The machine as pairs of a name and what it is."""
-    cores = f"{units.count(machine.cpu.physical_cores)} cores, {units.count(machine.cpu.logical_cores)} threads"
     memory = machine.memory
-    pairs = [
-        ("system", f"{machine.os} {machine.arch}" + (f", from {machine.label}" if machine.label else "")),
-        ("processor", f"{machine.cpu.name or units.UNKNOWN}, {cores}"),
-        ("memory", f"{units.memory(memory.available_bytes)} free of {units.memory(memory.total_bytes)}"),
-    ]
+    system = f"{machine.os} {machine.arch}" + (f", from {machine.label}" if machine.label else "")
+    pairs = [("system", system)]
+    if machine.label is None or machine.cpu.name or machine.cpu.physical_cores:  # a preset need not say
+        pairs.append(("processor", _processor(machine)))
+    pairs.append(("memory", f"{units.memory(memory.available_bytes)} free of {units.memory(memory.total_bytes)}"))
     pairs += [(f"{one.kind} {one.index}", _accelerator(one)) for one in machine.accelerators]
     if not machine.accelerators:
         pairs.append(("GPU", "none found; models run on the processor"))
     return pairs
+
+
+def _processor(machine: Machine) -> str:
+    cpu = machine.cpu
+    parts = [cpu.name or (units.UNKNOWN if machine.label is None else "")]
+    if machine.label is None or cpu.physical_cores is not None:
+        parts.append(f"{units.count(cpu.physical_cores)} cores")
+    if machine.label is None or cpu.logical_cores is not None:
+        parts.append(f"{units.count(cpu.logical_cores)} threads")
+    return ", ".join(part for part in parts if part)
 
 
 def _accelerator(one: Accelerator) -> str:

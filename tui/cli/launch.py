@@ -6,24 +6,30 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
 from backends.errors import EngineError
 from backends.fit import Option
+from backends.loaded import load_request
 from tui import units
-from tui.cli import choose
 from tui.cli.arguments import WrongUsage
-from tui.cli.loading import load, option_for, weights_here
+from tui.cli.loading import keep_measured, load, option_for, weights_here
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import clean, document
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
+
+if TYPE_CHECKING:
+    from backends.machine.model import Machine
+
+ENOUGH_TOKENS: Final = 32
+"""Tokens that an answer must have before its speed is kept: the first ones say little."""
 
 
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
     prompt = _prompt(arguments)
-    option = option_for(arguments, force=arguments.force)
+    option, machine = option_for(arguments, force=arguments.force)
     if prompt is None:
         from tui.start import run_app
 
@@ -39,6 +45,7 @@ def launch(arguments: argparse.Namespace) -> int:
                 screen.note("modeldeck launch: interrupted")
                 leave_at_once(130)
             raise
+    answer.keep_measured(machine)
     if arguments.json:
         document(answer.document())
     return 0
@@ -64,11 +71,10 @@ class _Answer:
 
     def __init__(self, arguments: argparse.Namespace, option: Option, path: Path, prompt: str) -> None:
         self._option = option
-        self._path = path
+        self._request = load_request(option, path)
         self._prompt = prompt
         self._system: str | None = arguments.system
         self._quiet = bool(arguments.json)
-        self._kv_cache_type = choose.wish(arguments).kv_cache_type
         temperature = Sampling().temperature if arguments.temperature is None else arguments.temperature
         self._sampling = Sampling(max_tokens=arguments.max_tokens, temperature=temperature, seed=arguments.seed)
         self._engine: Engine | None = None
@@ -87,7 +93,7 @@ class _Answer:
 
     def run(self, screen: Screen) -> None:
         """Load, stream to the user, close."""
-        engine, self._load_seconds = load(self._option, self._path, self._kv_cache_type, screen)
+        engine, self._load_seconds = load(self._request, screen)
         self._engine = engine
         try:
             if engine.template_note and self._option.variant.family.chats:
@@ -130,6 +136,12 @@ class _Answer:
         elif screen.err_is_terminal:
             screen.err.write(clean(chunk.text, newlines=True))
             screen.err.flush()
+
+    def keep_measured(self, machine: Machine) -> None:
+        """What the load took, and the speed of an answer that is long enough to tell one."""
+        stats = self._stats
+        told = stats is not None and stats.decoded_tokens >= ENOUGH_TOKENS
+        keep_measured(machine, self._request, self._measured_bytes, stats.tokens_per_second if stats and told else None)
 
     def document(self) -> dict[str, Any]:
         """What `launch --json` prints."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,13 @@ from tui import units
 from tui.cli import choose
 
 if TYPE_CHECKING:
+    from backends.loaded import LoadRequest
+    from backends.machine.model import Machine
     from tui.cli.native import Screen
 
 
-def option_for(arguments: argparse.Namespace, *, force: bool) -> Option:
-    """How the variant that the flags name would run here.
+def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, Machine]:
+    """How the variant that the flags name would run here, and what here is.
 
     Raises:
         EngineMissing: the engine is not installed.
@@ -32,16 +33,21 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> Option:
     from backends.judge import best_option, options
     from backends.knowledge import known_of
     from backends.machine.detect import detect
+    from tui.services import measured_here
 
-    family = choose.family(choose.catalog(arguments), arguments.name)
-    variant = choose.one_variant(family, arguments)
+    variant = choose.one_variant(choose.family(arguments), arguments)
     found = statuses()
+    machine = detect()
+    corrections, speeds = measured_here(machine)
     judged = options(
         [variant],
-        detect(),
+        machine,
         choose.wish(arguments),
         statuses=found,
-        knowledge=known_of([variant], deadline_seconds=None),
+        knowledge=known_of([variant], deadline_seconds=None, folders=choose.folders()),
+        as_built=True,
+        corrections=corrections,
+        speeds=speeds,
     )
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
@@ -55,7 +61,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> Option:
         raise EngineError(option.reason or f"{option.engine} does not run on this machine")
     if option.verdict == "no" and not force:
         raise DoesNotFit(option.reason or f"{variant.key} does not fit this machine")
-    return option
+    return option, machine
 
 
 def _untaken(variant: Variant, engine: str | None) -> str:
@@ -72,7 +78,7 @@ def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
     """The weights of a variant, downloaded first when they are missing and the user agrees."""
     from backends.downloads import local_index
 
-    path = local_index().path(variant)
+    path = local_index(choose.folders()).path(variant)
     if path is not None:
         return path
     from tui.cli.download import HUB_NAMES, fetch_with_progress, plan_of
@@ -80,12 +86,12 @@ def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
     planned = plan_of(variant, hub)
     size = units.file_size(planned.missing_bytes)
     place = f"{HUB_NAMES.get(planned.hub, planned.hub)} ({planned.model_id})"
-    if planned.missing_bytes and not yes and not _agreed(f"download {size} from {place}?"):
+    if planned.missing_bytes and not yes and not agreed(f"download {size} from {place}?"):
         raise BackendError(f"the weights are not here, and nothing was downloaded; --yes fetches {size} from {place}")
     return fetch_with_progress(planned).path
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
     """Whether the user says yes; no where nobody can be asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
@@ -94,12 +100,10 @@ def _agreed(question: str) -> bool:
     return answer in {"y", "yes"}
 
 
-def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tuple[Engine, float]:
+def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
     """The loaded engine and the seconds that it took."""
     from backends.engines.registry import adapter
-    from backends.loaded import load_request
 
-    request = load_request(option, path)
     began = drawn = time.monotonic()
 
     def show(share: float, what: str) -> None:
@@ -108,10 +112,16 @@ def load(option: Option, path: Path, kv_cache_type: str, screen: Screen) -> tupl
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = adapter(request.engine).load(
-        request.weights,
-        replace(request.options, kv_cache_type=kv_cache_type),
-        show,
-    )
+    engine = adapter(request.engine).load(request.weights, request.options, show)
     screen.passing("")
     return engine, time.monotonic() - began
+
+
+def keep_measured(
+    machine: Machine, request: LoadRequest, measured_bytes: int | None, tokens_per_second: float | None
+) -> None:
+    """Let later fits say "measured", and correct what they predict."""
+    from backends.loaded import load_record
+    from tui.services import record_load
+
+    record_load(machine, load_record(request, measured_bytes, tokens_per_second))

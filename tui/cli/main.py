@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backends.errors import BackendError, Cancelled, DoesNotFit
+from backends.errors import AccessDenied, BackendError, Cancelled, DoesNotFit
 from specs.model import SpecError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def _guarded(arguments: list[str]) -> int:
     except (KeyboardInterrupt, Cancelled):
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except AccessDenied as error:
+        _say(name, error, _access(error))
     except (BackendError, SpecError) as error:
         _say(name, error)
     except BrokenPipeError:
@@ -111,6 +113,18 @@ def _say(name: str, error: object, cure: str = "") -> None:
 
     text = " ".join(printable(str(error)).split())
     print(f"{name}: {text}{f'; {cure}' if cure else ''}", file=sys.stderr)
+
+
+def _access(error: AccessDenied) -> str:
+    """What the error itself does not say of the kind of refusal, the page, and how to give a token."""
+    text = str(error)
+    parts = [] if error.kind in text else [{"private": "it may be private"}.get(error.kind, f"it is {error.kind}")]
+    if error.url and error.url not in text:
+        parts.append(f"its page is {error.url}")
+    if not any(word in text for word in ("HF_TOKEN", "MODELSCOPE_API_TOKEN", "auth login")):
+        ours = "modelscope" in text.lower()
+        parts.append("a token is given by " + ("MODELSCOPE_API_TOKEN" if ours else "HF_TOKEN or `hf auth login`"))
+    return "; ".join(parts)
 
 
 def _unexpected(name: str, error: Exception) -> int:

@@ -38,8 +38,9 @@ def interruptible(work: Callable[[], Result], stop: Callable[[], object]) -> Res
             ended.set()
 
     _running.add(ended)
-    threading.Thread(target=run, daemon=True, name="modeldeck-work").start()
     try:
+        # Inside: work that is quick may meet ctrl+c before start() comes back.
+        threading.Thread(target=run, daemon=True, name="modeldeck-work").start()
         while not ended.wait(HEARING_SECONDS):
             pass
     except KeyboardInterrupt:

@@ -1,38 +1,113 @@
-"""The command `specs`: check spec files, and add them to the user's catalog."""
+"""The command `specs`: check spec files, add them to the user's catalog, make one from a hub's repository."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from backends.errors import BackendError
 from backends.home import specs_folder
 from specs.model import ModelFamily, SpecError
-from tui.cli.output import clean, note
+from tui.cli import choose
+from tui.cli.arguments import WrongUsage
+from tui.cli.output import clean, document, note
+
+if TYPE_CHECKING:
+    from specs.catalog import Catalog
+
+NAME: Final = "modeldeck specs"
 
 
 def specs(arguments: argparse.Namespace) -> int:
     """Read every file first; import copies only when all of them can be read."""
+    if arguments.action == "from":
+        return _from_hub(arguments)
+    if arguments.keep or arguments.hub or arguments.revision or arguments.name:
+        raise WrongUsage(f"--hub, --revision, --keep and --name go with specs from, not with {arguments.action}", NAME)
     read: list[tuple[Path, tuple[ModelFamily, ...]]] = []
-    wrong = 0
+    wrong: list[str] = []
     for path in arguments.files:
         try:
             found = _read(path)
         except SpecError as error:
-            wrong += 1
-            print(clean(error), file=sys.stdout if arguments.action == "check" else sys.stderr)
+            wrong.append(str(error))
+            if not arguments.json:
+                print(clean(error), file=sys.stdout if arguments.action == "check" else sys.stderr)
             continue
         read.append((path, found))
-        if arguments.action == "check":
+        if arguments.action == "check" and not arguments.json:
             print(f"{clean(path)}: {_counts(found)}")
+    targets = []
+    if arguments.action == "import" and not wrong:
+        targets = [_import(path, found) for path, found in read]
+    if arguments.json:
+        files = [{"path": str(path), "families": [one.name for one in found]} for path, found in read]
+        document({"files": files, "problems": wrong, "imported": [str(target) for target in targets]})
+    else:
+        for target, (_, found) in zip(targets, read, strict=False):
+            print(f"{clean(target)}: {_counts(found)}")
     if wrong:
-        note(f"modeldeck specs {arguments.action}: {wrong} of {len(arguments.files)} files cannot be read")
+        note(f"modeldeck specs {arguments.action}: {len(wrong)} of {len(arguments.files)} files cannot be read")
         return 1
-    if arguments.action == "import":
-        for path, found in read:
-            _import(path, found)
     return 0
+
+
+def _from_hub(arguments: argparse.Namespace) -> int:
+    """A family of what a repository holds, judged, and kept where that is asked for."""
+    from backends.judge import option_to_json
+    from backends.knowledge import known_of
+    from backends.machine.document import machine_to_json
+    from specs.writing import keep_family
+    from tui.cli.catalog import family_document
+    from tui.cli.fit import HUB_DEADLINE_SECONDS, judge_here, print_variants
+
+    if len(arguments.files) != 1:
+        raise WrongUsage("specs from takes one repository, as owner/name", NAME)
+    model_id = arguments.files[0].as_posix()
+    machine, wish = choose.machine(arguments), choose.wish(arguments)
+    loaded = choose.catalog(arguments, problems_are_shown=True)
+    family = _named(choose.repository(model_id, arguments.hub, arguments.revision), model_id, arguments.name, loaded)
+    variants = tuple(family.variants())
+    judged = judge_here(
+        variants, machine, wish, known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
+    )
+    kept = keep_family(family, specs_folder()) if arguments.keep else None
+    if arguments.json:
+        document(
+            {
+                "family": family_document(family),
+                "kept": str(kept) if kept else None,
+                "machine": machine_to_json(machine),
+                "options": [option_to_json(one) for one in judged],
+            }
+        )
+        return 0
+    print(f"{clean(family.name)}: {', '.join(family.abilities)}, licence {clean(family.license or 'unknown')}")
+    if judged:
+        print_variants(judged, every_engine=False)
+    else:
+        note(f"no engine of ours takes {', '.join(family.formats)} as it is there")
+    if kept:
+        print(clean(kept))
+    else:
+        note(f"--keep adds it to the catalog; modeldeck download {model_id} fetches it without that")
+    return 0
+
+
+def _named(family: ModelFamily, model_id: str, wanted: str | None, loaded: Catalog) -> ModelFamily:
+    """The family under a name that takes no other family's place, unless the user chose it."""
+    taken = {one.name.lower() for one in loaded.families}
+    kept = choose.kept_family(loaded, model_id)
+    if kept is not None:
+        taken.discard(kept.name.lower())
+    name = wanted or (kept.name if kept else family.name)
+    if not wanted and name.lower() in taken:
+        name = model_id.replace("/", "-").lower()
+        note(f"the catalog has another {family.name}, so this one is called {name}; --name calls it otherwise")
+    return replace(family, name=name)
 
 
 def _read(path: Path) -> tuple[ModelFamily, ...]:
@@ -55,7 +130,7 @@ def _counts(families: tuple[ModelFamily, ...]) -> str:
     return f"{name}, {specs_count} {'spec' if specs_count == 1 else 'specs'}, {variants} variants"
 
 
-def _import(path: Path, families: tuple[ModelFamily, ...]) -> None:
+def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:
     """Copy the file beside the user's others; a file of that name with other families is never written over."""
     from specs.catalog import read_spec_file
 
@@ -73,4 +148,4 @@ def _import(path: Path, families: tuple[ModelFamily, ...]) -> None:
     part = target.with_name(f".{target.name}.part")
     part.write_bytes(content)
     part.replace(target)
-    print(f"{clean(target)}: {_counts(families)}")
+    return target

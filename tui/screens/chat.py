@@ -21,7 +21,7 @@ from textual.widgets import Static
 from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
-from backends.loaded import LoadedModels, LoadRequest, load_request
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
@@ -40,6 +40,9 @@ from tui.widgets.prompt import Draft, Prompt, PromptText
 from tui.widgets.transcript import Transcript
 
 MOST_PANES = 4
+IDLE_SECONDS = 30 * 60.0
+"""How long a model stays in memory that nobody talks to."""
+IDLE_CHECK_SECONDS = 30.0
 NARROW = 100
 """Columns below which panes stand behind each other instead of side by side."""
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
@@ -55,6 +58,7 @@ class ChatScreen(Screen[None]):
     """Talk to the models that are loaded."""
 
     CSS_PATH = "chat.tcss"
+    BLANK = True
     BINDINGS: ClassVar[list[BindingType]] = [*CHAT]
     AUTO_FOCUS = "PromptText"
 
@@ -94,9 +98,23 @@ class ChatScreen(Screen[None]):
     def models(self) -> LoadedModels:
         """The models in memory."""
         if self._models is None:
-            self._models = LoadedModels(self._adapter or self._app_adapter)
+            self._models = LoadedModels(self._adapter or self._app_adapter, self._recorder())
             self._at_end(self._models.close)
         return self._models
+
+    def _recorder(self) -> Callable[[LoadedModel], None] | None:
+        """Keeps what loads take, so that later fits are corrected by it."""
+        app = self.app
+        services = getattr(app, "services", None)
+        if services is None:
+            return None
+
+        def record(model: LoadedModel) -> None:
+            machine, measured = getattr(app, "machine", None), model.measured_bytes()
+            if machine is not None and measured is not None:
+                services.record_load(machine, load_record(model.request, measured))
+
+        return record
 
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
@@ -196,6 +214,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         self._adopt_keys()
         self._arrange()
+        self.set_interval(IDLE_CHECK_SECONDS, lambda: self.models.unload_idle(IDLE_SECONDS))
         history = self.history
 
         def remember() -> None:
@@ -355,9 +374,13 @@ class ChatScreen(Screen[None]):
                 continue
             if pane.send(draft.whole):
                 went = True
-            elif pane.state == "loading":
-                pane.send_when_ready(draft.whole)
-                went, waiting = True, "It goes as soon as the model is loaded"
+            elif pane.state in ("loading", "unloaded"):
+                if pane.send_when_ready(draft.whole):
+                    went, waiting = True, "It goes as soon as the model is loaded"
+                else:
+                    waiting = "One prompt waits for the model already; this one stays here"
+                if pane.state == "unloaded":
+                    pane.reload(smaller=False)
             else:
                 waiting = f"{pane.title}: {pane.state}; ctrl+l loads it again"
         if waiting:
@@ -542,7 +565,7 @@ class ChatScreen(Screen[None]):
         if pane is None or pane.request is None:
             return
         if len(self.panes) >= MOST_PANES:
-            self.notify(f"{MOST_PANES} panes are as many as there are; ctrl+w closes one")
+            self.notify(f"{MOST_PANES} panes are as many as there are; f12 closes one")
             return
         request = pane.request
         await self.load(request, beside=True)

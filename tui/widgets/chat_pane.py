@@ -456,9 +456,12 @@ class ChatPane(Vertical):
         self.answer()
         return True
 
-    def send_when_ready(self, text: str) -> None:
-        """Send it when the model has loaded."""
+    def send_when_ready(self, text: str) -> bool:
+        """Send it when the model has loaded; False: another prompt waits already."""
+        if self._then is not None:
+            return False
         self._then = lambda: (self.send(text), None)[1]
+        return True
 
     def answer(self) -> None:
         """Let the model answer what stands there, as a new turn."""

@@ -177,6 +177,7 @@ class Transcript(ScrollView, can_focus=True):
         if top is not None and top < len(self.entries):
             self._scroll_now(self._start(top))
         self._settle()
+        self.refresh()
 
     def _start(self, index: int) -> int:
         """The first line of an entry."""
@@ -226,8 +227,8 @@ class Transcript(ScrollView, can_focus=True):
         height = self.scrollable_content_region.height
         if first < height:
             first = max(0, first)
-            region = self.scrollable_content_region
-            self.refresh(Region(region.x, region.y + first, region.width, height - first))
+            # In the content's own coordinates.
+            self.refresh(Region(0, first, self.scrollable_content_region.width, height - first))
 
     def _resize_content(self) -> None:
         """Tell the scroll bar, without laying out the screen again: our own size stays as it is."""
@@ -266,6 +267,7 @@ class Transcript(ScrollView, can_focus=True):
                     if index == first and self._start(index) < top:
                         shift += self._heights[index] - before
                 self._resize_content()
+                self.refresh()
                 if self.following:
                     self._to_end()
                 elif shift:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from backends.engines.cluster import Layout, Load, Node, card_need, lay_out, requirement, words
+from backends.engines.cluster import Layout, Load, Node, card_need, lay_out, load_of, requirement, words
+from backends.memory.estimators import demand_of
+from specs.catalog import load_catalog
 
 GB = 10**9
 LLAMA_405B = Load(810 * GB, heads=128, heads_kv=8, blocks=126)
@@ -20,6 +22,13 @@ def machines(count: int, cards: int = 8, card_bytes: int | None = 80 * GB) -> li
 
 def test_the_405_billion_row_takes_two_machines_of_eight() -> None:
     assert requirement(LLAMA_405B) == "810 GB at 16 bits: 16 cards of 80 GB, two machines of eight"
+
+
+def test_the_seeds_row_says_the_same_by_the_catalog_s_own_estimate() -> None:
+    variant = load_catalog().variant("llama-3.1-instruct", 405, "pytorch", "none")
+    load = load_of(demand_of(variant, "vLLM"), 8192)
+    assert (load.heads, load.heads_kv, load.blocks) == (128, 8, 126)
+    assert requirement(load).endswith("at 16 bits: 16 cards of 80 GB, two machines of eight")
 
 
 def test_its_layout_is_tensor_parallel_inside_and_pipeline_parallel_across() -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import fake_vllm
+import psutil
 import pytest
 
+from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
+from backends.engines.registry import adapter
 from tests.backends.engines import make_weights
 from tests.conftest import weights_cache
 
@@ -75,8 +78,22 @@ def test_it_runs_in_one_process_and_prints_nothing_on_standard_output(tmp_path: 
     assert ended.stdout == ""
 
 
+def test_in_a_child_process_it_answers_and_leaves_nothing_here() -> None:
+    folder = make_weights.tiny_folder(weights_cache())
+    engine = adapter("vLLM", isolated=True).load(Weights(folder, "tiny", "pytorch", "none"), LoadOptions(512))
+    chunks = list(
+        engine.stream([Turn("user", "What is the colour of the sea?")], Sampling(max_tokens=8, temperature=0))
+    )
+    child = psutil.Process(engine.process_id)  # type: ignore[attr-defined]
+    engine.close()
+    assert chunks[-1].stats is not None
+    assert chunks[-1].stats.decoded_tokens == sum(chunk.tokens for chunk in chunks) <= 8
+    assert engine.where == "CPU"
+    assert not child.is_running()
+
+
 @pytest.mark.slow
-def test_tensor_parallel_2_gives_the_same_text_and_its_workers_end_with_it(tmp_path: Path) -> None:
+def test_tensor_parallel_2_answers_from_workers_that_end_with_it(tmp_path: Path) -> None:
     folder = make_weights.tiny_folder(weights_cache())
     told, ended = run(folder, tmp_path, tensor_parallel=2)
     assert told["text"].strip()

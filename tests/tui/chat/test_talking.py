@@ -206,3 +206,30 @@ async def test_a_20_by_5_terminal_does_not_break_it(chat: RunChat) -> None:
         await c.load()
         await c.say("go")
         assert c.pane.conversation.path()[-1].text.startswith("word")
+
+
+async def test_a_model_that_nobody_used_is_unloaded_and_comes_back_with_the_next_prompt(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("here again")) as c:
+        await c.load()
+        await c.until(lambda: not c.pane.model.busy)
+        c.screen.models.unload_idle(0.0)
+        await c.until(lambda: c.pane.state == "unloaded")
+        await c.type("hello")
+        await c.pilot.press("enter")
+        await c.until(lambda: len(c.adapter.engines) == 2 and c.pane.conversation.nodes)
+        await c.quiet()
+        assert "here again" in c.shown()
+
+
+async def test_a_second_prompt_while_loading_stays_in_the_prompt(chat: RunChat) -> None:
+    hold = threading.Event()
+    async with chat(ScriptedAdapter("done", hold=hold)) as c:
+        pane = await c.screen.load(load_request())
+        for text in ("first", "second"):
+            await c.type(text)
+            await c.pilot.press("enter")
+            await c.pilot.pause()
+        assert c.screen.prompt.area.text == "second"
+        hold.set()
+        await c.until(lambda: pane.conversation.nodes and pane.generation is None)
+        assert pane.conversation.path()[0].text == "first"

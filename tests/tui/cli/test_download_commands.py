@@ -80,23 +80,27 @@ def test_a_file_that_is_not_there_says_what_there_is(modeldeck: Any, spec_file: 
     assert "small-talk-Q2_K.gguf" in ran.error_line
 
 
-def test_a_gated_repository_names_the_page_where_access_is_asked_for(modeldeck: Any, spec_file: Path, hub: Any) -> None:
-    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": WEIGHTS}, gated="manual")
+def test_a_gated_repository_names_the_page_where_access_is_asked_for(
+    modeldeck: Any, spec_file: Path, published: Any
+) -> None:
+    published.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": WEIGHTS}, gated="manual")
     ran = modeldeck("download", *VARIANT, "--specs", spec_file)
     assert ran.code == 1
-    assert "tests/small-talk-GGUF" in ran.err
-    assert "Traceback" not in ran.err
+    line = ran.err.splitlines()[-1]
+    assert "gated" in line
+    assert f"{published.url}/tests/small-talk-GGUF" in line
+    assert "HF_TOKEN" in line
+
+
+def test_a_private_repository_says_how_to_give_a_token(modeldeck: Any, spec_file: Path, published: Any) -> None:
+    published.add("tests/small-talk-GGUF", {}, private=True)
+    ran = modeldeck("download", *VARIANT, "--specs", spec_file)
+    assert ran.code == 1
+    assert "private" in ran.error_line
+    assert "HF_TOKEN" in ran.error_line
 
 
 def test_a_hub_that_does_not_carry_it_is_named(modeldeck: Any, spec_file: Path) -> None:
     ran = modeldeck("download", *VARIANT, "--specs", spec_file, "--hub", "modelscope")
     assert ran.code == 1
     assert "modelscope" in ran.error_line.lower()
-
-
-def test_library_shows_what_is_here_and_where(modeldeck: Any, spec_file: Path, published: Any) -> None:
-    assert modeldeck("library", "--specs", spec_file, "--json").json == {"variants": []}
-    path = modeldeck("download", *VARIANT, "--specs", spec_file, "--json").json["path"]
-    (entry,) = modeldeck("library", "--specs", spec_file, "--json").json["variants"]
-    assert entry["variant"] == "small-talk/1B/ggufv2/Q4_K_M/tests/small-talk-GGUF"
-    assert (entry["path"], entry["file_bytes"]) == (path, len(WEIGHTS))

@@ -243,3 +243,28 @@ def test_what_bench_measured_is_what_fit_says(launch: Any, adapter: ScriptedAdap
     _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=("fit", "small-talk"))
     (option,) = json.loads(out)["options"]
     assert option["tokens_per_second"] == {"value": pytest.approx(measured, rel=0.01), "basis": "measured"}
+
+
+def test_what_a_load_took_corrects_later_fits_until_it_is_forgotten(launch: Any, adapter: ScriptedAdapter) -> None:
+    fit = ("fit", "small-talk")
+    _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
+    (before,) = json.loads(out)["options"]
+    assert before["memory"]["basis"] != "measured"
+    memory = before["memory"]
+    buffers = memory["total_bytes"] - memory["overhead_bytes"]
+    adapter.memory_bytes = round(1.5 * buffers)
+    code, _, err = launch("--prompt", "Why?", "--yes")
+    assert code == 0, err
+    _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
+    (after,) = json.loads(out)["options"]
+    assert after["memory"]["basis"] == "measured"
+    assert "from 1 load here" in after["reason"]
+    code = main.run(["fit", "--forget", "--json"])
+    assert code == 0
+    _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
+    assert json.loads(out)["options"][0]["memory"]["basis"] != "measured"
+
+
+def test_the_kv_cache_type_reaches_the_engine(launch: Any, adapter: ScriptedAdapter) -> None:
+    assert launch("--prompt", "Why?", "--yes", "--kv-cache-type", "q8_0")[0] == 0
+    assert adapter.asked[0][1].kv_cache_type == "q8_0"
