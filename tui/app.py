@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("modeldeck")
 
-CLOSE_SECONDS = 0.12
+CLOSE_SECONDS = 0.1
 """How long the end waits for engines and downloads to let go; what is slower ends with the process."""
 ENOUGH_TOKENS = 16
 """Decoded tokens below which an answer's speed says little."""
@@ -131,6 +131,8 @@ class Deck(App[int]):
         self.services = replace(services, record_load=self._record_load)
         self.settings: Settings | None = None
         self.queue: DownloadQueue | None = None
+        self.leave: Callable[[int], NoReturn] | None = None
+        """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
         self._launch = launch
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
@@ -203,6 +205,7 @@ class Deck(App[int]):
         self.set_class(glyphs() is ASCII, "-ascii")
         if not self.is_headless:
             self._listen_to_signals()
+            self._take_title()
         self.call_after_refresh(self._learn_everything)
 
     def _listen_to_signals(self) -> None:
@@ -616,7 +619,34 @@ class Deck(App[int]):
         """Have something closed when the app ends."""
         self._closers.append(close)
 
+    async def action_quit(self) -> None:
+        """Leave at once: what must be written is written, and the terminal is as it was."""
+        driver = self._driver
+        if self.leave is None or self.is_headless or driver is None:
+            self.exit()
+            return
+        await self._close_all_services()
+        self._give_title_back()
+        # Textual waits for the thread that reads keys, which sleeps in its call for up to a tenth of a second.
+        driver.__dict__["_key_thread"] = None
+        driver.stop_application_mode()
+        driver.close()
+        self.leave(0)
+
+    def _take_title(self) -> None:
+        """Call the terminal's window by our name, and have it remember its own."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(f"\x1b[22;2t\x1b]2;{self.TITLE}\x1b\\")
+
+    def _give_title_back(self) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write("\x1b[23;2t")
+
     async def on_unmount(self) -> None:
+        self._give_title_back()
+        await self._close_all_services()
+
+    async def _close_all_services(self) -> None:
         """Let engines and downloads stop, all at once, and wait for them no longer than the eye notices."""
 
         def closing(close: Callable[[], object]) -> None:
@@ -625,7 +655,8 @@ class Deck(App[int]):
             except Exception:
                 logger.exception("closing")
 
-        threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in self._closers]
+        closers, self._closers = self._closers, []
+        threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in closers]
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + CLOSE_SECONDS
