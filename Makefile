@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 DEMO ?= app
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vllm venv check format bench demo clean
+.PHONY: help run test test-vllm venv check format bench screenshots demo clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ format: .venv/.all-is-installed ## put the sources into their one format
 
 bench: .venv/.all-is-installed .venv/.bytecode ## benchmarks, as ratios measured in one run
 	@$(PYTHON) tests/benchmarks/run.py
+
+screenshots: .venv/.demo-is-installed ## the pictures in docs/, drawn by the app itself
+	@$(PYTHON) tests/screenshots.py
 
 demo: .venv/.demo-is-installed .venv/.bytecode ## the whole journey with no hub in reach (DEMO=script: without the app)
 	@$(PYTHON) tests/demo/demo.py $(DEMO)

@@ -96,6 +96,7 @@ class Downloads(Screen[None]):
 
     def on_line_list_highlighted(self) -> None:
         self._show_reason()
+        self.refresh_bindings()
 
     def _show_reason(self) -> None:
         """The whole note of the download under the cursor: the list has room for its beginning only."""
