@@ -38,7 +38,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
     variant = choose.one_variant(choose.family(arguments), arguments)
     found = statuses()
     machine = detect()
-    corrections, speeds = measured_here(machine)
+    measured = measured_here(machine)
     judged = options(
         [variant],
         machine,
@@ -46,8 +46,8 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         statuses=found,
         knowledge=known_of([variant], deadline_seconds=None, folders=choose.folders()),
         as_built=True,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
