@@ -55,7 +55,8 @@ REMEMBERED_TEXTS: Final = 512
 """Turns whose control tokens were looked for: a conversation's past turns come again with each prompt."""
 ABORTED: Final = 2
 """What llama_decode returns when its abort callback said so."""
-BUFFER: Final = re.compile(r"(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+BUFFER: Final = re.compile(r"(?<!_REPACK )(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+"""Weights that ggml lays out again for the processor (CPU_REPACK) stand in the mapped file too: counted once."""
 OFFLOADED: Final = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 BACKENDS: Final = {"cuda": "cuda", "metal": "metal", "hip": "rocm", "vulkan": "vulkan", "sycl": "sycl", "musa": "musa"}
 """By the file name of ggml's back end: the kind of accelerator it drives."""

@@ -85,10 +85,10 @@ def test_a_context_longer_than_the_model_was_trained_for_is_cut(gemma_gguf: Path
 
 
 def test_what_llama_cpp_reports_is_what_was_asked_for(engine: Engine) -> None:
-    """235.2 mapped + 12.7 repacked + 12 and 15 of KV cache + 1 of output + 22.8 of compute, in MiB."""
+    """235.2 mapped + 12 and 15 of KV cache + 1 of output + 22.8 of compute, in MiB; what is repacked is not new."""
     measured = engine.measured_bytes()
     assert measured is not None
-    assert 280 < measured / 2**20 < 320
+    assert 280 < measured / 2**20 < 292
     assert engine.where == "CPU"
 
 
