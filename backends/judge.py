@@ -97,18 +97,20 @@ def judge(
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
         kv_cache_type=cache_type,
-        device=_device(engine, found, placed) if verdict != "no" else None,
+        device=_device(engine, found, placed, status) if verdict != "no" else None,
         memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
     )
 
 
-def _device(engine: str, found: Places, placed: Placement) -> str | None:
+def _device(engine: str, found: Places, placed: Placement, status: EngineStatus | None) -> str | None:
     """Where engines would take another device, or all, by themselves."""
     if placed.verdict == "cpu":
         return CPU if found.cards else None
     if len(placed.cards) != 1 or len(found.cards) < 2:
         return None
     card = placed.cards[0].accelerator
+    if status is not None and status.accelerators is not None and card.kind not in status.accelerators:
+        return None  # a build that cannot drive the card, or counts devices in an order of its own, fails on its number
     # vLLM takes the first card by itself, and older ones cannot be told of another.
     if card.unified or (engine == VLLM and card.index == 0):
         return None

@@ -149,16 +149,18 @@ def _quick_verdicts(variants: Sequence[Variant], machine: Machine, wish: Wish, s
     return quick_verdicts(variants, machine, wish, statuses)
 
 
-def _local_index() -> Library:
+def local_index_with(folders: Sequence[Path] = ()) -> Library:
+    """What lies on this disk, in these further folders too."""
     from backends.downloads import local_index
 
-    return local_index()
+    return local_index(folders)
 
 
-def _knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+def knowledge_with(variants: Sequence[Variant], folders: Sequence[Path] = ()) -> Mapping[str, Knowledge]:
+    """What whole weights on this disk tell of themselves, in these further folders too."""
     from backends.knowledge import on_disk
 
-    return on_disk(variants)
+    return on_disk(variants, folders)
 
 
 def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
@@ -180,10 +182,17 @@ def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> Downl
     return Queue(on_change, at_once=at_once)
 
 
-def _adapter(name: str) -> Adapter:
+def adapter_with(name: str, isolated: bool = False) -> Adapter:
+    """The adapter of an engine; isolated: its models are loaded in child processes.
+
+    Engines whose loading the screen would feel are so in any case.
+    """
     from backends.engines.registry import adapter
 
-    return adapter(name)
+    found = adapter(name)
+    if isolated or getattr(found, "prefers_isolation", False):
+        return adapter(name, isolated=True)
+    return found
 
 
 def _presets() -> Sequence[Machine]:
@@ -225,14 +234,14 @@ class Services:
     options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
     best_option: Callable[[Sequence[Option]], Option] = _best_option
     quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses], Sequence[Verdict]] = _quick_verdicts
-    local_index: Callable[[], Library] = _local_index
-    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
+    local_index: Callable[[], Library] = local_index_with
+    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = knowledge_with
     """What whole weights on this disk tell of themselves, by the variants' keys."""
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
-    adapter: Callable[[str], Adapter] = _adapter
+    adapter: Callable[[str], Adapter] = adapter_with
     record_load: Callable[[Machine, Load], None] = record_load
     """Keeps what a load took, so that later fits are corrected by it."""
     presets: Callable[[], Sequence[Machine]] = _presets

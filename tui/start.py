@@ -62,7 +62,14 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
 
     from tui import glyphs
     from tui.app import Deck
-    from tui.services import Services, load_catalog_with, open_queue_with
+    from tui.services import (
+        Services,
+        adapter_with,
+        knowledge_with,
+        load_catalog_with,
+        local_index_with,
+        open_queue_with,
+    )
     from tui.settings import load_settings
 
     settings = load_settings()
@@ -71,6 +78,9 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
         Services(),
         load_catalog=partial(load_catalog_with, specs),
         open_queue=partial(open_queue_with, at_once=settings.parallel_downloads),
+        adapter=partial(adapter_with, isolated=settings.engine_isolation == "process"),
+        local_index=partial(local_index_with, settings.library_folders),
+        knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
     deck = Deck(services, theme=settings.theme, launch=launch)
     deck.adopt_settings(settings)

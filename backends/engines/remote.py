@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines import installed
 from backends.engines.answer import Answer
@@ -26,6 +25,9 @@ from backends.engines.engine import (
 )
 from backends.engines.model_thread import Job, ModelThread
 from backends.errors import EngineError, EngineMissing
+
+if TYPE_CHECKING:
+    import asyncio
 
 REMOTE: Final = "remote"
 BYTES_A_TOKEN: Final = 4
@@ -109,6 +111,8 @@ class RemoteEngine:
     template_note = None
 
     def __init__(self, openai: Any, client: Any, url: str, weights: Weights, context: int) -> None:
+        import asyncio
+
         self.context = context
         self.where = url
         self._openai = openai
@@ -173,6 +177,8 @@ class RemoteEngine:
     def _generate(
         self, job: Job, create: Callable[..., Any], asked: dict[str, Any], extra: dict[str, Any], answer: Answer
     ) -> Iterator[Chunk]:
+        import asyncio
+
         started = time.perf_counter()
         first = last = started
         usage: Any = None

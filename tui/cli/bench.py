@@ -12,6 +12,7 @@ from backends.errors import EngineError, NotFound
 from backends.fit import Option
 from backends.loaded import load_request
 from tui import units
+from tui.cli import choose
 from tui.cli.launch import stats_document
 from tui.cli.loading import keep_measured, load, option_for
 from tui.cli.native import Screen, engine_output_in_log
@@ -24,7 +25,7 @@ WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 def bench(arguments: argparse.Namespace) -> int:
     """Load, run, print the median."""
     option, machine = option_for(arguments, force=False)
-    path = local_index().path(option.variant)
+    path = local_index(choose.folders()).path(option.variant)
     if path is None:
         raise NotFound(f"the weights of {option.variant.key} are not here; modeldeck download fetches them")
     request = load_request(option, path)

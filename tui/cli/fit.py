@@ -30,10 +30,10 @@ def fit(arguments: argparse.Namespace) -> int:
     machine = choose.machine(arguments)
     if arguments.name is None:
         variants = choose.matching(choose.catalog(arguments).variants(), arguments)
-        knowledge = known_of(variants, deadline_seconds=None)
+        knowledge = known_of(variants, deadline_seconds=None, folders=choose.folders())
     else:
         variants = choose.matching_of_family(choose.family(arguments), arguments)
-        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS)
+        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
     judged = judge_here(variants, machine, choose.wish(arguments), knowledge)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]

@@ -44,7 +44,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         machine,
         choose.wish(arguments),
         statuses=found,
-        knowledge=known_of([variant], deadline_seconds=None),
+        knowledge=known_of([variant], deadline_seconds=None, folders=choose.folders()),
         as_built=True,
         corrections=corrections,
         speeds=speeds,
@@ -78,7 +78,7 @@ def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
     """The weights of a variant, downloaded first when they are missing and the user agrees."""
     from backends.downloads import local_index
 
-    path = local_index().path(variant)
+    path = local_index(choose.folders()).path(variant)
     if path is not None:
         return path
     from tui.cli.download import HUB_NAMES, fetch_with_progress, plan_of
