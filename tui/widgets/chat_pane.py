@@ -772,8 +772,9 @@ class ChatPane(Vertical):
         entry.note, entry.warning = _note(finished)
         entry.finish()
         if stats is not None:
-            self.context_used = stats.prompt_tokens + stats.decoded_tokens
-            if self.budget is not None:
+            if stats.prompt_tokens is not None:
+                self.context_used = stats.prompt_tokens + stats.decoded_tokens
+            if self.budget is not None and self.context_used is not None:
                 self.budget = replace(self.budget, history=self.context_used - self.budget.system, draft=0)
         if not self._gone:
             self.transcript.changed(entry)
