@@ -43,6 +43,8 @@ class LoadRequest:
     comparable_bytes: int | None = None
     """What the uncorrected estimate says of the parts that the engine's own report counts; None: they cannot be
     compared, as vLLM's and SGLang's, which take their share of a card whole."""
+    isolated: bool = False
+    """In a process of its own whatever the settings say, as after a crash."""
 
 
 def load_request(option: Option, path: Path) -> LoadRequest:
@@ -222,7 +224,12 @@ class LoadedModel:
 
         begun = time.monotonic()
         try:
-            engine = adapter(self.request.engine).load(self.request.weights, self.request.options, progress)
+            found = adapter(self.request.engine)
+            if self.request.isolated:
+                from backends.engines.registry import hosted
+
+                found = hosted(found, isolated=True)
+            engine = found.load(self.request.weights, self.request.options, progress)
         except BackendError as error:
             self.error, self.state = error, "failed"
         except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
@@ -235,6 +242,13 @@ class LoadedModel:
         self.load_seconds = self.used_at = time.monotonic()
         self.load_seconds -= begun
         self._tell()
+
+    def crashed(self, error: BackendError) -> None:
+        """Its process is gone: nobody may be given this model again."""
+        if self.state == "ready":
+            self.error, self.state = error, "failed"
+            self.close()
+            self._tell()
 
     def close(self) -> None:
         """Stop what it does and give the memory back; returns at once."""

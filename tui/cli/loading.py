@@ -102,8 +102,10 @@ def agreed(question: str) -> bool:
 
 def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
     """The loaded engine and the seconds that it took."""
-    from backends.engines.registry import adapter
+    from backends.engines.registry import adapter, hosted
+    from tui.settings import load_settings
 
+    apart = load_settings().engine_isolation == "process"
     began = drawn = time.monotonic()
 
     def show(share: float, what: str) -> None:
@@ -112,7 +114,7 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = adapter(request.engine).load(request.weights, request.options, show)
+    engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
     screen.passing("")
     return engine, time.monotonic() - began
 
