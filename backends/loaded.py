@@ -107,7 +107,9 @@ def _load_options(option: Option) -> LoadOptions:
         kv_cache_type=option.kv_cache_type,
         device=option.device,
         memory_share=_memory_share(option) if shared else None,
-        tensor_parallel=max(1, len(cards)) if shared else 1,
+        tensor_parallel=max(option.tensor_parallel, len(cards)) if shared else 1,
+        pipeline_parallel=option.pipeline_parallel if shared else 1,
+        ray_address=option.ray_address if option.engine == VLLM else None,
     )
 
 

@@ -39,16 +39,22 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
     found = statuses()
     machine = detect()
     corrections, speeds = measured_here(machine)
+    known = known_of([variant], deadline_seconds=None, folders=choose.folders())
     judged = options(
         [variant],
         machine,
         choose.wish(arguments),
         statuses=found,
-        knowledge=known_of([variant], deadline_seconds=None, folders=choose.folders()),
+        knowledge=known,
         as_built=True,
         corrections=corrections,
         speeds=speeds,
     )
+    if getattr(arguments, "ray_address", None):
+        from backends.clustered import on_cluster
+        from backends.engines.cluster import cluster_cards
+
+        judged = on_cluster(judged, cluster_cards(arguments.ray_address), arguments.ray_address, known)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if not judged:
