@@ -34,6 +34,9 @@ TELLING: Final = ("assert", "abort", "terminate", "out of memory", "error", "fat
 class IsolatedAdapter:
     """Any adapter, with its engines in processes of their own."""
 
+    may_be_isolated = False
+    """It is already."""
+
     def __init__(self, inner: Adapter) -> None:
         self.name = inner.name
         self._inner = inner
@@ -218,10 +221,8 @@ class IsolatedEngine:
         """Have the child free its model and end, or end it."""
         with contextlib.suppress(EngineError):
             self._send((0, "close"))
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(self._close_seconds)
-        except subprocess.TimeoutExpired:
-            pass
         self._kill()
         self._child.wait()
         with contextlib.suppress(OSError):

@@ -36,10 +36,14 @@ def adapter(name: str, *, isolated: bool | None = False) -> Adapter:
     if engine is None:
         raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
     module, kind = ADAPTERS[engine]
-    found = cast("Adapter", getattr(importlib.import_module(module), kind)())
+    return hosted(cast("Adapter", getattr(importlib.import_module(module), kind)()), isolated=isolated)
+
+
+def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
+    """An adapter whose models are loaded in this process, or each in a child process; see adapter()."""
     if isolated is None:
         isolated = bool(getattr(found, "prefers_isolation", False))
-    if not isolated:
+    if not isolated or not getattr(found, "may_be_isolated", True):
         return found
     from backends.engines.isolated import IsolatedAdapter
 

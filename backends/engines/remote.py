@@ -53,6 +53,8 @@ class RemoteAdapter:
     """Talks to one server."""
 
     name = REMOTE
+    may_be_isolated = False
+    """The model is in another process anyhow, and the key stays in this one."""
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         """

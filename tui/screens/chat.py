@@ -105,8 +105,11 @@ class ChatScreen(Screen[None]):
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
         if services is not None:
-            found: Adapter = services.adapter(name)
-            return found
+            from backends.engines.registry import hosted
+
+            settings = getattr(self.app, "settings", None)
+            apart = settings is not None and settings.engine_isolation == "process"
+            return hosted(services.adapter(name), isolated=apart or None)
         from backends.engines.registry import adapter
 
         return adapter(name)

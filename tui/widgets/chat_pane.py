@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
+from backends.errors import EngineCrashed
 from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
@@ -273,7 +274,8 @@ class ChatPane(Vertical):
             text = f"{doing}  {signs.bar_start}{filled}{signs.bar_end} {self.model.share * 100:.0f} %"
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
             what = printable(str(self.model.error))
-            text = f"{what}\nctrl+l loads it again{self._smaller_words()} · f5 chooses another model"
+            apart = " in a process of its own" if isinstance(self.model.error, EngineCrashed) else ""
+            text = f"{what}\nctrl+l loads it again{apart}{self._smaller_words()} · f5 chooses another model"
         elif self.state == "unloaded":
             text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
         elif alternatives := self._alternatives_text():
@@ -332,6 +334,8 @@ class ChatPane(Vertical):
         if self.request is None:
             return
         request = self.request
+        if self.model is not None and isinstance(self.model.error, EngineCrashed):
+            request = replace(request, isolated=True)
         if smaller:
             request = replace(request, options=replace(request.options, context=self._smaller_context()))
         self.load(request)
@@ -776,6 +780,8 @@ class ChatPane(Vertical):
                 self.context_used = stats.prompt_tokens + stats.decoded_tokens
             if self.budget is not None and self.context_used is not None:
                 self.budget = replace(self.budget, history=self.context_used - self.budget.system, draft=0)
+        if isinstance(generation.error, EngineCrashed) and self.model is not None:
+            self.model.crashed(generation.error)
         if not self._gone:
             self.transcript.changed(entry)
             self.state = "ready" if self.engine is not None else self.state
