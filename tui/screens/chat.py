@@ -22,6 +22,7 @@ from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
+from backends.room import Room, room
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
@@ -31,6 +32,7 @@ from tui.screens.ask import Ask
 from tui.screens.ask_line import AskLine
 from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
+from tui.screens.dueling import DuelRefused, pair, run_duel
 from tui.screens.loaded import Loaded
 from tui.screens.overflow import Overflow, Way
 from tui.widgets.chat_pane import ChatPane
@@ -510,7 +512,7 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
-        if action in ("broadcast", "pane"):
+        if action in ("broadcast", "pane", "duel"):
             return len(self.panes) > 1
         return True
 
@@ -521,7 +523,7 @@ class ChatScreen(Screen[None]):
             return
         panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
         stopped = [pane.stop() for pane in panes]
-        if not any(stopped):
+        if not any(stopped) and sum(pane.leave_duel() for pane in panes) == 0:
             self.prompt.area.focus()
 
     def action_again(self) -> None:
@@ -599,6 +601,31 @@ class ChatScreen(Screen[None]):
 
     def action_broadcast(self) -> None:
         self.broadcast = not self.broadcast
+
+    async def action_duel(self) -> None:
+        """Score this pane's answer with the other quantization's model."""
+        try:
+            first, second = pair(self.panes, self.active_pane)
+        except DuelRefused as refused:
+            self.notify(printable(str(refused)), severity="warning", markup=False)
+            return
+        self.run_worker(self._duel(first, second), group="duel", exclusive=True)
+
+    async def _duel(self, first: ChatPane, second: ChatPane) -> None:
+        asked = [turn.text for turn in first.conversation.path() if turn.role == "user"]
+        try:
+            made = await run_duel(first, second, self._room_of, lambda what: self.notify(printable(what), markup=False))
+        except (BackendError, DuelRefused) as error:
+            self.notify(printable(str(error)), severity="error", markup=False)
+            return
+        second.show_duel(made, asked[-1] if asked else "")
+        if not made.scores:
+            self.notify("The duel was stopped before the first place")
+
+    def _room_of(self, pane: ChatPane) -> Room | None:
+        if pane.request is None:
+            return None
+        return room(pane.request, self.models.models(), getattr(self.app, "machine", None))
 
     def action_settings(self) -> None:
         """System prompt, sampling and thinking of the pane."""
