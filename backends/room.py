@@ -40,7 +40,7 @@ def held_bytes(model: LoadedModel) -> int:
 
 
 def room(request: LoadRequest, models: Sequence[LoadedModel], machine: Machine | None) -> Room | None:
-    """Look whether a model fits beside others; None: not known, or it is loaded already.
+    """Look whether a model fits beside others; None: not known, it is loaded already, or nothing else is.
 
     Args:
         request: What is to be loaded.
@@ -55,6 +55,8 @@ def room(request: LoadRequest, models: Sequence[LoadedModel], machine: Machine |
     if total is None or free is None:
         return None
     there = [model for model in others if _shares(place, _place(model.request, machine))]
+    if not there:
+        return None  # alone it is the fit's to judge
     held = sum(held_bytes(model) for model in there)
     # Mapped weights count as free memory for the system, and a model on its way has not taken its share yet.
     free = max(0, min(free, total - held))

@@ -71,8 +71,8 @@ async def _loaded(
         say(f"{other.title} makes room for {pane.title}")
         other.model.close()
         await other.until(lambda: other.state not in ("ready", "loading"))
-    if pane.state != "loading":
-        pane.reload(smaller=False)
+    if pane.state != "loading" and pane.request is not None:
+        pane.load(pane.request)
     await pane.until(lambda: pane.state != "loading")
     if pane.engine is None:
         raise BackendError(f"{pane.title} could not be loaded, so there is nothing to compare")

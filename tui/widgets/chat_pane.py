@@ -343,14 +343,11 @@ class ChatPane(Vertical):
         self._model_is(self.model)
         self.say_all()
 
-    def reload(self, *, smaller: bool) -> None:
-        """Load the same weights again, with half the context where it was too much."""
-        if self.request is None:
-            return
-        request = self.request
-        if smaller:
-            request = replace(request, options=replace(request.options, context=self._smaller_context()))
-        self.load(request)
+    def reload_request(self, *, smaller: bool) -> LoadRequest | None:
+        """The same weights again, with half the context where it was too much; None: there were none."""
+        if self.request is None or not smaller:
+            return self.request
+        return replace(self.request, options=replace(self.request.options, context=self._smaller_context()))
 
     def leave(self) -> None:
         """Stop, and give the model back."""
