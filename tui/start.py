@@ -7,11 +7,14 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from backends.fit import Option
+
+LOW_BANDWIDTH_FPS = "8"
 
 
 def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
@@ -32,7 +35,7 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> in
     log_path = log_file()
     release = claim_terminal(log_path)
     try:
-        code = _run(specs, launch)
+        code = _run(specs, launch, release)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -56,9 +59,16 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
+def _run(specs: tuple[Path, ...], launch: Option | None, release: Callable[[], None]) -> int:
     from dataclasses import replace
     from functools import partial
+
+    from tui.settings import load_settings
+
+    settings = load_settings()
+    if settings.low_bandwidth:
+        # Textual reads it when it is imported: at most so many repaints a second instead of sixty.
+        os.environ.setdefault("TEXTUAL_FPS", LOW_BANDWIDTH_FPS)
 
     from tui import glyphs
     from tui.app import Deck
@@ -70,9 +80,7 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
         local_index_with,
         open_queue_with,
     )
-    from tui.settings import load_settings
 
-    settings = load_settings()
     glyphs.choose(settings.ascii)
     services = replace(
         Services(),
@@ -84,5 +92,11 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
     )
     deck = Deck(services, theme=settings.theme, launch=launch)
     deck.adopt_settings(settings)
+
+    def leave(code: int) -> NoReturn:
+        release()
+        _leave(code)
+
+    deck.leave = leave
     deck.run(mouse=settings.mouse)
     return deck.return_code or 0

@@ -23,7 +23,7 @@ from textual.widgets import Static
 from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
-from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_request
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
 from backends.room import Room, held_bytes, room
 from specs.text import printable
 from tui import units
@@ -105,9 +105,23 @@ class ChatScreen(Screen[None]):
     def models(self) -> LoadedModels:
         """The models in memory."""
         if self._models is None:
-            self._models = LoadedModels(self._adapter or self._app_adapter)
+            self._models = LoadedModels(self._adapter or self._app_adapter, self._recorder())
             self._at_end(self._models.close)
         return self._models
+
+    def _recorder(self) -> Callable[[LoadedModel], None] | None:
+        """Keeps what loads take, so that later fits are corrected by it."""
+        app = self.app
+        services = getattr(app, "services", None)
+        if services is None:
+            return None
+
+        def record(model: LoadedModel) -> None:
+            machine, measured = getattr(app, "machine", None), model.measured_bytes()
+            if machine is not None and measured is not None:
+                services.record_load(machine, load_record(model.request, measured))
+
+        return record
 
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
