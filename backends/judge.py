@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.cures import cheapest_cure
+from backends.cures import cheapest_cure, cluster_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
@@ -20,7 +20,7 @@ from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, VLLM, ModelFamily, Variant
+from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -64,6 +64,8 @@ def judge(
     elif verdict == "no":
         reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
+        if engine in {VLLM, SGLANG}:
+            cure = _join(cure, cluster_cure(variant, demand, context))
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)

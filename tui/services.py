@@ -62,10 +62,6 @@ HUB_SECONDS = 6.0
 
 Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
-Corrections: TypeAlias = "Mapping[tuple[str, str], Correction]"
-"""By engine and format."""
-Speeds: TypeAlias = "Mapping[tuple[str, str], Speed]"
-"""By variant key and engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,28 +145,18 @@ def _as_built(
     )
 
 
-def _measured(machine: Machine) -> Measured:
-    return Measured(*measured_here(machine))
-
-
-def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
-    from backends.measurements import clear
-
-    return clear(machine, engine=engine, format_name=format_name)
-
-
-def measured_here(machine: Machine) -> tuple[Corrections, Speeds]:
+def measured_here(machine: Machine) -> Measured:
     """What loads on this machine took; nothing for another machine, or where it cannot be read."""
     import sqlite3
 
     if machine.label is not None:
-        return {}, {}
+        return Measured()
     from backends.measurements import corrections, speeds
 
     try:
-        return corrections(machine), speeds(machine)
+        return Measured(corrections(machine), speeds(machine))
     except (sqlite3.Error, OSError):
-        return {}, {}  # a fit without them is only less exact
+        return Measured()  # a fit without them is only less exact
 
 
 def record_load(machine: Machine, load: Load) -> None:
@@ -182,6 +168,12 @@ def record_load(machine: Machine, load: Load) -> None:
 
     with contextlib.suppress(sqlite3.Error, OSError):
         record(machine, load)
+
+
+def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
+    from backends.measurements import clear
+
+    return clear(machine, engine=engine, format_name=format_name)
 
 
 def _best_option(options: Sequence[Option]) -> Option:
@@ -342,7 +334,7 @@ class Services:
     quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses, Measured], Sequence[Verdict]] = (
         _quick_verdicts
     )
-    measured: Callable[[Machine], Measured] = _measured
+    measured: Callable[[Machine], Measured] = measured_here
     """What loads took on a machine; nothing for one that is not this one."""
     as_built: Callable[[Option, Machine, Statuses, Mapping[str, Knowledge], Measured], Option] = _as_built
     """An option as the build that is installed meets it now, to load with."""

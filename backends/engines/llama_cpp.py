@@ -27,6 +27,7 @@ from backends.engines.engine import (
     LoadOptions,
     Progress,
     Sampling,
+    Score,
     Stats,
     StopReason,
     Turn,
@@ -34,7 +35,9 @@ from backends.engines.engine import (
 )
 from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefix
 from backends.engines.model_thread import Job, ModelThread
+from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
+from backends.engines.scoring import LogProbabilities
 from backends.engines.threads import compute_threads
 from backends.errors import Cancelled, EngineError, EngineMissing, PromptTooLong
 from specs.model import LLAMA_CPP
@@ -50,9 +53,12 @@ CACHE_TYPES: Final = {
     "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30,
 }  # fmt: skip
 """ggml's numbers of the types that a KV cache may have."""
+REMEMBERED_TEXTS: Final = 512
+"""Turns whose control tokens were looked for: a conversation's past turns come again with each prompt."""
 ABORTED: Final = 2
 """What llama_decode returns when its abort callback said so."""
-BUFFER: Final = re.compile(r"(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+BUFFER: Final = re.compile(r"(?<!_REPACK )(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+"""Weights that ggml lays out again for the processor (CPU_REPACK) stand in the mapped file too: counted once."""
 OFFLOADED: Final = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 BACKENDS: Final = {"cuda": "cuda", "metal": "metal", "hip": "rocm", "vulkan": "vulkan", "sycl": "sycl", "musa": "musa"}
 """By the file name of ggml's back end: the kind of accelerator it drives."""
@@ -123,6 +129,7 @@ class LlamaCppEngine:
         self._vocabulary_guard = threading.Lock()
         # llama.cpp asks at every node of the graph whether to go on. A Python function would take the GIL each time,
         # and wait for it while the screen draws; strlen() of a buffer of ours answers without: 0, or 1 to abort.
+        self._marks_found: dict[str, set[str]] = {}
         self._abort_buffer = ctypes.create_string_buffer(2)
         strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
         self._abort_callback = library.ggml_abort_callback(strlen)
@@ -269,11 +276,18 @@ class LlamaCppEngine:
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
         return self._thread.stream(lambda job: self._complete(job, prompt, sampling))
 
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+    ) -> tuple[Score, ...]:
+        text = asked if isinstance(asked, str) else self._template.render(list(asked), thinking=thinking)
+        return self._thread.call(lambda job: self._score(job, text, answer, tuple(reference)))
+
     def count_tokens(self, text: str) -> int:
         return len(self._tokenize(text, special=False))
 
     def prompt_tokens(self, turns: Sequence[Turn]) -> int:
-        return len(self._prompt(self._template.render(turns)))
+        plain, seam = guarded(turns, self._marks_in)
+        return len(self._prompt(self._template.render(plain), seam))
 
     def stop(self) -> None:
         self._thread.stop()
@@ -300,12 +314,13 @@ class LlamaCppEngine:
                 self._model = None
 
     def _chat(self, job: Job, turns: list[Turn], sampling: Sampling) -> Iterator[Chunk]:
-        text = self._template.render(turns, thinking=sampling.thinking)
-        tokens = self._prompt(text)
+        plain, seam = guarded(turns, self._marks_in)
+        text = self._template.render(plain, thinking=sampling.thinking)
+        tokens = self._prompt(text, seam)
         stable = None
         if self._cache.forgets:
             # The next turn's prompt will go on from here, whatever this answer's thinking becomes in it.
-            past = self._prompt(self._template.render(turns, thinking=sampling.thinking, opens_answer=False))
+            past = self._prompt(self._template.render(plain, thinking=sampling.thinking, opens_answer=False), seam)
             stable = common_prefix(past, tokens)
         tags = (self._weights.reasoning_tags,) if self._weights.reasoning_tags else USUAL_TAGS
         tail = text.rstrip()
@@ -400,6 +415,37 @@ class LlamaCppEngine:
             f"llama.cpp failed on {self._weights.name}", llama_log.reason(lines) or f"decode returned {code}"
         )
 
+    def _score(self, job: Job, prompt: str, answer: str, reference: tuple[Score, ...]) -> tuple[Score, ...]:
+        """One token after the other: the context has room for one place's logits, and generating is no faster."""
+        tokens = self._prompt(prompt)
+        if len(tokens) >= self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        given = [one.token for one in reference] or self._tokenize(answer, special=False)
+        if any(token >= self._words for token in given):
+            raise EngineError(
+                f"{self._weights.name} has another vocabulary: only variants of one model can be compared"
+            )
+        given = given[: self.context - len(tokens)]
+        # Computed as for a fixed seed: what the cache held would change last bits, and with them a close first choice.
+        cached = self._cache.prepare(tokens, exact=True)
+        alive = self._prefill(job, tokens, cached, len(tokens), exact=True)
+        scores: list[Score] = []
+        for place, token in enumerate(given):
+            if not alive:
+                break
+            here = LogProbabilities(self._logits())
+            against = reference[place] if reference else None
+            scores.append(here.score(token, lambda one: self._piece(one).decode("utf-8", "replace"), against))
+            if place + 1 < len(given):
+                alive = self._decode(job, [token])
+        return tuple(scores)
+
+    def _logits(self) -> Any:
+        import numpy
+
+        pointer = self._library.llama_get_logits_ith(self._context, -1)
+        return numpy.ctypeslib.as_array(pointer, shape=(self._words,))
+
     def _sampler(self, sampling: Sampling, prompt: list[int]) -> Any:
         """The chain in llama.cpp's own order: penalties, top-k, top-p, min-p, temperature, choice."""
         library = self._library
@@ -446,10 +492,33 @@ class LlamaCppEngine:
 
     # The vocabulary, from any thread: llama.cpp's tokenizer is safe as long as the model is there
 
-    def _prompt(self, text: str) -> list[int]:
-        """Tokens of a prompt, begun as the model wants it but never begun twice."""
+    def _prompt(self, text: str, seam: str | None = None) -> list[int]:
+        """Tokens of a prompt, begun as the model wants it but never begun twice.
+
+        Args:
+            seam: Where the text is cut, so that no control token is seen across it; None: nowhere.
+        """
         begun = bool(self._bos) and text.startswith(self._bos)
-        return self._tokenize(text, special=True, begin=self._adds_bos and not begun)
+        parts = pieces(text, seam) if seam else [text]
+        tokens = self._tokenize(parts[0] if parts else "", special=True, begin=self._adds_bos and not begun)
+        for part in parts[1:]:
+            tokens += self._tokenize(part, special=True)
+        return tokens
+
+    def _marks_in(self, text: str) -> set[str]:
+        """Control tokens that llama.cpp would read in a text."""
+        found = self._marks_found.get(text)
+        if found is None:
+            tokens = self._tokenize(text, special=True)
+            found = {
+                self._library.llama_vocab_get_text(self._vocabulary, token).decode("utf-8", "replace")
+                for token in set(tokens)
+                if self._library.llama_vocab_is_control(self._vocabulary, token)
+            }
+            if len(self._marks_found) >= REMEMBERED_TEXTS:
+                self._marks_found.clear()
+            self._marks_found[text] = found
+        return found
 
     def _tokenize(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
         data = text.encode("utf-8", "replace")

@@ -96,9 +96,9 @@ def _predicted(option: Option) -> str:
 
 def _document(option: Option, runs: list[Stats], load_seconds: float, measured_bytes: int | None) -> dict[str, Any]:
     prefill = [
-        (one.prompt_tokens - one.cached_tokens) / one.prefill_seconds
+        (one.prompt_tokens - (one.cached_tokens or 0)) / one.prefill_seconds
         for one in runs
-        if one.prefill_seconds > 0 and one.prompt_tokens > one.cached_tokens
+        if one.prefill_seconds > 0 and one.prompt_tokens is not None and one.prompt_tokens > (one.cached_tokens or 0)
     ]
     decode = [speed for one in runs if (speed := one.tokens_per_second) is not None]
     variant = option.variant
