@@ -611,6 +611,11 @@ class Deck(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:  # noqa: ARG002
         yield SystemCommand("Theme: choose", "Preview and choose a colour theme", self.action_change_theme)
+        if self._current_mode == "chat":  # which has other uses for these keys
+            yield SystemCommand(
+                "Library", "Everything on this disk that can be run", partial(self.action_mode, "library")
+            )
+            yield SystemCommand("Search the hubs", "Any repository, judged like the catalog", self.action_hubs)
         yield SystemCommand("Theme: dark or light", "Change between our dark and light theme", self.action_flip_theme)
 
     # The end

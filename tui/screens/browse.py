@@ -561,7 +561,9 @@ class Browse(Screen[None]):
 
     # What the hand does
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "cell" and parameters != ("download",):
+            return bool(self.query_one("#family").display)
         if action == "keep":
             return self._family is not None and self._family in self.app.guests
         if action == "forget_loads":
