@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -20,18 +19,18 @@ from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Verdict
 from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
-from tui.glyphs import glyphs
 from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
 from tui.services import Measured, Services
 from tui.widgets.cell_detail import CellDetail
+from tui.widgets.cell_words import cell_title, disk_note, family_title
 from tui.widgets.family_list import FamilyList
-from tui.widgets.fit_matrix import FitMatrix, size_label
+from tui.widgets.fit_matrix import FitMatrix
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line_list import LineList
-from tui.widgets.lines import clean, plain
+from tui.widgets.lines import clean
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
 """Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
-STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
-"""Engine statuses in the order of the title, and the word before their engines."""
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 LIST_SHARE: Final = 0.05
@@ -290,25 +287,12 @@ class Browse(Screen[None]):
         self._wished = ""
         box = self.query_one("#family")
         self._matrix.show(family)
-        self._matrix.retitle(self._family_title(family))
+        self._matrix.retitle(family_title(family))
         box.set_class(family is None, "-empty")
         if self.app.guests:
             self.refresh_bindings()
         self._show_cell()
         self._judge_family()
-
-    def _family_title(self, family: ModelFamily | None) -> Content:
-        signs = glyphs()
-        if family is None:
-            return plain("no family")
-        words = [", ".join(family.abilities), " ".join(family.languages[:4])]
-        if len(family.languages) > 4:
-            words[-1] += f" and {len(family.languages) - 4} more"
-        tokens = f"{units.count(family.context_length)} tokens" if family.context_length else "context unknown"
-        between = f" {signs.dot} "
-        return plain(
-            (family.name, "bold"), f" {signs.dash} ", (between.join([*(w for w in words if w), tokens]), "$muted")
-        )
 
     def open_family(self, name: str) -> None:
         """Show a family by name, whatever the filter."""
@@ -498,10 +482,13 @@ class Browse(Screen[None]):
             return
         option = self.option
         variant = self._matrix.variant
-        self._detail.retitle(self._cell_title(variant))
+        library = self.app.library
+        here = variant is not None and library is not None and variant.key in self._keys_on_disk
+        path = library.path(variant) if here and library is not None and variant is not None else None
+        self._detail.retitle(cell_title(variant, self._judged, option))
         self._detail.show(
             option,
-            disk_note=self._disk_note(variant),
+            disk_note=disk_note(variant, self.app.jobs.values(), path),
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
         )
@@ -514,44 +501,6 @@ class Browse(Screen[None]):
         if variant is not None and self._judged is not None:
             return f"no engine takes {variant.spec.format} {variant.quantization}"
         return "judging"
-
-    def _cell_title(self, variant: Variant | None) -> Content:
-        if variant is None:
-            return plain("")
-        signs = glyphs()
-        between = f" {signs.dot} "
-        head = between.join((size_label(variant.spec.size_in_billions), variant.spec.format, variant.quantization))
-        parts: list[str | tuple[str, str]] = [(head, "bold")]
-        if self._judged is not None:
-            chosen = self.option
-            options = self._judged.of_variant(variant)
-            for status, words in STATUS_WORDS:
-                here = [option.engine for option in options if option.engine_status == status]
-                if not here:
-                    continue
-                parts.append(f" {signs.dash} " if len(parts) == 1 else "  ")
-                if words:
-                    parts.append((f"{words} ", "$muted"))
-                for index, engine in enumerate(here):
-                    style = "bold $primary" if chosen is not None and engine == chosen.engine else "$muted"
-                    mark = "" if words else f" {signs.tick}"
-                    parts.append((f"{', ' if index else ''}{engine}{mark}", style))
-        return plain(*parts)
-
-    def _disk_note(self, variant: Variant | None) -> str:
-        if variant is None:
-            return ""
-        job = next((job for job in self.app.jobs.values() if job.plan.variant == variant), None)
-        if job is not None and job.progress.state in {"running", "queued", "paused", "verifying"}:
-            progress = job.progress
-            words = (
-                f"{progress.state}: {units.file_size(progress.done_bytes)} of {units.file_size(progress.total_bytes)}"
-            )
-            return f"{glyphs().loading} {words}"
-        if variant.key in self._keys_on_disk:
-            path = self.app.library.path(variant) if self.app.library else None
-            return f"{glyphs().on_disk} on this disk: {path}" if path else ""
-        return ""
 
     def _show_strip(self) -> None:
         words = f"ctx {units.count(self.context)}"
