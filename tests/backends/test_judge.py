@@ -298,15 +298,23 @@ machines_of_all_kinds = st.one_of(
     st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
     st.sampled_from(["f16", "q8_0", "q4_0"]),
     st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]),
+    st.sampled_from([{}, {("llama.cpp", "ggufv2"): Correction(1.4, 3)}]),
 )
-@example(linux(17.0, card("RTX 0", 2), card("RTX 1", 2, index=1)), None, "f16", {})
+@example(linux(17.0, card("RTX 0", 2), card("RTX 1", 2, index=1)), None, "f16", {}, {})
 def test_quick_verdicts_agree_with_judge(
-    machine: Machine, context: int | None, cache_type: str, statuses: dict[str, EngineStatus]
+    machine: Machine,
+    context: int | None,
+    cache_type: str,
+    statuses: dict[str, EngineStatus],
+    corrections: dict[tuple[str, str], Correction],
 ) -> None:
     variants = list(FAMILY.variants())
     wish = Wish(context, cache_type)
-    quick = quick_verdicts(variants, machine, wish, statuses)
-    slow = [best_option(options([one], machine, wish, statuses=statuses)).verdict for one in variants]
+    quick = quick_verdicts(variants, machine, wish, statuses, corrections)
+    slow = [
+        best_option(options([one], machine, wish, statuses=statuses, corrections=corrections)).verdict
+        for one in variants
+    ]
     assert quick == slow
 
 
