@@ -65,15 +65,15 @@ def judge_here(
     from backends.judge import options
     from tui.services import measured_here
 
-    corrections, speeds = measured_here(machine)
+    measured = measured_here(machine)
     return options(
         variants,
         machine,
         wish,
         statuses=statuses(),
         knowledge=knowledge,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
 
 

@@ -38,7 +38,7 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
     variant = choose.one_variant(choose.family(arguments), arguments)
     found = statuses()
     machine = detect()
-    corrections, speeds = measured_here(machine)
+    measured = measured_here(machine)
     known = known_of([variant], deadline_seconds=None, folders=choose.folders())
     judged = options(
         [variant],
@@ -47,8 +47,8 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         statuses=found,
         knowledge=known,
         as_built=True,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
     if getattr(arguments, "ray_address", None):
         from backends.clustered import on_cluster

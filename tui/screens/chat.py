@@ -21,7 +21,7 @@ from textual.widgets import Static
 from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
-from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
+from backends.loaded import LoadedModels, LoadRequest, load_request
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
@@ -98,32 +98,15 @@ class ChatScreen(Screen[None]):
     def models(self) -> LoadedModels:
         """The models in memory."""
         if self._models is None:
-            self._models = LoadedModels(self._adapter or self._app_adapter, self._recorder())
+            self._models = LoadedModels(self._adapter or self._app_adapter)
             self._at_end(self._models.close)
         return self._models
-
-    def _recorder(self) -> Callable[[LoadedModel], None] | None:
-        """Keeps what loads take, so that later fits are corrected by it."""
-        app = self.app
-        services = getattr(app, "services", None)
-        if services is None:
-            return None
-
-        def record(model: LoadedModel) -> None:
-            machine, measured = getattr(app, "machine", None), model.measured_bytes()
-            if machine is not None and measured is not None:
-                services.record_load(machine, load_record(model.request, measured))
-
-        return record
 
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
         if services is not None:
-            from backends.engines.registry import hosted
-
-            settings = getattr(self.app, "settings", None)
-            apart = settings is not None and settings.engine_isolation == "process"
-            return hosted(services.adapter(name), isolated=apart or None)
+            found: Adapter = services.adapter(name)
+            return found
         from backends.engines.registry import adapter
 
         return adapter(name)

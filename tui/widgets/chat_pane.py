@@ -16,7 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
-from backends.engines.engine import Chunk, Engine, Sampling, Turn
+from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
 from backends.errors import EngineCrashed
 from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
@@ -303,6 +303,11 @@ class ChatPane(Vertical):
     def engine(self) -> Engine | None:
         """The engine when it is ready."""
         return self.model.engine if self.model is not None and self.model.state == "ready" else None
+
+    @property
+    def last_stats(self) -> Stats | None:
+        """What the latest answer took; None: there was none, or it did not end well."""
+        return self._last.stats if self._last is not None else None
 
     @property
     def context(self) -> int | None:
