@@ -92,6 +92,10 @@ class Progress:
     note: str | None = None
     """What it waits for, or why it failed, in one line."""
     file: str | None = None
+    refused: str | None = None
+    """"gated", "private" or "token" where the hub did not give it to this user; None otherwise."""
+    page: str | None = None
+    """Where access is asked for, if the hub refused and has such a page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,7 @@ class Queue:
     def _run(self, entry: _Entry) -> None:
         state: State
         note: str | None = None
+        denied: AccessDenied | None = None
         try:
             self._download(entry)
             state = "done"
@@ -204,6 +205,7 @@ class Queue:
             state, note = "paused", str(error)
         except BackendError as error:
             state, note = "failed", str(error)
+            denied = error if isinstance(error, AccessDenied) else None
         except Exception as error:  # noqa: BLE001 — a thread's edge: shown on the job instead of lost
             state, note = "failed", f"the download stopped: {type(error).__name__}: {error}"
         with self._lock:
@@ -213,7 +215,7 @@ class Queue:
                 self._discard(entry)
             resumed = entry.progress.state == "queued"
             if not (resumed and state == "paused"):
-                self._enter(entry, state, note)
+                self._enter(entry, state, note, denied)
             self._start_next()
 
     def _download(self, entry: _Entry) -> None:
@@ -286,10 +288,11 @@ class Queue:
         if self._on_change is not None:
             self._on_change(entry.job())
 
-    def _enter(self, entry: _Entry, state: State, note: str | None) -> None:
+    def _enter(self, entry: _Entry, state: State, note: str | None, denied: AccessDenied | None = None) -> None:
         """Called under the lock."""
         done = entry.plan.total_bytes if state == "done" else entry.progress.done_bytes
-        entry.progress = Progress(state, done, entry.plan.total_bytes, note=note)
+        refused, page = (denied.kind, denied.url) if denied is not None else (None, None)
+        entry.progress = Progress(state, done, entry.plan.total_bytes, note=note, refused=refused, page=page)
         self._changed(entry)
 
     def _changed(self, entry: _Entry) -> None:

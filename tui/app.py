@@ -9,9 +9,10 @@ import threading
 import time
 from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -31,19 +32,22 @@ from tui.widgets.lines import clean
 if TYPE_CHECKING:
     from backends.downloads import Job, Plan
     from backends.engines.remote import RemoteModel
+    from backends.errors import AccessDenied
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from backends.machine.model import Machine
+    from backends.measurements import Load
     from specs.catalog import Catalog
-    from specs.model import Variant
-    from tui.measuring import Measuring
+    from specs.model import ModelFamily, Variant
     from tui.settings import Settings
     from tui.widgets.chat_pane import ChatPane
 
 logger = logging.getLogger("modeldeck")
 
-CLOSE_SECONDS = 0.12
+CLOSE_SECONDS = 0.1
 """How long the end waits for engines and downloads to let go; what is slower ends with the process."""
+ENOUGH_TOKENS = 16
+"""Decoded tokens below which an answer's speed says little."""
 READING_DISK = "reading what lies on this disk"
 
 
@@ -68,6 +72,8 @@ class Deck(App[int]):
 
     catalog: reactive[Catalog | None] = reactive(None, repaint=False, always_update=True)
     """None while it is read."""
+    guests: reactive[tuple[ModelFamily, ...]] = reactive((), repaint=False)
+    """Families made of repositories that are not in the catalog, until they are kept."""
     machine: reactive[Machine | None] = reactive(None, repaint=False)
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
@@ -86,6 +92,13 @@ class Deck(App[int]):
             super().__init__()
             self.name = name
             self.value = value
+
+    class Said(Message):
+        """Background work has something to say."""
+
+        def __init__(self, words: str) -> None:
+            super().__init__()
+            self.words = words
 
     class Failed(Message):
         """Background work raised; shown as a notice."""
@@ -107,6 +120,15 @@ class Deck(App[int]):
             self.models = models
             self.problem = problem
 
+    class Refused(Message):
+        """A hub wants a licence accepted or a token before it tells what a download would be."""
+
+        def __init__(self, error: AccessDenied, hub: str, variant: Variant) -> None:
+            super().__init__()
+            self.error = error
+            self.hub = hub
+            self.variant = variant
+
     class Planned(Message):
         """A download is planned and may join the queue."""
 
@@ -123,9 +145,13 @@ class Deck(App[int]):
         request: LoadRequest | None = None,
     ) -> None:
         super().__init__()
-        self.services = services or Services()
+        services = services or Services()
+        self._kept_loads = services.record_load
+        self.services = replace(services, record_load=self._record_load)
         self.settings: Settings | None = None
         self.queue: DownloadQueue | None = None
+        self.leave: Callable[[int], NoReturn] | None = None
+        """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
         self._launch = launch
         self._request = request
         self._before_library: ChatWanted | None = None
@@ -136,13 +162,14 @@ class Deck(App[int]):
         self._queue_lock = threading.Lock()
         self._refreshing = False
         self._watch: MachineWatch | None = None
-        self._measuring: Measuring | None = None
         self._measured_read = False
+        self._hub_query = ""
         self._modes = {
             "browse": self._browse,
             "downloads": self._downloads,
             "chat": self._chat,
             "library": self._library,
+            "hubs": self._hubs,
         }
         for own in THEMES:
             self.register_theme(own)
@@ -172,6 +199,11 @@ class Deck(App[int]):
 
         return Downloads(self.services)
 
+    def _hubs(self) -> Screen[None]:
+        from tui.screens.hubs import HubSearch
+
+        return HubSearch(self.services, self._hub_query)
+
     def _library(self) -> Screen[None]:
         from tui.screens.library import LibraryScreen
 
@@ -193,6 +225,7 @@ class Deck(App[int]):
         self.set_class(glyphs() is ASCII, "-ascii")
         if not self.is_headless:
             self._listen_to_signals()
+            self._take_title()
         self.call_after_refresh(self._learn_everything)
 
     def _listen_to_signals(self) -> None:
@@ -362,9 +395,37 @@ class Deck(App[int]):
         self.say(f"asking the hub for {variant.family.name} {variant.quantization}")
 
         def work() -> None:
-            self._post(self.Planned(self.services.plan(variant, message.hub)))
+            from backends.errors import AccessDenied
+
+            try:
+                plan = self.services.plan(variant, message.hub)
+            except AccessDenied as error:
+                self._post(self.Refused(error, message.hub or next(iter(variant.hub_names), ""), variant))
+            else:
+                self._post(self.Planned(plan))
 
         self.in_background(work, f"planning the download of {variant.family.name} {variant.quantization}")
+
+    def on_deck_refused(self, message: Refused) -> None:
+        self.offer_token(message.error, message.hub, lambda: self.post_message(DownloadWanted(message.variant)))
+
+    def offer_token(self, error: AccessDenied, hub: str, again: Callable[[], object]) -> None:
+        """Say why a hub refuses, take a token for it, and do it again."""
+        if hub != "huggingface":
+            self.say(str(error), severity="error")
+            return
+        self.ask_token(str(error), error.url, again)
+
+    def ask_token(self, reason: str, page: str | None, again: Callable[[], object]) -> None:
+        """Take a token for Hugging Face, and do again what it was wanted for."""
+        from tui.screens.ask_token import AskToken
+
+        def answered(user: str | None) -> None:
+            if user is not None:
+                self.say(f"the token speaks for {user} from now on")
+                again()
+
+        self.push_screen(AskToken(self.services, reason, page), answered)
 
     def on_deck_planned(self, message: Planned) -> None:
         plan = message.plan
@@ -453,10 +514,27 @@ class Deck(App[int]):
 
     def _talk(self, option: Option, path: Path, beside: bool) -> None:
         self._awaited = None
-        if self.machine is not None and self.statuses is not None:
-            self.measuring.begins(option, self.machine, self.statuses)
         self.switch_mode("chat")
-        self.screen.post_message(LoadAndTalk(option, path, beside=beside))
+        screen, machine, statuses, measured = self.screen, self.machine, self.statuses, self.measured
+        if option.verdict == "no" or machine is None or statuses is None:
+            screen.post_message(LoadAndTalk(option, path, beside=beside))
+            return
+
+        def work() -> None:
+            from backends.errors import BackendError
+
+            chosen = option
+            try:
+                knowledge = self.services.knowledge((option.variant,))
+                built = self.services.as_built(option, machine, statuses, knowledge, measured)
+            except (BackendError, OSError):
+                logger.exception("judging a load")
+            else:
+                # Where the installed build has no room for it the engine says so itself.
+                chosen = built if built.verdict != "no" else option
+            screen.post_message(LoadAndTalk(chosen, path, beside=beside))
+
+        self.in_background(work, "finding out how to load it")
 
     def action_talk_to_server(self) -> None:
         """Ask for a server's URL, then for one of its models, and open a pane with it."""
@@ -474,15 +552,15 @@ class Deck(App[int]):
         from backends.errors import EngineError
         from backends.servers import models_of, server_url
 
+        settings, key_variable = self.settings, None
         try:
             url = server_url(text)
+            # A key goes to the server that it was set for, and to no other.
+            if settings is not None and settings.remote_url and server_url(settings.remote_url) == url:
+                key_variable = settings.remote_key_env or None
         except EngineError as error:
             self.say(str(error), severity="error")
             return
-        settings = self.settings
-        # A key goes to the server that it was set for, and to no other.
-        own = settings is not None and bool(settings.remote_url) and server_url(settings.remote_url) == url
-        key_variable = (settings.remote_key_env or None) if settings is not None and own else None
 
         def work() -> None:
             try:
@@ -518,33 +596,30 @@ class Deck(App[int]):
 
     # Measuring
 
-    @property
-    def measuring(self) -> Measuring:
-        """Keeps what loads and answers took."""
-        if self._measuring is None:
-            from tui.measuring import Measuring
-
-            self._measuring = Measuring(self.services, self.in_background, self.read_measured)
-        return self._measuring
-
     def read_measured(self) -> None:
         """Take over what loads on this machine took until now; safe from any thread."""
         machine = self.machine
         if machine is not None:
             self.learn("measured", lambda: self.services.measured(machine), "reading what earlier loads took")
 
-    def on_chat_pane_changed(self, message: ChatPane.Changed) -> None:
-        """A load that is ready is measured."""
-        model = message.pane.model
-        if model is not None and model.state == "ready":
-            self.measuring.loaded(model)
+    def _record_load(self, machine: Machine, load: Load) -> None:
+        """Called from engines' threads and from our own."""
+        self._kept_loads(machine, load)
+        self.read_measured()
 
     def on_chat_pane_answered(self, message: ChatPane.Answered) -> None:
-        """So is an answer."""
-        pane = message.pane
-        stats = pane.last_stats
-        if pane.model is not None and stats is not None:
-            self.measuring.answered(pane.model, stats.decoded_tokens, stats.tokens_per_second)
+        """The speed of an answer is known."""
+        model, stats, machine = message.pane.model, message.pane.last_stats, self.machine
+        if model is None or stats is None or machine is None or stats.decoded_tokens < ENOUGH_TOKENS:
+            return
+        speed = stats.tokens_per_second
+
+        def work() -> None:
+            from backends.loaded import load_record
+
+            self._record_load(machine, load_record(model.request, None, speed))
+
+        self.in_background(work, "keeping the speed of an answer")
 
     # Keys of the whole app
 
@@ -577,6 +652,39 @@ class Deck(App[int]):
         if isinstance(screen, Browse):
             screen.open_family(name)
 
+    def open_guest(self, family: ModelFamily) -> None:
+        """Show a family that the catalog does not have beside those that it has."""
+        taken = {one.name for one in self.catalog.families} if self.catalog is not None else set()
+        if family.name in taken and family.source is not None:
+            family = replace(family, name=family.source.partition(":")[2].lower())
+        self.guests = (*(one for one in self.guests if one.name != family.name), family)
+        self.open_family(family.name)
+
+    def keep_guest(self, family: ModelFamily) -> None:
+        """Write a family into the user's own catalog."""
+
+        def work() -> None:
+            file = self.services.keep_family(family)
+            self._post(self.Learned("catalog", self.services.load_catalog()))
+            self._post(self.Learned("guests", tuple(one for one in self.guests if one != family)))
+            self._post(self.Said(f"{family.name} is in your catalog now; its spec file is {file}"))
+
+        self.in_background(work, "keeping a family")
+
+    def on_deck_said(self, message: Said) -> None:
+        self.say(message.words)
+
+    def action_hubs(self) -> None:
+        """Search the hubs, for what was searched for in the list if there is something."""
+        from tui.screens.browse import Browse
+        from tui.screens.hubs import HubSearch
+
+        query = self.screen.list_query if isinstance(self.screen, Browse) else ""
+        self._hub_query = query
+        self.action_mode("hubs")
+        if isinstance(self.screen, HubSearch) and self.screen.is_mounted:
+            self.screen.look_for(query)
+
     def action_flip_theme(self) -> None:
         """Between our dark and our light theme."""
         self.theme = LIGHT if self.current_theme.dark else DARK
@@ -594,7 +702,34 @@ class Deck(App[int]):
         """Have something closed when the app ends."""
         self._closers.append(close)
 
+    async def action_quit(self) -> None:
+        """Leave at once: what must be written is written, and the terminal is as it was."""
+        driver = self._driver
+        if self.leave is None or self.is_headless or driver is None:
+            self.exit()
+            return
+        await self._close_all_services()
+        self._give_title_back()
+        # Textual waits for the thread that reads keys, which sleeps in its call for up to a tenth of a second.
+        driver.__dict__["_key_thread"] = None
+        driver.stop_application_mode()
+        driver.close()
+        self.leave(0)
+
+    def _take_title(self) -> None:
+        """Call the terminal's window by our name, and have it remember its own."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(f"\x1b[22;2t\x1b]2;{self.TITLE}\x1b\\")
+
+    def _give_title_back(self) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write("\x1b[23;2t")
+
     async def on_unmount(self) -> None:
+        self._give_title_back()
+        await self._close_all_services()
+
+    async def _close_all_services(self) -> None:
         """Let engines and downloads stop, all at once, and wait for them no longer than the eye notices."""
 
         def closing(close: Callable[[], object]) -> None:
@@ -603,7 +738,8 @@ class Deck(App[int]):
             except Exception:
                 logger.exception("closing")
 
-        threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in self._closers]
+        closers, self._closers = self._closers, []
+        threads = [threading.Thread(target=closing, args=(close,), daemon=True) for close in closers]
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + CLOSE_SECONDS

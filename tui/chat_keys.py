@@ -51,6 +51,7 @@ CHAT: Final = (
     _quiet("chat.close", "f12", "close_pane", "close pane", "Close this pane"),
     _quiet("chat.next-pane", "f9", "pane(1)", "next pane", "To the next pane", "f9"),
     _quiet("chat.previous-pane", "shift+f9,f21", "pane(-1)", "pane before", "To the pane before"),
+    _quiet("chat.duel", "ctrl+s", "duel", "duel", "Score this answer with the quantization in the pane beside"),
     _quiet("chat.zoom", "f10", "zoom", "zoom", "Show this pane alone, or all of them again"),
     _key("chat.settings", "f2", "settings", "settings", "System prompt, sampling, reasoning"),
     _key("chat.history", "f3", "history", "history", "Conversations: search, open, rename, export"),

@@ -28,6 +28,7 @@ APP: Final = (
     _quiet("app.models", "f5", "mode('browse')", "models", "Browse models and what runs here", "f5"),
     _quiet("app.downloads", "f6", "mode('downloads')", "downloads", "Watch and steer the downloads", "f6"),
     _quiet("app.chat", "f7", "mode('chat')", "chat", "Talk to the models that are loaded", "f7"),
+    _quiet("app.hubs", "f4", "hubs", "search the hubs", "Any repository of the hubs, judged like the catalog", "f4"),
     _quiet("app.library", "f9", "mode('library')", "library", "Everything on this disk that can be run", "f9"),
     _quiet("app.notices", "f8", "notices", "notices", "What went wrong with spec files or devices", "f8"),
     _quiet("app.copy-or-quit", "ctrl+c", "help_quit", "copy, or how to quit"),
@@ -67,6 +68,7 @@ CELL: Final = (
 """What acts on the chosen cell of the matrix, from the list too."""
 
 BROWSE: Final = (
+    _key("browse.keep", "s", "keep", "keep", "Put this family into your own catalog"),
     *CELL,
     _key("browse.search", "slash,ctrl+f", "search", "search", "Filter the families as you type", "/"),
     _key(
@@ -111,6 +113,7 @@ DOWNLOADS: Final = (
         "x",
     ),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
+    _key("downloads.token", "t", "token", "token", "Give a token of yours, then try again"),
     _key(
         "downloads.earlier",
         "left_square_bracket,shift+up",
@@ -123,6 +126,14 @@ DOWNLOADS: Final = (
     _key("downloads.back", "escape", "back", "models", "Back to the models", "esc"),
     *ROWS,
 )
+
+HITS: Final = (
+    _key("hits.open", "enter", "choose", "look into it", "Judge what this repository holds", "↵"),
+    _quiet("hits.up", "up", "cursor_up", "row up", "", "↑"),
+    _quiet("hits.down", "down", "cursor_down", "row down", "", "↓"),
+)
+
+HUB_SEARCH: Final = (_key("hubs.back", "escape", "back", "models", "Back to the models", "esc"),)
 
 STORED: Final = (
     _key("stored.chat", "enter", "choose", "chat", "Talk to it; adopts first what the catalog does not know", "↵"),
@@ -143,6 +154,7 @@ GUIDE: Final = (
     ("The fit matrix", MATRIX),
     ("Browse", BROWSE),
     ("Downloads", DOWNLOADS),
+    ("Search of the hubs", (*HITS, *HUB_SEARCH)),
     ("Library", (*STORED[:1], *LIBRARY)),
     *CHAT_GUIDE,
 )

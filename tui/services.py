@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+    from backends.hubs.hub import RepoSummary
+    from backends.hubs.repository import Found
     from backends.library import Entry, RemovalPlan, Verification
     from backends.library import Library as Stock
     from backends.machine.model import Machine
@@ -124,6 +126,25 @@ def _options(
     )
 
 
+def _as_built(
+    option: Option, machine: Machine, statuses: Statuses, knowledge: Mapping[str, Knowledge], measured: Measured
+) -> Option:
+    from backends.fit import Wish
+    from backends.judge import judge
+
+    variant = option.variant
+    return judge(
+        variant,
+        option.engine,
+        machine,
+        Wish(context=option.context, kv_cache_type=option.kv_cache_type),
+        knowledge=knowledge.get(variant.key),
+        status=statuses.get(option.engine),
+        correction=measured.corrections.get((option.engine, variant.spec.format)),
+        as_built=True,
+    )
+
+
 def measured_here(machine: Machine) -> Measured:
     """What loads on this machine took; nothing for another machine, or where it cannot be read."""
     import sqlite3
@@ -219,6 +240,31 @@ def _adopt(path: Path) -> tuple[ModelFamily, Path]:
     return adopt(path)
 
 
+def _search_hubs(query: str) -> Found:
+    from backends.hubs.repository import search
+
+    return search(query)
+
+
+def _fetch_family(hit: RepoSummary) -> ModelFamily:
+    from backends.hubs.repository import fetch_family
+
+    return fetch_family(hit.hub, hit.model_id, tags=hit.tags)
+
+
+def _keep_family(family: ModelFamily) -> Path:
+    from backends.home import specs_folder
+    from specs.writing import keep_family
+
+    return keep_family(family, specs_folder())
+
+
+def _keep_token(text: str) -> str:
+    from backends.hubs.token import keep_token
+
+    return keep_token(text)
+
+
 def _plan(variant: Variant, hub: str | None) -> Plan:
     from backends.downloads import plan
 
@@ -287,8 +333,8 @@ class Services:
     )
     measured: Callable[[Machine], Measured] = measured_here
     """What loads took on a machine; nothing for one that is not this one."""
-    record: Callable[[Machine, Load], None] = record_load
-    """Keeps what a load or an answer took."""
+    as_built: Callable[[Option, Machine, Statuses, Mapping[str, Knowledge], Measured], Option] = _as_built
+    """An option as the build that is installed meets it now, to load with."""
     forget_loads: Callable[[Machine, str, str], int] = _forget_loads
     """Forgets what loads of an engine and format took on a machine; how many there were."""
     local_index: Callable[[], Library] = local_index_with
@@ -298,6 +344,13 @@ class Services:
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
+    search_hubs: Callable[[str], Found] = _search_hubs
+    fetch_family: Callable[[RepoSummary], ModelFamily] = _fetch_family
+    """Asks a hub what a repository holds; raises BackendError."""
+    keep_family: Callable[[ModelFamily], Path] = _keep_family
+    """Writes a family into the user's catalog; gives the spec file."""
+    keep_token: Callable[[str], str] = _keep_token
+    """Keeps a token in the hub's own store, once the hub takes it; gives the user's name."""
     scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
     """Everything on this disk that can be run; the folders are the user's further ones."""
     verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
@@ -306,6 +359,8 @@ class Services:
     adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
     """Makes a family of weights at a path and keeps it; the second is its spec file."""
     adapter: Callable[[str], Adapter] = adapter_with
+    record_load: Callable[[Machine, Load], None] = record_load
+    """Keeps what a load took, so that later fits are corrected by it."""
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""

@@ -7,12 +7,15 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
+
+LOW_BANDWIDTH_FPS = "8"
 
 
 def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, request: LoadRequest | None = None) -> int:
@@ -34,7 +37,7 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, reque
     log_path = log_file()
     release = claim_terminal(log_path)
     try:
-        code = _run(specs, launch, request)
+        code = _run(specs, launch, request, release)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -58,9 +61,18 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | None) -> int:
+def _run(
+    specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | None, release: Callable[[], None]
+) -> int:
     from dataclasses import replace
     from functools import partial
+
+    from tui.settings import load_settings
+
+    settings = load_settings()
+    if settings.low_bandwidth:
+        # Textual reads it when it is imported: at most so many repaints a second instead of sixty.
+        os.environ.setdefault("TEXTUAL_FPS", LOW_BANDWIDTH_FPS)
 
     from tui import glyphs
     from tui.app import Deck
@@ -72,9 +84,7 @@ def _run(specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | 
         local_index_with,
         open_queue_with,
     )
-    from tui.settings import load_settings
 
-    settings = load_settings()
     glyphs.choose(settings.ascii)
     services = replace(
         Services(),
@@ -86,5 +96,11 @@ def _run(specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | 
     )
     deck = Deck(services, theme=settings.theme, launch=launch, request=request)
     deck.adopt_settings(settings)
+
+    def leave(code: int) -> NoReturn:
+        release()
+        _leave(code)
+
+    deck.leave = leave
     deck.run(mouse=settings.mouse)
     return deck.return_code or 0

@@ -33,7 +33,7 @@ class Child:
             if what == "stop":
                 if self._engine is not None:
                     self._engine.stop()
-            elif what in ("stream", "complete"):
+            elif what in ("stream", "complete", "score"):
                 # A thread of its own: a stop must be heard meanwhile.
                 threading.Thread(target=self._answer, args=(number, what, asked), daemon=True).start()
             else:

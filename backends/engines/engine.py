@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 StopReason = Literal["end", "length", "stop", "cancelled"]
@@ -89,6 +89,24 @@ class Chunk:
     stats: Stats | None = None
     reasoning_so_far: bool = False
     """Whether all text up to here was thinking after all: a closing tag came without its opening one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model thinks of one token that another answer has here."""
+
+    token: int
+    text: str
+    """The token's text; half a character is the replacement sign."""
+    logprob: float
+    """Of this token, natural logarithm, before any sampler."""
+    first: Alternative
+    """The model's own first choice here."""
+    likely: tuple[tuple[int, float], ...] = ()
+    """Its most probable tokens with their logprobs, best first; the rest of the distribution is what they leave."""
+    divergence: float | None = None
+    """Kullback-Leibler divergence in nats from the reference's distribution, over its likely tokens with all others
+    as one; never more than over the whole vocabulary. None: there was no reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +221,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; later calls do nothing."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """An engine that can say what it thinks of an answer which is not its own. Not every engine can."""
+
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+    ) -> tuple[Score, ...]:
+        """Score an answer token by token; fewer than it has after a stop or where the context ends.
+
+        Args:
+            asked: The turns before the answer, or the text that it continues.
+            answer: Text, cut into tokens by the model's own vocabulary.
+            reference: Scores of the same answer by another variant: its tokens are taken, and each place gets its
+                divergence.
+            thinking: As the answer was asked for.
+        """
         ...
 
 

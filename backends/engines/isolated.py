@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from backends.engines.engine import Adapter, Chunk, EngineStatus, LoadOptions, Progress, Sampling, Turn, Weights
+from backends.engines.engine import Adapter, Chunk, EngineStatus, LoadOptions, Progress, Sampling, Score, Turn, Weights
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.wire import error_from
 from backends.errors import BackendError, EngineCrashed, EngineError
@@ -98,6 +98,12 @@ class IsolatedEngine:
 
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
         return self._thread.stream(lambda job: self._chunks(job, "complete", prompt, sampling))
+
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+    ) -> tuple[Score, ...]:
+        told = asked if isinstance(asked, str) else list(asked)
+        return tuple(self._value("score", told, answer, tuple(reference), thinking))
 
     def count_tokens(self, text: str) -> int:
         return int(self._value("count_tokens", text))

@@ -27,6 +27,7 @@ from backends.engines.engine import (
     LoadOptions,
     Progress,
     Sampling,
+    Score,
     Stats,
     StopReason,
     Turn,
@@ -36,6 +37,7 @@ from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefi
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
+from backends.engines.scoring import LogProbabilities
 from backends.engines.threads import compute_threads
 from backends.errors import Cancelled, EngineError, EngineMissing, PromptTooLong
 from specs.model import LLAMA_CPP
@@ -274,6 +276,12 @@ class LlamaCppEngine:
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
         return self._thread.stream(lambda job: self._complete(job, prompt, sampling))
 
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+    ) -> tuple[Score, ...]:
+        text = asked if isinstance(asked, str) else self._template.render(list(asked), thinking=thinking)
+        return self._thread.call(lambda job: self._score(job, text, answer, tuple(reference)))
+
     def count_tokens(self, text: str) -> int:
         return len(self._tokenize(text, special=False))
 
@@ -406,6 +414,37 @@ class LlamaCppEngine:
         raise EngineError(
             f"llama.cpp failed on {self._weights.name}", llama_log.reason(lines) or f"decode returned {code}"
         )
+
+    def _score(self, job: Job, prompt: str, answer: str, reference: tuple[Score, ...]) -> tuple[Score, ...]:
+        """One token after the other: the context has room for one place's logits, and generating is no faster."""
+        tokens = self._prompt(prompt)
+        if len(tokens) >= self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        given = [one.token for one in reference] or self._tokenize(answer, special=False)
+        if any(token >= self._words for token in given):
+            raise EngineError(
+                f"{self._weights.name} has another vocabulary: only variants of one model can be compared"
+            )
+        given = given[: self.context - len(tokens)]
+        # Computed as for a fixed seed: what the cache held would change last bits, and with them a close first choice.
+        cached = self._cache.prepare(tokens, exact=True)
+        alive = self._prefill(job, tokens, cached, len(tokens), exact=True)
+        scores: list[Score] = []
+        for place, token in enumerate(given):
+            if not alive:
+                break
+            here = LogProbabilities(self._logits())
+            against = reference[place] if reference else None
+            scores.append(here.score(token, lambda one: self._piece(one).decode("utf-8", "replace"), against))
+            if place + 1 < len(given):
+                alive = self._decode(job, [token])
+        return tuple(scores)
+
+    def _logits(self) -> Any:
+        import numpy
+
+        pointer = self._library.llama_get_logits_ith(self._context, -1)
+        return numpy.ctypeslib.as_array(pointer, shape=(self._words,))
 
     def _sampler(self, sampling: Sampling, prompt: list[int]) -> Any:
         """The chain in llama.cpp's own order: penalties, top-k, top-p, min-p, temperature, choice."""

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.engines.engine import (
+    Alternative,
     Chunk,
     EngineStatus,
     LoadOptions,
     Progress,
     Sampling,
+    Score,
     Stats,
     StopReason,
     Turn,
     Weights,
 )
 from backends.engines.reasoning import ReasoningSplitter
+from backends.engines.scoring import divergence
 from backends.engines.text_stream import TextStream
 from backends.errors import BackendError, EngineError, PromptTooLong
 
@@ -83,6 +88,11 @@ def words(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
 
 
+def _number(word: str) -> int:
+    """What stands for a word in the vocabulary."""
+    return zlib.crc32(word.encode())
+
+
 class ScriptedEngine:
     """Streams its script; stops, counts and remembers as a real engine does."""
 
@@ -99,9 +109,11 @@ class ScriptedEngine:
         prefill_seconds: float = 0.0,
         template_note: str | None = None,
         memory_bytes: int | None = 1_000_000,
+        choices: Mapping[int, str] | None = None,
     ) -> None:
         """
         Args:
+            choices: Its first choice at places of an answer that it scores; elsewhere it is the answer's own word.
             tokens_per_second: None: as fast as they are taken.
             prefill_seconds: Wait before the first token; a stop ends it.
         """
@@ -116,6 +128,7 @@ class ScriptedEngine:
         self._clock = clock or RealClock()
         self._prefill_seconds = prefill_seconds
         self._memory_bytes = memory_bytes
+        self._choices = choices or {}
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running = 0
@@ -126,6 +139,31 @@ class ScriptedEngine:
 
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
         yield from self._answer((Turn("user", prompt),), prompt, sampling)
+
+    def score(
+        self,
+        asked: Sequence[Turn] | str,  # noqa: ARG002 its choices are written beforehand as well
+        answer: str,
+        reference: Sequence[Score] = (),
+        thinking: bool | None = None,  # noqa: ARG002
+    ) -> tuple[Score, ...]:
+        if self.closed:
+            raise EngineError("the model was closed; load it again")
+        return tuple(
+            self._score(place, word, reference[place] if place < len(reference) else None)
+            for place, word in enumerate(words(answer))
+        )
+
+    def _score(self, place: int, word: str, reference: Score | None) -> Score:
+        first = self._choices.get(place, word)
+        chances = {_number(word): 0.25, _number(first): 0.75}
+        likely = tuple((token, math.log(chance)) for token, chance in sorted(chances.items(), key=lambda one: -one[1]))
+        away = None
+        if reference is not None:
+            known = dict(likely)
+            away = divergence(reference.likely, [known.get(token, math.log(0.01)) for token, _ in reference.likely])
+        logprob = dict(likely)[_number(word)]
+        return Score(_number(word), word, logprob, Alternative(first, _number(first), math.log(0.75)), likely, away)
 
     def count_tokens(self, text: str) -> int:
         return len(words(text))
@@ -236,6 +274,8 @@ class ScriptedAdapter:
     engine_status: EngineStatus = field(default_factory=lambda: EngineStatus("ready", version="1.0"))
     memory_bytes: int | None = 1_000_000
     """What its engines say that they hold."""
+    choices: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """By quantization: what its engines would have said at which places of an answer."""
     engines: list[ScriptedEngine] = field(default_factory=list)
     """Everything that it loaded."""
     asked: list[tuple[Weights, LoadOptions]] = field(default_factory=list)
@@ -262,6 +302,7 @@ class ScriptedAdapter:
             self.clock,
             prefill_seconds=self.prefill_seconds,
             memory_bytes=self.memory_bytes,
+            choices=self.choices.get(weights.quantization),
         )
         self.engines.append(engine)
         return engine

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -118,6 +119,18 @@ class Chat:
     async def quiet(self) -> None:
         await self.pilot.pause()
         await self.until(lambda: all(pane.generation is None for pane in self.screen.panes))
+
+    def foot(self, pane: ChatPane) -> str:
+        """What stands below the pane."""
+        return self._line(pane._foot.region)
+
+    def notice(self, pane: ChatPane) -> str:
+        """What the pane says of itself."""
+        return self._line(pane._notice.region)
+
+    def _line(self, region: Region) -> str:
+        rows = self.screen._compositor.render_strips()
+        return "\n".join(rows[y].crop(region.x, region.right).text for y in range(region.y, region.bottom))
 
     def shown(self, pane: ChatPane | None = None) -> str:
         """What stands in the transcript's part of the screen, as it was painted, without the scroll bar."""

@@ -18,7 +18,7 @@ class AskLine(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "close", id="ask.leave")]
     DEFAULT_CSS = """
-    AskLine Input { border: none; padding: 0; height: 1; background: $surface; }
+    AskLine Input { background: $panel; }
     """
 
     def __init__(self, title: str, text: str = "", placeholder: str = "") -> None:
@@ -31,7 +31,7 @@ class AskLine(ModalScreen[str | None]):
         with Vertical(classes="box") as box:
             box.border_title = plain(self._title)
             box.border_subtitle = plain("enter takes it   esc leaves")
-            yield Input(self._text, placeholder=self._placeholder)
+            yield Input(self._text, placeholder=self._placeholder, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

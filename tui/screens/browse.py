@@ -144,20 +144,28 @@ class Browse(Screen[None]):
         self.watch(app, "statuses", self._statuses_changed, init=False)
         self.watch(app, "library", self._library_changed, init=False)
         self.watch(app, "jobs", self._jobs_changed)
+        self.watch(app, "guests", self._catalog_changed, init=False)
         self.watch(app, "measured", self._measured_changed, init=False)
         self.watch(app, "notices", self._show_strip, init=False)
+
+    def on_screen_suspend(self) -> None:
+        # Whoever comes back presses keys, and would be surprised to find them in the filter.
+        self._list.typing = False
 
     # State that comes from the app
 
     def _catalog_changed(self) -> None:
         catalog = self.app.catalog
         chosen = self._family
-        self._families = catalog.families if catalog else ()
+        known = {family.name for family in catalog.families} if catalog else set()
+        guests = tuple(family for family in self.app.guests if family.name not in known)
+        self._families = (*catalog.families, *guests) if catalog else ()
         self._index = {family.name: index for index, family in enumerate(self._families)}
         self._verdicts = {}
         self._show_rows(chosen)
         self._judge_soon()
         self._library_changed()
+        self.refresh_bindings()
 
     def _machine_changed(self) -> None:
         self._show_strip()
@@ -220,6 +228,12 @@ class Browse(Screen[None]):
             rows: Sequence[int] = ()
         elif query:
             rows = [self._index[family.name] for family in catalog.search(query)]
+            words = query.lower().split()
+            rows += [
+                index
+                for index, family in enumerate(self._families)
+                if index not in rows and family in self.app.guests and all(word in family.name for word in words)
+            ]
             start = query.lower()
             rows.sort(key=lambda index: not self._families[index].name.lower().startswith(start))
         else:
@@ -240,7 +254,7 @@ class Browse(Screen[None]):
         if self.app.catalog is None:
             return "reading the catalog"
         if self._list.query_text:
-            return "nothing matches: backspace for less, esc for all"
+            return "nothing matches: backspace for less, esc for all, f4 searches the hubs"
         if self.on_disk_only:
             return "nothing on this disk yet: o shows all, d downloads"
         if self.fits_only:
@@ -278,6 +292,8 @@ class Browse(Screen[None]):
         self._matrix.show(family)
         self._matrix.retitle(self._family_title(family))
         box.set_class(family is None, "-empty")
+        if self.app.guests:
+            self.refresh_bindings()
         self._show_cell()
         self._judge_family()
 
@@ -546,6 +562,8 @@ class Browse(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        if action == "keep":
+            return self._family is not None and self._family in self.app.guests
         if action == "forget_loads":
             return self._correction_of(self.option) is not None
         if action == "back":
@@ -562,6 +580,16 @@ class Browse(Screen[None]):
             self._leave_family()
         else:
             self._list.query_text = ""
+
+    @property
+    def list_query(self) -> str:
+        """What the list is filtered by."""
+        return self._list.query_text
+
+    def action_keep(self) -> None:
+        """Put the family that is shown into the user's own catalog."""
+        if self._family is not None:
+            self.app.keep_guest(self._family)
 
     def action_other_side(self) -> None:
         if self._matrix.has_focus:

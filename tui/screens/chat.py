@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +23,8 @@ from textual.widgets import Static
 from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
-from backends.loaded import LoadedModels, LoadRequest, load_request
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
+from backends.room import Room, held_bytes, room
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
@@ -31,6 +34,8 @@ from tui.screens.ask import Ask
 from tui.screens.ask_line import AskLine
 from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
+from tui.screens.crowded import Choice, Crowded
+from tui.screens.dueling import DuelRefused, pair, run_duel
 from tui.screens.loaded import Loaded
 from tui.screens.overflow import Overflow, Way
 from tui.widgets.chat_pane import ChatPane
@@ -43,6 +48,8 @@ MOST_PANES = 4
 IDLE_SECONDS = 30 * 60.0
 """How long a model stays in memory that nobody talks to."""
 IDLE_CHECK_SECONDS = 30.0
+UNLOAD_SECONDS = 10.0
+"""How long a load waits for the memory of a model that makes room for it."""
 NARROW = 100
 """Columns below which panes stand behind each other instead of side by side."""
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
@@ -98,9 +105,23 @@ class ChatScreen(Screen[None]):
     def models(self) -> LoadedModels:
         """The models in memory."""
         if self._models is None:
-            self._models = LoadedModels(self._adapter or self._app_adapter)
+            self._models = LoadedModels(self._adapter or self._app_adapter, self._recorder())
             self._at_end(self._models.close)
         return self._models
+
+    def _recorder(self) -> Callable[[LoadedModel], None] | None:
+        """Keeps what loads take, so that later fits are corrected by it."""
+        app = self.app
+        services = getattr(app, "services", None)
+        if services is None:
+            return None
+
+        def record(model: LoadedModel) -> None:
+            machine, measured = getattr(app, "machine", None), model.measured_bytes()
+            if machine is not None and measured is not None:
+                services.record_load(machine, load_record(model.request, measured))
+
+        return record
 
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
@@ -235,9 +256,40 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if pane is None or (beside and len(self.panes) < MOST_PANES):
             pane = await self.add_pane()
-        pane.load(request)
+        self._load_into(pane, request)
         self.prompt.area.focus()
         return pane
+
+    def _load_into(self, pane: ChatPane, request: LoadRequest) -> None:
+        """Load it, or ask first where it does not fit beside the models that are there."""
+        own = pane.model
+        # What the pane has alone goes when another model takes its place.
+        others = [model for model in self.models.models() if model is not own or model.users > 1]
+        found = room(request, others, getattr(self.app, "machine", None))
+        if own is not None and own not in others and found is not None:
+            found = replace(found, free_bytes=min(found.total_bytes, found.free_bytes + held_bytes(own)))
+        if found is None or not found.missing_bytes:
+            pane.load(request)
+            return
+
+        def chosen(choice: Choice | None) -> None:
+            if choice == "anyway":
+                pane.load(request)
+            elif choice == "unload":
+                self.run_worker(self._unload_and_load(pane, request, found.unload), group="room")
+            elif pane.model is None:
+                pane.request = request
+                pane.state = "unloaded"
+
+        self.app.push_screen(Crowded(request, found), chosen)
+
+    async def _unload_and_load(self, pane: ChatPane, request: LoadRequest, unload: tuple[LoadedModel, ...]) -> None:
+        for model in unload:
+            model.close()
+        for model in unload:
+            await asyncio.to_thread(model.wait_closed, UNLOAD_SECONDS)
+        if pane.is_mounted:
+            pane.load(request)
 
     async def add_pane(self) -> ChatPane:
         """One more pane, and the prompt goes to it."""
@@ -369,8 +421,8 @@ class ChatScreen(Screen[None]):
                     went, waiting = True, "It goes as soon as the model is loaded"
                 else:
                     waiting = "One prompt waits for the model already; this one stays here"
-                if pane.state == "unloaded":
-                    pane.reload(smaller=False)
+                if pane.state == "unloaded" and pane.request is not None:
+                    self._load_into(pane, pane.request)
             else:
                 waiting = f"{pane.title}: {pane.state}; ctrl+l loads it again"
         if waiting:
@@ -500,7 +552,7 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
-        if action in ("broadcast", "pane"):
+        if action in ("broadcast", "pane", "duel"):
             return len(self.panes) > 1
         return True
 
@@ -511,7 +563,7 @@ class ChatScreen(Screen[None]):
             return
         panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
         stopped = [pane.stop() for pane in panes]
-        if not any(stopped):
+        if not any(stopped) and sum(pane.leave_duel() for pane in panes) == 0:
             self.prompt.area.focus()
 
     def action_again(self) -> None:
@@ -532,7 +584,9 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if pane is not None:
             failed = pane.state == "failed" or any(n.error for n in pane.conversation.path()[-1:])
-            pane.reload(smaller=failed)
+            again = pane.reload_request(smaller=failed)
+            if again is not None:
+                self._load_into(pane, again)
 
     def action_other_side(self) -> None:
         """Between the prompt and the turns."""
@@ -589,6 +643,31 @@ class ChatScreen(Screen[None]):
 
     def action_broadcast(self) -> None:
         self.broadcast = not self.broadcast
+
+    async def action_duel(self) -> None:
+        """Score this pane's answer with the other quantization's model."""
+        try:
+            first, second = pair(self.panes, self.active_pane)
+        except DuelRefused as refused:
+            self.notify(printable(str(refused)), severity="warning", markup=False)
+            return
+        self.run_worker(self._duel(first, second), group="duel", exclusive=True)
+
+    async def _duel(self, first: ChatPane, second: ChatPane) -> None:
+        asked = [turn.text for turn in first.conversation.path() if turn.role == "user"]
+        try:
+            made = await run_duel(first, second, self._room_of, lambda what: self.notify(printable(what), markup=False))
+        except (BackendError, DuelRefused) as error:
+            self.notify(printable(str(error)), severity="error", markup=False)
+            return
+        second.show_duel(made, asked[-1] if asked else "")
+        if not made.scores:
+            self.notify("The duel was stopped before the first place")
+
+    def _room_of(self, pane: ChatPane) -> Room | None:
+        if pane.request is None:
+            return None
+        return room(pane.request, self.models.models(), getattr(self.app, "machine", None))
 
     def action_settings(self) -> None:
         """System prompt, sampling and thinking of the pane."""

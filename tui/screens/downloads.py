@@ -106,8 +106,12 @@ class Downloads(Screen[None]):
         if job is not None:
             where = f"{job.plan.model_id} at {job.plan.revision[:12]} to {job.plan.path}"
         width = max(10, self.size.width - 4)
-        lines = [line for text in (note, where) if text for line in wrapped(plain(text).plain, width)]
-        reason.update("\n".join(lines[:4]))
+        page = cure = None
+        if job is not None and job.progress.refused is not None:
+            page = job.progress.page if job.progress.page and job.progress.page not in (note or "") else None
+            cure = "t gives a token, r tries again" if job.plan.hub == "huggingface" else "r tries again"
+        lines = [line for text in (note, page, cure, where) if text for line in wrapped(plain(text).plain, width)]
+        reason.update("\n".join(lines[:5]))
 
     def _show_total(self) -> None:
         jobs = [job for job in self.app.jobs.values() if job.progress.state in UNDER_WAY]
@@ -134,7 +138,7 @@ class Downloads(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        if action not in {"pause", "cancel", "retry", "move"} or not self.is_mounted:
+        if action not in {"pause", "cancel", "retry", "move", "token"} or not self.is_mounted:
             return True
         job = self._list.job
         if job is None:
@@ -146,6 +150,8 @@ class Downloads(Screen[None]):
             return True
         if action == "retry":
             return state == "failed"
+        if action == "token":
+            return job.progress.refused is not None and job.plan.hub == "huggingface"
         return state in UNDER_WAY and len(self.app.jobs) > 1
 
     def _steer(self, what: str, act: Callable[[DownloadQueue], object]) -> None:
@@ -190,6 +196,18 @@ class Downloads(Screen[None]):
         job: Job | None = self._list.job
         if job is not None:
             self._steer("trying a download again", lambda queue: queue.resume(job.id))
+
+    def action_token(self) -> None:
+        """Take a token, then try again."""
+        job = self._list.job
+        if job is None or job.progress.refused is None:
+            return
+        progress = job.progress
+        self.app.ask_token(
+            progress.note or "the hub refuses this repository",
+            progress.page,
+            lambda: self._steer("trying a download again", lambda queue: queue.resume(job.id)),
+        )
 
     def action_move(self, places: int) -> None:
         job = self._list.job

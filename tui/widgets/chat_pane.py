@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -16,13 +18,15 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
+from backends.duel import Duel
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
-from backends.errors import EngineCrashed
+from backends.errors import BackendError, EngineCrashed, EngineError
 from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
 from tui import units
 from tui.glyphs import bar, glyphs
+from tui.widgets.duel_entry import duel_passage, spot_words
 from tui.widgets.entry import Entry
 from tui.widgets.frame_line import FrameLine, Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
@@ -30,7 +34,10 @@ from tui.widgets.passage import Passage, share, tokens_of
 from tui.widgets.prompt import Draft
 from tui.widgets.transcript import Transcript
 
-State = Literal["empty", "loading", "ready", "waiting", "reading", "answering", "summarising", "failed", "unloaded"]
+Result = TypeVar("Result")
+State = Literal[
+    "empty", "loading", "ready", "waiting", "reading", "answering", "summarising", "scoring", "failed", "unloaded"
+]
 WORDS: dict[State, str] = {
     "empty": "no model",
     "loading": "loading",
@@ -39,10 +46,11 @@ WORDS: dict[State, str] = {
     "reading": "reading the prompt",
     "answering": "answering",
     "summarising": "summarising what was said",
+    "scoring": "scoring the answer",
     "failed": "failed",
     "unloaded": "unloaded",
 }
-BUSY = ("waiting", "reading", "answering", "summarising")
+BUSY = ("waiting", "reading", "answering", "summarising", "scoring")
 SMALLEST_CONTEXT = 512
 DRAFT_SECONDS = 0.3
 """How long the typing rests before the draft is counted."""
@@ -179,6 +187,9 @@ class ChatPane(Vertical):
         self._pulse: Timer | None = None
         self._last: Generation | None = None
         self._then: Callable[[], None] | None = None
+        self.duel: Duel | None = None
+        """The comparison that stands here instead of the conversation; None: the conversation does."""
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     # -- the picture
 
@@ -202,6 +213,11 @@ class ChatPane(Vertical):
             line.refresh()
 
     def watch_state(self, _state: State) -> None:
+        for waiter in tuple(self._waiters):
+            if waiter[0]():
+                self._waiters.remove(waiter)
+                if not waiter[1].done():
+                    waiter[1].set_result(None)
         if self.is_mounted and not self._gone:
             self.say_all()
             self.post_message(self.Changed(self))
@@ -253,6 +269,8 @@ class ChatPane(Vertical):
             parts.append((units.tokens_per_second(speed), "text"))
         if generation is not None and generation.first_seconds is not None:
             parts.append((f" · first {generation.first_seconds:.2f} s", "muted"))
+        if self.duel is not None and self.state != "scoring":
+            parts = [(self.duel.words, "text")]
         right: list[Part] = []
         context = self.context
         if context is not None and self.state not in ("empty", "loading", "failed"):
@@ -278,6 +296,8 @@ class ChatPane(Vertical):
             text = f"{what}\nctrl+l loads it again{apart}{self._smaller_words()} · f5 chooses another model"
         elif self.state == "unloaded":
             text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
+        elif self.duel is not None and (spot := spot_words(self.passage)):
+            text = spot
         elif alternatives := self._alternatives_text():
             text = f"instead of this token, a digit goes on from:   {alternatives}"
         elif self.model is not None and self.model.engine is not None and self.model.engine.template_note:
@@ -329,16 +349,14 @@ class ChatPane(Vertical):
         self._model_is(self.model)
         self.say_all()
 
-    def reload(self, *, smaller: bool) -> None:
-        """Load the same weights again, with half the context where it was too much."""
-        if self.request is None:
-            return
+    def reload_request(self, *, smaller: bool) -> LoadRequest | None:
+        """The same weights: apart after a crash, with half the context where it was too much; None: there are none."""
         request = self.request
-        if self.model is not None and isinstance(self.model.error, EngineCrashed):
+        if request is not None and self.model is not None and isinstance(self.model.error, EngineCrashed):
             request = replace(request, isolated=True)
-        if smaller:
-            request = replace(request, options=replace(request.options, context=self._smaller_context()))
-        self.load(request)
+        if request is None or not smaller:
+            return request
+        return replace(request, options=replace(request.options, context=self._smaller_context()))
 
     def leave(self) -> None:
         """Stop, and give the model back."""
@@ -399,6 +417,7 @@ class ChatPane(Vertical):
         self.say_all()
 
     def _show_path(self) -> None:
+        self.duel = None
         path = self.conversation.path()
         if self.completes:
             passage = Passage()
@@ -416,9 +435,9 @@ class ChatPane(Vertical):
     def passage(self) -> Passage:
         """The text of a completion pane."""
         entries = self.transcript.entries
-        if not entries or not isinstance(entries[0], Passage):
+        if self.duel is None and (not entries or not isinstance(entries[0], Passage)):
             self.transcript.show([Passage()])
-        found = self.transcript.entries[0]
+        found = self.transcript.entries[-1 if self.duel is not None else 0]
         assert isinstance(found, Passage)
         return found
 
@@ -440,8 +459,10 @@ class ChatPane(Vertical):
 
     def send(self, text: str) -> bool:
         """A turn of the user, and the answer to it; False: not now."""
-        if self.engine is None or (not text.strip() and not self.completes):
+        if self.engine is None or self.state == "scoring" or (not text.strip() and not self.completes):
             return False
+        if self.duel is not None:
+            self._show_path()
         self.stop()
         if self.generation is not None:
             self._take(self.generation)
@@ -575,7 +596,7 @@ class ChatPane(Vertical):
 
     def on_transcript_wished(self, event: Transcript.Wished) -> None:
         """In a completion pane the cursor walks over tokens; everything else goes up to the screen."""
-        if not self.completes:
+        if not self.completes and self.duel is None:
             return
         if event.what in ("previous", "next"):
             event.stop()
@@ -585,6 +606,8 @@ class ChatPane(Vertical):
             if line is not None:
                 self.transcript.show_line(self.passage, line)
             self._say_notice()
+        elif self.duel is not None:
+            event.stop()
         elif event.what.isdecimal():
             event.stop()
             self.choose_alternative(int(event.what))
@@ -606,7 +629,7 @@ class ChatPane(Vertical):
         return self.go_on()
 
     def _alternatives_text(self) -> str:
-        if not self.completes or not self.transcript.entries:
+        if not self.completes or self.duel is not None or not self.transcript.entries:
             return ""
         passage = self.passage
         if passage.spot is None:
@@ -618,6 +641,79 @@ class ChatPane(Vertical):
         ]
         return "   ".join(choices)
 
+    # -- a duel
+
+    def answer_to_score(self) -> tuple[tuple[Turn, ...] | str, str] | None:
+        """The last answer and what it answers; None: there is none, or its thinking stands between the two."""
+        path = self.conversation.path()
+        if not path or path[-1].role != "assistant" or not path[-1].text or path[-1].reasoning:
+            return None
+        turns = self.conversation.turns(path[-1].parent) if path[-1].parent is not None else ()
+        if self.completes:
+            return "".join(turn.text for turn in turns), path[-1].text
+        return turns, path[-1].text
+
+    def show_duel(self, made: Duel, asked: str) -> None:
+        """Show another pane's answer with the places marked where this model would have gone on otherwise."""
+        self.transcript.show([Entry("asked", "user", asked), duel_passage(made)])
+        self.duel = made
+        self.say_all()
+
+    def leave_duel(self) -> bool:
+        """Show the conversation again; False: it stands there."""
+        if self.duel is None:
+            return False
+        self._show_path()
+        return True
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait for a state."""
+        if true():
+            return
+        waiter = (true, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        await waiter[1]
+
+    async def work(self, state: State, job: Callable[[Engine], Result]) -> Result:
+        """Do something with the model on its thread while the pane says what.
+
+        Raises:
+            BackendError: The model is not there, or failed at it.
+        """
+        model = self.model
+        if model is None or self.engine is None:
+            raise EngineError(f"{self.title} is not loaded")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def tell(result: Result | None, error: BackendError | None) -> None:
+            if not done.done():
+                done.set_exception(error) if error is not None else done.set_result(cast("Result", result))
+
+        def run(engine: Engine) -> None:
+            result, error = None, None
+            try:
+                result = job(engine)
+            except BackendError as failure:
+                error = failure
+            except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown where it was asked for
+                error = EngineError(f"{engine.name} failed", f"{type(failure).__name__}: {failure}")
+            with contextlib.suppress(RuntimeError):  # the app is over
+                loop.call_soon_threadsafe(tell, result, error)
+
+        self.state = state
+        model.submit(run)
+        gone = asyncio.ensure_future(self.until(lambda: self.state in ("unloaded", "failed")))
+        try:
+            await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise EngineError(f"{self.title} was unloaded meanwhile")
+            return done.result()
+        finally:
+            gone.cancel()
+            if self.state == state:
+                self.state = "ready" if self.engine is not None else "unloaded"
+
     # -- an answer
 
     def _end_now(self) -> None:
@@ -628,6 +724,9 @@ class ChatPane(Vertical):
 
     def stop(self) -> bool:
         """End the answer; what came is kept. False: there was none."""
+        if self.state == "scoring" and self.engine is not None:
+            self.engine.stop()
+            return True
         if self.generation is None or self.generation.done:
             return False
         self.generation.stop()

@@ -29,6 +29,8 @@ class Part:
     generated: bool
     alternatives: tuple[Alternative, ...] = ()
     """What could have stood here instead, the most probable first."""
+    differs: bool = False
+    """Whether another variant of the model would have gone on otherwise here."""
 
 
 class Passage(Entry):
@@ -53,10 +55,18 @@ class Passage(Entry):
         self._node_id = node_id
         self._written.setdefault(node_id, "")
 
-    def add(self, node_id: str, text: str, *, generated: bool, alternatives: Sequence[Alternative] = ()) -> None:
+    def add(
+        self,
+        node_id: str,
+        text: str,
+        *,
+        generated: bool,
+        alternatives: Sequence[Alternative] = (),
+        differs: bool = False,
+    ) -> None:
         """More text at the end."""
         written = self._written.get(node_id, "")
-        self.parts.append(Part(text, node_id, len(written), generated, tuple(alternatives)))
+        self.parts.append(Part(text, node_id, len(written), generated, tuple(alternatives), differs))
         self._written[node_id] = written + text
         index = len(self.parts) - 1
         first, *rest = safe(text).expandtabs(4).split("\n")
@@ -155,11 +165,11 @@ class Passage(Entry):
             self._forget_line(0)
         changed = self._starts[-1] + len(self._drawn_lines[-1]) if self._starts else 0
         total = changed
-        mark = palette.text + Style(reverse=True)
+        looks = self._looks(palette)
         for n in range(len(self._drawn_lines), len(self._lines)):
             line = self._lines[n]
             styled = (
-                (text, mark if index == self.spot else palette.text if self.parts[index].generated else palette.primary)
+                (text, looks["spot"] if index == self.spot else looks[self._look_of(self.parts[index])])
                 for text, index in line
             )
             source = "".join(text for text, _ in line)
@@ -174,6 +184,19 @@ class Passage(Entry):
             self._note_lines = [padded(line, width, palette.text) for line in noted]
         self.height = total + len(self._note_lines)
         return changed
+
+    @staticmethod
+    def _look_of(part: Part) -> str:
+        return "differs" if part.differs else "generated" if part.generated else "given"
+
+    @staticmethod
+    def _looks(palette: Palette) -> dict[str, Style]:
+        return {
+            "spot": palette.text + Style(reverse=True),
+            "differs": palette.warning + Style(bold=True, underline=True),
+            "generated": palette.text,
+            "given": palette.primary,
+        }
 
     def line(self, n: int) -> Line:
         last = self._starts[-1] + len(self._drawn_lines[-1]) if self._starts else 0

@@ -144,8 +144,8 @@ async def test_a_model_whose_process_died_is_offered_smaller_and_in_one_of_its_o
         assert "in a process of its own" in notice
         assert "4,096" in notice
         dead = c.pane.model
-        c.pane.reload(smaller=True)
-        assert c.pane.model is not dead
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.model is not dead)
         assert c.pane.request is not None
         assert c.pane.request.isolated
 

@@ -1,0 +1,51 @@
+"""How far two distributions are apart, and what a duel says of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+import pytest
+
+from backends.duel import duel
+from backends.engines.engine import Turn
+from backends.engines.scoring import LogProbabilities, divergence
+from backends.engines.scripted import ScriptedEngine
+
+ASKED = (Turn("user", "go"),)
+
+
+def test_the_logarithms_are_those_of_a_softmax() -> None:
+    here = LogProbabilities(numpy.array([0.0, math.log(3.0)], dtype=numpy.float32))
+    assert here.likely() == ((1, pytest.approx(math.log(0.75))), (0, pytest.approx(math.log(0.25))))
+
+
+def test_divergence_is_kullback_leiblers() -> None:
+    # KL((0.5, 0.5) || (0.25, 0.75)) = 0.5 ln 2 + 0.5 ln (2/3) = 0.1438 nats (Cover and Thomas, example 2.3.1 in bits).
+    half = ((0, math.log(0.5)), (1, math.log(0.5)))
+    assert divergence(half, [math.log(0.25), math.log(0.75)]) == pytest.approx(0.14384, abs=1e-5)
+    assert divergence(half, [math.log(0.5), math.log(0.5)]) == 0
+
+
+def test_words_beyond_the_likely_ones_count_as_one() -> None:
+    assert divergence(((0, math.log(0.5)),), [math.log(0.25)]) == pytest.approx(0.14384, abs=1e-5)
+
+
+def test_a_variant_agrees_with_itself_everywhere() -> None:
+    one = ScriptedEngine().score(ASKED, "the same words")
+    made = duel(one, ScriptedEngine().score(ASKED, "the same words", one))
+    assert (made.same_share, made.mean_divergence) == (1.0, 0.0)
+    assert made.words == "same first choice 100 %, mean divergence 0.00"
+
+
+def test_a_place_with_another_first_choice_is_found() -> None:
+    one = ScriptedEngine().score(ASKED, "a b c d")
+    made = duel(one, ScriptedEngine(choices={2: " x"}).score(ASKED, "a b c d", one))
+    assert [made.differs(place) for place in range(4)] == [False, False, True, False]
+    assert made.scores[2].first.text == " x"
+    assert made.same_share == 0.75
+    assert made.mean_divergence and made.mean_divergence > 0
+
+
+def test_nothing_scored_says_so() -> None:
+    assert duel((), ()).words == "nothing to compare"

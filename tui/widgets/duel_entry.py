@@ -1,0 +1,41 @@
+"""An answer as another variant sees it: the places where it would have gone on otherwise are marked."""
+
+from __future__ import annotations
+
+from backends.duel import Duel
+from backends.engines.engine import Alternative
+from specs.text import printable
+from tui.widgets.passage import Passage, share
+
+
+def duel_passage(duel: Duel) -> Passage:
+    """The answer token by token; the token cursor walks over the marked ones."""
+    passage = Passage("duel")
+    passage.begin("duel")
+    for place, score in enumerate(duel.scores):
+        differs = duel.differs(place)
+        alternatives = (score.first, Alternative(score.text, score.token, score.logprob)) if differs else ()
+        passage.add("duel", score.text, generated=True, alternatives=alternatives, differs=differs)
+    if not any(map(duel.differs, range(len(duel.scores)))):
+        passage.note = "the first choice is the same at every place"
+    else:
+        passage.note = "underlined: its own first choice is another one here · tab, then ← → walk over them"
+    return passage
+
+
+def spot_words(passage: Passage) -> str:
+    """What both variants say at the place under the token cursor; empty: there is none."""
+    if passage.spot is None:
+        return ""
+    choices = passage.parts[passage.spot].alternatives
+    if len(choices) < 2:
+        return ""
+    first, given = choices[0], choices[1]
+    return (
+        f"its first choice here: {_visible(first.text)} {share(first) * 100:.0f} %"
+        f"   the answer has: {_visible(given.text)} {share(given) * 100:.0f} %"
+    )
+
+
+def _visible(text: str) -> str:
+    return printable(repr(text)[1:-1]) or "(end)"

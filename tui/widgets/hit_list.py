@@ -1,0 +1,141 @@
+"""Repositories that a search of the hubs found, line by line, with the query typed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+
+from backends.hubs.hub import RepoSummary
+from tui.glyphs import glyphs
+from tui.keys import HITS
+from tui.widgets.cell_detail import HUB_WORDS
+from tui.widgets.inks import ink
+from tui.widgets.line_list import LineList
+from tui.widgets.lines import Piece, clean, fitted, line, plain
+
+MOST_QUERY_LETTERS = 200
+
+
+def count_words(count: int | None) -> str:
+    """A count in at most five cells: "950", "12.3k", "4.1M"; unknown: nothing."""
+    if count is None:
+        return ""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if count >= size:
+            share = count / size
+            return f"{share:.0f}{unit}" if share >= 100 else f"{share:.1f}{unit}"
+    return str(count)
+
+
+class HitList(LineList):
+    """Repositories by row. Letters go to the query at all times."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*HITS]
+    query_text: reactive[str] = reactive("", repaint=False)
+    """The query as typed."""
+
+    class QueryChanged(Message):
+        """The query's text is another now."""
+
+    class Opened(Message):
+        """The user wants to look into the repository under the cursor."""
+
+    def __init__(self, query: str = "") -> None:
+        super().__init__(id="hits")
+        self.set_reactive(HitList.query_text, query)
+        self._hits: Sequence[RepoSummary] = ()
+        self._empty = ""
+        self._note = ""
+
+    @property
+    def row_count(self) -> int:
+        return len(self._hits)
+
+    @property
+    def hit(self) -> RepoSummary | None:
+        """The repository under the cursor."""
+        return self._hits[self.cursor] if self._hits else None
+
+    def on_mount(self) -> None:
+        self.say("")
+
+    def show(self, hits: Sequence[RepoSummary], empty: str) -> None:
+        """Show what was found; empty is what to say where that is nothing."""
+        self._hits, self._empty = hits, empty
+        self.rows_changed(0)
+
+    def say(self, note: str) -> None:
+        """Show in the title what goes on."""
+        self._note = note
+        cursor = "▏" if glyphs().eighths else "_"
+        parts: list[str | tuple[str, str]] = [("/ ", "$muted"), (f"{self.query_text}{cursor}", "bold $accent")]
+        if note:
+            parts += [f" {glyphs().dash} ", (note, "$muted")]
+        self.retitle(plain("any repository of the hubs ", *parts))
+
+    def draw_row(self, row: int, width: int, base: Style) -> Strip:
+        hit = self._hits[row]
+        wide = width >= 100
+        muted = ink(self, "muted")
+        hub_cells = 14 if wide else 5
+        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, "")
+        gated_cells = 10 if wide else 6
+        gated = ("gated" if hit.gated != "manual" else "on request" if wide else "ask") if hit.gated else ""
+        name_cells = max(12, width - 22 - hub_cells - gated_cells)
+        owner, slash, name = clean(hit.model_id).rpartition("/")
+        ellipsis = glyphs().ellipsis
+        head = fitted(f"{owner}{slash}", min(len(owner) + 1, name_cells // 2), ellipsis) if owner else ""
+        pieces: list[Piece] = [
+            (f" {head}", muted),
+            (fitted(name, name_cells - len(head), ellipsis), Style.null()),
+            (f" {fitted(gated, gated_cells, ellipsis)}", ink(self, "warning")),
+            (f"{count_words(hit.downloads):>8}", Style.null()),
+            (f"{count_words(hit.likes):>8}", muted),
+            (f"  {fitted(hub, hub_cells, ellipsis)}", muted),
+        ]
+        return line(pieces, width, base)
+
+    def draw_line(self, y: int, width: int, base: Style) -> Strip:
+        if not self._hits and y == 1:
+            return line([(fitted(f"  {self._empty}", width, glyphs().ellipsis), ink(self, "muted"))], width, base)
+        return super().draw_line(y, width, base)
+
+    def watch_query_text(self, before: str, now: str) -> None:
+        if before != now:
+            self.say(self._note)
+            self.post_message(self.QueryChanged())
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
+        """Every printable key is the query's."""
+        return character is not None and character.isprintable()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in {"backspace", "ctrl+h"}:
+            self.query_text = self.query_text[:-1]
+        elif event.key == "ctrl+u":
+            self.query_text = ""
+        elif event.key == "ctrl+w":
+            self.query_text = self.query_text.rstrip().rpartition(" ")[0]
+        elif event.is_printable and event.character is not None:
+            self.query_text = (self.query_text + event.character)[:MOST_QUERY_LETTERS]
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    def on_paste(self, event: events.Paste) -> None:
+        self.query_text = (self.query_text + clean(event.text.strip()))[:MOST_QUERY_LETTERS]
+        event.stop()
+
+    def on_line_list_chosen(self) -> None:
+        self.action_choose()
+
+    def action_choose(self) -> None:
+        self.post_message(self.Opened())
