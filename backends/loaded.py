@@ -156,7 +156,7 @@ class LoadedModel:
     @property
     def name(self) -> str:
         """Model, size and quantization, as one says it."""
-        return f"{self.request.weights.name} {self.request.weights.quantization}"
+        return f"{self.request.weights.name} {self.request.weights.quantization}".rstrip()
 
     def measured_bytes(self) -> int | None:
         """What the engine says it holds; None: not known, or not loaded."""

@@ -24,15 +24,17 @@ from textual.screen import Screen
 from tui import units
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP
-from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
+from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk, LoadWanted
 from tui.services import DownloadQueue, Library, MachineWatch, Measured, NothingHere, Services, Statuses
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
     from backends.downloads import Job, Plan
+    from backends.engines.remote import RemoteModel
     from backends.errors import AccessDenied
     from backends.fit import Option
+    from backends.loaded import LoadRequest
     from backends.machine.model import Machine
     from backends.measurements import Load
     from specs.catalog import Catalog
@@ -106,6 +108,18 @@ class Deck(App[int]):
             self.what = what
             self.error = error
 
+    class ServerTold(Message):
+        """A server named its models, or did not."""
+
+        def __init__(
+            self, url: str, key_variable: str | None, models: tuple[RemoteModel, ...], problem: str = ""
+        ) -> None:
+            super().__init__()
+            self.url = url
+            self.key_variable = key_variable
+            self.models = models
+            self.problem = problem
+
     class Refused(Message):
         """A hub wants a licence accepted or a token before it tells what a download would be."""
 
@@ -123,7 +137,12 @@ class Deck(App[int]):
             self.plan = plan
 
     def __init__(
-        self, services: Services | None = None, *, theme: str | None = None, launch: Option | None = None
+        self,
+        services: Services | None = None,
+        *,
+        theme: str | None = None,
+        launch: Option | None = None,
+        request: LoadRequest | None = None,
     ) -> None:
         super().__init__()
         services = services or Services()
@@ -134,6 +153,7 @@ class Deck(App[int]):
         self.leave: Callable[[int], NoReturn] | None = None
         """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
         self._launch = launch
+        self._request = request
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
         self._awaited: ChatWanted | None = None
@@ -228,6 +248,8 @@ class Deck(App[int]):
             self.set_interval(services.refresh_seconds, self._refresh_machine)
         if self._launch is not None:
             self.post_message(ChatWanted(self._launch))
+        if self._request is not None:
+            self._talk_to(self._request)
 
     # Work away from the screen's thread
 
@@ -514,6 +536,64 @@ class Deck(App[int]):
 
         self.in_background(work, "finding out how to load it")
 
+    def action_talk_to_server(self) -> None:
+        """Ask for a server's URL, then for one of its models, and open a pane with it."""
+        from tui.screens.ask_line import AskLine
+
+        first = self.settings.remote_url if self.settings is not None else ""
+
+        def named(text: str | None) -> None:
+            if text and text.strip():
+                self._ask_server(text)
+
+        self.push_screen(AskLine("Talk to a server", first, "its URL, such as http://box:8000/v1"), named)
+
+    def _ask_server(self, text: str) -> None:
+        from backends.errors import EngineError
+        from backends.servers import models_of, server_url
+
+        settings, key_variable = self.settings, None
+        try:
+            url = server_url(text)
+            # A key goes to the server that it was set for, and to no other.
+            if settings is not None and settings.remote_url and server_url(settings.remote_url) == url:
+                key_variable = settings.remote_key_env or None
+        except EngineError as error:
+            self.say(str(error), severity="error")
+            return
+
+        def work() -> None:
+            try:
+                offered = models_of(url, key_variable)
+            except EngineError as error:
+                self._post(self.ServerTold(url, key_variable, (), str(error)))
+            else:
+                self._post(self.ServerTold(url, key_variable, offered))
+
+        self.in_background(work, f"asking {url} for its models")
+
+    def on_deck_server_told(self, message: ServerTold) -> None:
+        from backends.servers import remote_request
+        from tui.screens.servers import ServerModels
+
+        if message.problem or not message.models:
+            self.say(message.problem or f"{message.url} offers no model", severity="error")
+            return
+
+        def chosen(model: RemoteModel | None) -> None:
+            if model is not None:
+                self._talk_to(remote_request(model, message.url, message.key_variable))
+
+        if len(message.models) == 1:
+            chosen(message.models[0])
+        else:
+            self.push_screen(ServerModels(message.url, message.models), chosen)
+
+    def _talk_to(self, request: LoadRequest) -> None:
+        self._awaited = None
+        self.switch_mode("chat")
+        self.screen.post_message(LoadWanted(request))
+
     # Measuring
 
     def read_measured(self) -> None:
@@ -610,6 +690,9 @@ class Deck(App[int]):
         self.theme = LIGHT if self.current_theme.dark else DARK
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:  # noqa: ARG002
+        yield SystemCommand(
+            "Talk to a server…", "Choose a model of a server that speaks OpenAI's protocol", self.action_talk_to_server
+        )
         yield SystemCommand("Theme: choose", "Preview and choose a colour theme", self.action_change_theme)
         if self._current_mode == "chat":  # which has other uses for these keys
             yield SystemCommand(

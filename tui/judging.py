@@ -65,18 +65,20 @@ class Judged:
     def of(
         cls, family: ModelFamily, options: Sequence[Option], best_option: Callable[[Sequence[Option]], Option]
     ) -> Judged:
-        """Sort options by variant, and find the best of each."""
+        """Sort options by variant, in the order in which engines are offered, and find the best of each."""
+        from backends.engines.choice import choices
+
         by_key: dict[str, list[Option]] = {}
         for option in options:
             by_key.setdefault(option.variant.key, []).append(option)
         return cls(
             family,
-            {key: tuple(found) for key, found in by_key.items()},
+            {key: tuple(one.option for one in choices(found)) for key, found in by_key.items()},
             {key: best_option(found) for key, found in by_key.items()},
         )
 
     def of_variant(self, variant: Variant) -> tuple[Option, ...]:
-        """One option an engine that takes it."""
+        """One option an engine that takes it, the one to offer first at the front."""
         return self.options.get(variant.key, ())
 
     def option(self, variant: Variant, engine: str | None) -> Option | None:

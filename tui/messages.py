@@ -10,6 +10,7 @@ from textual.message import Message
 if TYPE_CHECKING:  # the values of downloads bring HTTP along: 30 ms before the first frame
     from backends.downloads import Job
     from backends.fit import Option
+    from backends.loaded import LoadRequest
     from specs.model import Variant
 
 
@@ -57,3 +58,11 @@ class LoadAndTalk(Message):
         self.path = path
         """A GGUF file (the first part), or a folder."""
         self.beside = beside
+
+
+class LoadWanted(Message):
+    """A model that needs no weights on this disk is to be talked to, such as a server's; to the chat screen."""
+
+    def __init__(self, request: LoadRequest) -> None:
+        super().__init__()
+        self.request = request

@@ -285,10 +285,7 @@ def adapter_with(name: str, isolated: bool = False) -> Adapter:
     """
     from backends.engines.registry import adapter
 
-    found = adapter(name)
-    if isolated or getattr(found, "prefers_isolation", False):
-        return adapter(name, isolated=True)
-    return found
+    return adapter(name, isolated=isolated or None)
 
 
 def _presets() -> Sequence[Machine]:

@@ -37,6 +37,10 @@ class Settings:
     """Further folders with weights that the library looks through."""
     engine_isolation: str = "thread"
     """thread: engines load inside the app; process: each in a process of its own, which survives their crashes."""
+    remote_url: str = ""
+    """The server that "talk to a server" offers first, as http://box:8000/v1."""
+    remote_key_env: str = ""
+    """Environment variable that holds the key of that server; the key itself stands in no file of ours."""
     low_bandwidth: bool = False
     """Fewer repaints and no animations, for slow lines."""
     ascii: bool | None = None
@@ -211,6 +215,8 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
         '"thread"',
         _one_of("thread", "process"),
     ),
+    "remote_url": ("A server with OpenAI's protocol to talk to.", '"http://box:8000/v1"', _text),
+    "remote_key_env": ("The environment variable that holds that server's key.", '"BOX_API_KEY"', _text),
     "low_bandwidth": ("Fewer repaints and no animations, for slow lines.", "false", _switch),
     "ascii": ("Glyphs of plain ASCII only; without it where the terminal is not UTF-8.", "false", _switch),
     "mouse": ("Whether the app listens to the mouse.", "true", _switch),

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from backends.fit import Option
+    from backends.loaded import LoadRequest
 
 LOW_BANDWIDTH_FPS = "8"
 
 
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
+def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, request: LoadRequest | None = None) -> int:
     """Run the app on this terminal.
 
     Args:
         specs: Spec files and folders to add for this call.
         launch: An option to talk to at once.
+        request: A server's model to talk to at once.
 
     Returns:
         The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
@@ -35,7 +37,7 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> in
     log_path = log_file()
     release = claim_terminal(log_path)
     try:
-        code = _run(specs, launch, release)
+        code = _run(specs, launch, request, release)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -59,7 +61,9 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(specs: tuple[Path, ...], launch: Option | None, release: Callable[[], None]) -> int:
+def _run(
+    specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | None, release: Callable[[], None]
+) -> int:
     from dataclasses import replace
     from functools import partial
 
@@ -90,7 +94,7 @@ def _run(specs: tuple[Path, ...], launch: Option | None, release: Callable[[], N
         local_index=partial(local_index_with, settings.library_folders),
         knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
-    deck = Deck(services, theme=settings.theme, launch=launch)
+    deck = Deck(services, theme=settings.theme, launch=launch, request=request)
     deck.adopt_settings(settings)
 
     def leave(code: int) -> NoReturn:

@@ -154,6 +154,10 @@ class LoadOptions:
     ray_address: str | None = None
     """vLLM: the Ray cluster whose cards it takes, "auto" for the one that this machine belongs to, else "host:port".
     The weights must lie at the same path on each of its machines. None: this machine's cards."""
+    server: str | None = None
+    """remote: where the server's API begins, as "http://box:8000/v1"."""
+    server_key_variable: str | None = None
+    """remote: the environment variable that holds the server's key; None: it wants none."""
 
 
 @dataclass(frozen=True, slots=True)

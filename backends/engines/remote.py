@@ -60,10 +60,12 @@ class RemoteAdapter:
         """
         Args:
             url: Where its API begins, as "http://box:8000/v1"; None: OPENAI_BASE_URL.
-            key: Sent as bearer token; None: OPENAI_API_KEY if it is set, else nothing that matters.
+            key: Sent as bearer token; None: OPENAI_API_KEY to the server of OPENAI_BASE_URL, and no key to any other.
         """
-        self._url = url or os.environ.get("OPENAI_BASE_URL")
-        self._key = key or os.environ.get("OPENAI_API_KEY") or "none"
+        known = os.environ.get("OPENAI_BASE_URL")
+        self._url = url or known
+        own = os.environ.get("OPENAI_API_KEY") if self._url == known else None
+        self._key = key or own or "none"
 
     def status(self) -> EngineStatus:
         if not installed.is_importable("openai"):
@@ -83,6 +85,9 @@ class RemoteAdapter:
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> RemoteEngine:
         """Connect to the model that weights.name names; its path is of no matter."""
+        if options.server is not None and options.server != self._url:
+            key = os.environ.get(options.server_key_variable) if options.server_key_variable else None
+            return RemoteAdapter(options.server, key).load(weights, options, on_progress)
         offered = self.models()
         found = next((model for model in offered if model.name == weights.name), None)
         if found is None:

@@ -166,6 +166,8 @@ async def test_the_next_engine_judges_the_matrix() -> None:
         option = app.query_one(CellDetail).option
         assert option is not None
         assert option.engine == "vLLM"
+        said = [one.message for one in app._notifications]
+        assert any(line.startswith("vLLM, 2 of 2: ") for line in said), said
 
 
 async def test_another_machine_judges_everything_and_says_that_it_is_not_this_one() -> None:

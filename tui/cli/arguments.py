@@ -134,6 +134,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--max-size", type=size_in_billions, metavar="B", help="only up to so many billion parameters")
     one.add_argument("--fits", action="store_true", help="only what runs on this machine")
     one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
+    one.add_argument("--url", metavar="URL", help="instead of the catalog, the models of this server")
+    one.add_argument("--key-env", metavar="VARIABLE", help="the environment variable that holds the server's key")
     _machine_flag(one)
 
     one = add(
@@ -184,7 +186,9 @@ def parser() -> argparse.ArgumentParser:
         "git diff | modeldeck launch --model-name llama-3-instruct --quantization Q4_K_M",
     )
     one.add_argument("--model-name", required=True, dest="name", metavar="NAME", help=NAME)
-    _variant_flags(one)
+    _variant_flags(one, server=True)
+    one.add_argument("--url", metavar="URL", help="remote: a server with OpenAI's protocol, as http://box:8000/v1")
+    one.add_argument("--key-env", metavar="VARIABLE", help="remote: the environment variable that holds its key")
     _load_flags(one)
     _ray_flag(one)
     one.add_argument("--prompt", metavar="TEXT|-", help="one prompt; - reads it from standard input")
@@ -278,13 +282,19 @@ def _engine(text: str) -> str:
     return folded[text.lower()]
 
 
-def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True) -> None:
+def _engine_or_remote(text: str) -> str:
+    return "remote" if text.lower() == "remote" else _engine(text)
+
+
+def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True, server: bool = False) -> None:
     to.add_argument("--size-in-billions", type=size_in_billions, dest="size", metavar="B")
     to.add_argument("--model-format", choices=FORMATS, dest="format", metavar="F", help=", ".join(FORMATS))
     to.add_argument("--quantization", metavar="Q")
     to.add_argument("--model-id", metavar="ID", help="where two repositories publish the same variant")
     if engine:
-        to.add_argument("--model-engine", type=_engine, dest="engine", metavar="E", help=", ".join(ENGINES))
+        names = ", ".join((*ENGINES, "remote") if server else ENGINES)
+        kind = _engine_or_remote if server else _engine
+        to.add_argument("--model-engine", type=kind, dest="engine", metavar="E", help=names)
 
 
 def _load_flags(to: argparse.ArgumentParser) -> None:

@@ -11,7 +11,9 @@ from tui.cli.output import Column, clean, document, lines, note, number, table
 
 
 def list_families(arguments: argparse.Namespace) -> int:
-    """Families that the query and the flags leave."""
+    """Families that the query and the flags leave, or a server's models."""
+    if arguments.url:
+        return _list_server(arguments)
     catalog = choose.catalog(arguments, problems_are_shown=arguments.json)
     families = catalog.search(
         arguments.query,
@@ -49,6 +51,19 @@ def list_families(arguments: argparse.Namespace) -> int:
             for one in families
         ],
     )
+    return 0
+
+
+def _list_server(arguments: argparse.Namespace) -> int:
+    from backends.servers import models_of, server_url
+
+    url = server_url(arguments.url)
+    offered = [one for one in models_of(url, arguments.key_env) if arguments.query.lower() in one.name.lower()]
+    if arguments.json:
+        document({"url": url, "models": [{"name": one.name, "context_length": one.context} for one in offered]})
+        return 0
+    rows = [(clean(one.name), f"{one.context:,}" if one.context else "unknown") for one in offered]
+    table([Column("NAME"), Column("CONTEXT", right=True)], rows)
     return 0
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
-from backends.errors import EngineError
-from backends.fit import Option
-from backends.loaded import load_request
+from backends.engines.remote import REMOTE
+from backends.errors import EngineError, NotFound
+from backends.loaded import LoadRequest, load_request
 from tui import units
 from tui.cli.arguments import WrongUsage
 from tui.cli.loading import keep_measured, load, option_for, weights_here
@@ -29,13 +30,61 @@ ENOUGH_TOKENS: Final = 32
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
     prompt = _prompt(arguments)
+    if arguments.url or arguments.engine == REMOTE:
+        return _from_server(arguments, prompt)
     option, machine = option_for(arguments, force=arguments.force)
     if prompt is None:
         from tui.start import run_app
 
         return run_app(specs=tuple(arguments.specs), launch=option)
     path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
-    answer = _Answer(arguments, option, path, prompt)
+    answer = _Answer(arguments, load_request(option, path), prompt)
+    _run(answer)
+    answer.keep_measured(machine)
+    if arguments.json:
+        document(answer.document())
+    return 0
+
+
+def _from_server(arguments: argparse.Namespace, prompt: str | None) -> int:
+    """Talk to a model of a server, or have it answer one prompt."""
+    from backends.servers import models_of, remote_request, server_url
+    from tui.cli import choose
+
+    settings = choose.settings()
+    text = arguments.url or settings.remote_url or os.environ.get("OPENAI_BASE_URL")
+    if not text:
+        raise WrongUsage("--model-engine remote needs --url, such as http://box:8000/v1", "modeldeck launch")
+    url = server_url(text)
+    own = bool(settings.remote_url) and server_url(settings.remote_url) == url
+    key_variable = arguments.key_env or (settings.remote_key_env if own else "") or None
+    if key_variable and not os.environ.get(key_variable):
+        raise EngineError(f"the environment variable {key_variable} holds no key; set it, or leave --key-env out")
+    offered = models_of(url, key_variable)
+    model = next((one for one in offered if one.name == arguments.name), None)
+    if model is None:
+        names = ", ".join(one.name for one in offered) or "none"
+        raise NotFound(f"{url} does not serve {arguments.name}; it serves {clean(names)}")
+    if arguments.context is not None:
+        model = replace(model, context=min(arguments.context, model.context or arguments.context))
+    request = remote_request(model, url, key_variable)
+    if prompt is None:
+        from tui.start import run_app
+
+        return run_app(specs=tuple(arguments.specs), request=request)
+    answer = _Answer(arguments, request, prompt)
+    _run(answer)
+    if arguments.json:
+        document(answer.document())
+    return 0
+
+
+def _run(answer: _Answer) -> None:
+    """Run it, so that ctrl+c ends it at once.
+
+    Raises:
+        KeyboardInterrupt: The user ended it.
+    """
     with engine_output_in_log() as screen:
         try:
             interruptible(lambda: answer.run(screen), answer.stop)
@@ -45,10 +94,6 @@ def launch(arguments: argparse.Namespace) -> int:
                 screen.note("modeldeck launch: interrupted")
                 leave_at_once(130)
             raise
-    answer.keep_measured(machine)
-    if arguments.json:
-        document(answer.document())
-    return 0
 
 
 def _prompt(arguments: argparse.Namespace) -> str | None:
@@ -69,9 +114,8 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
 class _Answer:
     """One prompt answered: the engine is loaded, asked and closed in one thread."""
 
-    def __init__(self, arguments: argparse.Namespace, option: Option, path: Path, prompt: str) -> None:
-        self._option = option
-        self._request = load_request(option, path)
+    def __init__(self, arguments: argparse.Namespace, request: LoadRequest, prompt: str) -> None:
+        self._request = request
         self._prompt = prompt
         self._system: str | None = arguments.system
         self._quiet = bool(arguments.json)
@@ -96,7 +140,7 @@ class _Answer:
         engine, self._load_seconds = load(self._request, screen)
         self._engine = engine
         try:
-            if engine.template_note and self._option.variant.family.chats:
+            if engine.template_note and self._request.weights.chats:
                 screen.note(engine.template_note)
             for chunk in () if self._stopped else self._chunks(engine):
                 self._take(chunk, screen)
@@ -114,7 +158,7 @@ class _Answer:
             screen.note(_summary(self._stats))
 
     def _chunks(self, engine: Engine) -> Iterator[Chunk]:
-        if not self._option.variant.family.chats:
+        if not self._request.weights.chats:
             if self._system:
                 raise EngineError("this family continues a text and knows no turns, so --system has no place in it")
             return engine.complete(self._prompt, self._sampling)
@@ -149,10 +193,10 @@ class _Answer:
         return {
             "text": "".join(self._text),
             "reasoning": "".join(self._reasoning) or None,
-            "engine": self._option.engine,
+            "engine": self._request.engine,
             "load_seconds": round(self._load_seconds, 3),
             "memory": {
-                "predicted_bytes": self._option.memory.total_bytes,
+                "predicted_bytes": self._request.predicted_bytes,
                 "measured_bytes": self._measured_bytes,
             },
             "stats": stats_document(stats) if stats else None,

@@ -644,3 +644,14 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
+        self._say_why(variant)
+
+    def _say_why(self, variant: Variant) -> None:
+        """The engine's place among those that take this variant, and what speaks for it or against it."""
+        from backends.engines.choice import choices
+
+        offered = choices(self._judged.of_variant(variant) if self._judged else (), self.app.statuses)
+        for place, choice in enumerate(offered, 1):
+            if choice.option.engine == self._engine:
+                line = f"{self._engine}, {place} of {len(offered)}: {choice.why}"
+                self.app.say(f"{line}; {choice.install_line}" if choice.install_line else line)

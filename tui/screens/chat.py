@@ -29,7 +29,7 @@ from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
 from tui.clipboard import code_blocks, copy
-from tui.messages import LoadAndTalk
+from tui.messages import LoadAndTalk, LoadWanted
 from tui.screens.ask import Ask
 from tui.screens.ask_line import AskLine
 from tui.screens.chat_settings import ChatSettings, Told
@@ -126,11 +126,8 @@ class ChatScreen(Screen[None]):
     def _app_adapter(self, name: str) -> Adapter:
         services = getattr(self.app, "services", None)
         if services is not None:
-            from backends.engines.registry import hosted
-
-            settings = getattr(self.app, "settings", None)
-            apart = settings is not None and settings.engine_isolation == "process"
-            return hosted(services.adapter(name), isolated=apart or None)
+            found: Adapter = services.adapter(name)
+            return found
         from backends.engines.registry import adapter
 
         return adapter(name)
@@ -249,6 +246,10 @@ class ChatScreen(Screen[None]):
         """Weights are here: load them into the pane that is talked to, or into one beside it."""
         event.stop()
         await self.load(load_request(event.option, event.path), beside=event.beside)
+
+    async def on_load_wanted(self, event: LoadWanted) -> None:
+        event.stop()
+        await self.load(event.request)
 
     async def load(self, request: LoadRequest, *, beside: bool = False) -> ChatPane:
         """Load a model into a pane and talk to it."""

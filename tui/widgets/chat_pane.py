@@ -233,7 +233,7 @@ class ChatPane(Vertical):
         if self.request is None:
             return "no model"
         weights = self.request.weights
-        return f"{weights.name} {weights.quantization}"
+        return f"{weights.name} {weights.quantization}".rstrip()
 
     def say_all(self) -> None:
         """Bring head, foot and notice up to date."""
