@@ -11,7 +11,8 @@ from backends.places import Places, driven, places
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, refusal_of
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, Variant
+from specs.formats import parse_quantization
+from specs.model import LLAMA_CPP, VLLM, Variant
 
 
 def cheapest_cure(
@@ -39,6 +40,20 @@ def cheapest_cure(
     if other is not None:
         return other
     return _smaller_size(variant, machine, context, wish)
+
+
+def cluster_cure(variant: Variant, demand: Demand, context: int) -> str | None:
+    """What several machines would have to give where no single one of eight cards does; None: one machine is enough.
+
+    The weights that vLLM takes need not shrink for it, which is what sets it apart from the other cures.
+    """
+    from backends.engines.cluster import load_of, machines_needed, requirement
+
+    load = load_of(demand, context)
+    if (machines_needed(load) or 0) < 2:
+        return None
+    bits = parse_quantization(variant.spec.format, variant.quantization).bits_per_weight
+    return f"or a Ray cluster under {VLLM}, {requirement(load, bits=round(bits or 16))}"
 
 
 def _as_used_by(engine: str, machine: Machine) -> Places:

@@ -76,6 +76,10 @@ class EngineError(BackendError):
         self.detail = detail
 
 
+class EngineCrashed(EngineError):
+    """The process of an isolated engine ended by itself; detail holds the last telling line that it wrote."""
+
+
 class EngineMissing(EngineError):
     """The engine's library is not installed; install_line says how to get it."""
 

@@ -90,3 +90,9 @@ class Option:
     """The one device to load on where there is a choice, as "cuda:1" or "cpu"; None: the engine's own choice."""
     memory_share: float | None = None
     """Of each card, what vLLM or SGLang may take; None: another engine, or not known."""
+    tensor_parallel: int = 1
+    """On a cluster: cards of one machine that share every layer; on this machine card_indices say it."""
+    pipeline_parallel: int = 1
+    """On a cluster: stages of whole layers one behind the other."""
+    ray_address: str | None = None
+    """The Ray cluster that it was judged for; None: this machine."""

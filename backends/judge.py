@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.cures import cheapest_cure
+from backends.cures import cheapest_cure, cluster_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
@@ -20,7 +20,7 @@ from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, VLLM, ModelFamily, Variant
+from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -64,6 +64,8 @@ def judge(
     elif verdict == "no":
         reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
+        if engine in {VLLM, SGLANG}:
+            cure = _join(cure, cluster_cure(variant, demand, context))
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
@@ -97,18 +99,20 @@ def judge(
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
         kv_cache_type=cache_type,
-        device=_device(engine, found, placed) if verdict != "no" else None,
+        device=_device(engine, found, placed, status) if verdict != "no" else None,
         memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
     )
 
 
-def _device(engine: str, found: Places, placed: Placement) -> str | None:
+def _device(engine: str, found: Places, placed: Placement, status: EngineStatus | None) -> str | None:
     """Where engines would take another device, or all, by themselves."""
     if placed.verdict == "cpu":
         return CPU if found.cards else None
     if len(placed.cards) != 1 or len(found.cards) < 2:
         return None
     card = placed.cards[0].accelerator
+    if status is not None and status.accelerators is not None and card.kind not in status.accelerators:
+        return None  # a build that cannot drive the card, or counts devices in an order of its own, fails on its number
     # vLLM takes the first card by itself, and older ones cannot be told of another.
     if card.unified or (engine == VLLM and card.index == 0):
         return None

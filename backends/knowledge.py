@@ -20,7 +20,9 @@ MOST_AT_ONCE: Final = 8
 """Repositories asked at a time; more make hubs answer "too many requests"."""
 
 
-def known_of(variants: Sequence[Variant], *, deadline_seconds: float | None) -> dict[str, Knowledge]:
+def known_of(
+    variants: Sequence[Variant], *, deadline_seconds: float | None, folders: Sequence[Path] = ()
+) -> dict[str, Knowledge]:
     """Knowledge by variant key: exact bytes of the files, from the disk or from the hubs' listings.
 
     A hub that does not answer in time, or at all, leaves its variants out; this never raises for a hub's sake.
@@ -28,18 +30,19 @@ def known_of(variants: Sequence[Variant], *, deadline_seconds: float | None) -> 
     Args:
         variants: Those to ask for.
         deadline_seconds: How long to wait for all hubs together; None: ask nobody, only look at this disk.
+        folders: Further ones of the user's with weights.
     """
-    known = on_disk(variants)
+    known = on_disk(variants, folders)
     if deadline_seconds is not None:
         known |= from_hubs([one for one in variants if one.key not in known], deadline_seconds)
     return known
 
 
-def on_disk(variants: Iterable[Variant]) -> dict[str, Knowledge]:
+def on_disk(variants: Iterable[Variant], folders: Sequence[Path] = ()) -> dict[str, Knowledge]:
     """What the files say of variants whose weights lie here whole."""
     from backends.downloads import local_index
 
-    index = local_index()
+    index = local_index(folders)
     known: dict[str, Knowledge] = {}
     for variant in variants:
         path = index.path(variant)

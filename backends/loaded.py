@@ -43,6 +43,8 @@ class LoadRequest:
     comparable_bytes: int | None = None
     """What the uncorrected estimate says of the parts that the engine's own report counts; None: they cannot be
     compared, as vLLM's and SGLang's, which take their share of a card whole."""
+    isolated: bool = False
+    """In a process of its own whatever the settings say, as after a crash."""
 
 
 def load_request(option: Option, path: Path) -> LoadRequest:
@@ -105,7 +107,9 @@ def _load_options(option: Option) -> LoadOptions:
         kv_cache_type=option.kv_cache_type,
         device=option.device,
         memory_share=_memory_share(option) if shared else None,
-        tensor_parallel=max(1, len(cards)) if shared else 1,
+        tensor_parallel=max(option.tensor_parallel, len(cards)) if shared else 1,
+        pipeline_parallel=option.pipeline_parallel if shared else 1,
+        ray_address=option.ray_address if option.engine == VLLM else None,
     )
 
 
@@ -222,7 +226,12 @@ class LoadedModel:
 
         begun = time.monotonic()
         try:
-            engine = adapter(self.request.engine).load(self.request.weights, self.request.options, progress)
+            found = adapter(self.request.engine)
+            if self.request.isolated:
+                from backends.engines.registry import hosted
+
+                found = hosted(found, isolated=True)
+            engine = found.load(self.request.weights, self.request.options, progress)
         except BackendError as error:
             self.error, self.state = error, "failed"
         except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
@@ -235,6 +244,13 @@ class LoadedModel:
         self.load_seconds = self.used_at = time.monotonic()
         self.load_seconds -= begun
         self._tell()
+
+    def crashed(self, error: BackendError) -> None:
+        """Its process is gone: nobody may be given this model again."""
+        if self.state == "ready":
+            self.error, self.state = error, "failed"
+            self.close()
+            self._tell()
 
     def close(self) -> None:
         """Stop what it does and give the memory back; returns at once."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Verdict, Wish
+from backends.fit import Correction, Verdict, Wish
 from backends.machine.model import Machine
 from backends.memory.demand import ANSWER_TOKENS, CPU, Demand
 from backends.memory.estimators import demand_of
@@ -135,7 +135,11 @@ class _Ground:
 
 
 def _entries_for(
-    machine: Machine, grounds: Mapping[str, _Ground], wish: Wish, statuses: Mapping[str, EngineStatus]
+    machine: Machine,
+    grounds: Mapping[str, _Ground],
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    corrections: Mapping[tuple[str, str], Correction],
 ) -> dict[tuple[int, str], tuple[ModelSpec, tuple[_Entry, ...]]]:
     known = tuple(sorted((name, status.status) for name, status in statuses.items()))
     kinds = tuple(ground.kind for ground in grounds.values())
@@ -147,6 +151,7 @@ def _entries_for(
         kinds,
         wish.kv_cache_type,
         known,
+        tuple(sorted((key, one.ratio) for key, one in corrections.items())),
     )
     found = _entries.get(platform)
     if found is None:
@@ -162,12 +167,17 @@ def _make(
     grounds: Mapping[str, _Ground],
     wish: Wish,
     statuses: Mapping[str, EngineStatus],
+    corrections: Mapping[tuple[str, str], Correction],
 ) -> tuple[_Entry, ...]:
     entries = []
     for engine in candidate_engines(variant.spec, variant.quantization):
         state, refused = support(variant, engine, machine, statuses.get(engine))
         if refused is None:
-            sums = _Sums(demand_of(variant, engine), cache_type_of(engine, wish), grounds[engine].kind)
+            demand = demand_of(variant, engine)
+            correction = corrections.get((engine, variant.spec.format))
+            if correction is not None:
+                demand = demand.corrected(correction.ratio, correction.loads)
+            sums = _Sums(demand, cache_type_of(engine, wish), grounds[engine].kind)
             entries.append(_Entry(engine, state == "ready", sums))
     # The ready ones first, as best_option takes them; the order is kept among equals.
     return tuple(sorted(entries, key=lambda entry: not entry.ready))
@@ -178,6 +188,7 @@ def quick_verdicts(
     machine: Machine,
     wish: Wish | None = None,
     statuses: Mapping[str, EngineStatus] | None = None,
+    corrections: Mapping[tuple[str, str], Correction] | None = None,
 ) -> list[Verdict]:
     """The verdict of every variant's best option, as judge() and best_option() would give it.
 
@@ -186,12 +197,13 @@ def quick_verdicts(
     """
     wish = wish or Wish()
     statuses = statuses or {}
+    corrections = corrections or {}
     plain = _Ground(machine)
     grounds: dict[str, _Ground] = {}
     for engine in ENGINES:
         usable = driven(machine, None, engine)
         grounds[engine] = plain if usable is machine else _Ground(usable)
-    kept = _entries_for(machine, grounds, wish, statuses)
+    kept = _entries_for(machine, grounds, wish, statuses, corrections)
     verdicts: list[Verdict] = []
     append = verdicts.append
     asked = wish.context
@@ -202,7 +214,7 @@ def quick_verdicts(
         if entry is None:
             if len(kept) > _LIMIT:
                 kept.clear()
-            entry = kept[key] = (spec, _make(variant, machine, grounds, wish, statuses))
+            entry = kept[key] = (spec, _make(variant, machine, grounds, wish, statuses, corrections))
         context = max(1, asked) if asked is not None else context_of(variant.family, wish)
         best: Verdict = "no"
         settled = False
@@ -223,6 +235,8 @@ def quick_verdicts(
 
 
 def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
+    if sums.demand.correction != 1.0:
+        return _slow(sums, found, context, wish)
     if sums.padded:
         cells = -(-context // 256) * 256
         windowed = cells if not sums.window or sums.window_cells > cells else sums.window_cells

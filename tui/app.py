@@ -24,7 +24,7 @@ from tui import units
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged, LoadAndTalk
-from tui.services import DownloadQueue, Library, MachineWatch, NothingHere, Services, Statuses
+from tui.services import DownloadQueue, Library, MachineWatch, Measured, NothingHere, Services, Statuses
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from backends.machine.model import Machine
     from specs.catalog import Catalog
     from specs.model import Variant
+    from tui.measuring import Measuring
     from tui.settings import Settings
+    from tui.widgets.chat_pane import ChatPane
 
 logger = logging.getLogger("modeldeck")
 
@@ -68,6 +70,8 @@ class Deck(App[int]):
     """This machine as it stands; None while it is looked at."""
     statuses: reactive[Statuses | None] = reactive(None, repaint=False)
     library: reactive[Library | None] = reactive(None, repaint=False)
+    measured: reactive[Measured] = reactive(Measured, repaint=False)
+    """What loads on this machine took."""
     jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
@@ -97,13 +101,19 @@ class Deck(App[int]):
             self.plan = plan
 
     def __init__(
-        self, services: Services | None = None, *, theme: str | None = None, launch: Option | None = None
+        self,
+        services: Services | None = None,
+        *,
+        theme: str | None = None,
+        launch: Option | None = None,
+        conversation: str | None = None,
     ) -> None:
         super().__init__()
         self.services = services or Services()
         self.settings: Settings | None = None
         self.queue: DownloadQueue | None = None
         self._launch = launch
+        self._conversation = conversation
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
         self._awaited: ChatWanted | None = None
@@ -112,7 +122,14 @@ class Deck(App[int]):
         self._queue_lock = threading.Lock()
         self._refreshing = False
         self._watch: MachineWatch | None = None
-        self._modes = {"browse": self._browse, "downloads": self._downloads, "chat": self._chat}
+        self._measuring: Measuring | None = None
+        self._measured_read = False
+        self._modes = {
+            "browse": self._browse,
+            "downloads": self._downloads,
+            "chat": self._chat,
+            "library": self._library,
+        }
         for own in THEMES:
             self.register_theme(own)
         wanted = theme if theme not in {None, "modeldeck"} else default_theme()
@@ -141,10 +158,15 @@ class Deck(App[int]):
 
         return Downloads(self.services)
 
+    def _library(self) -> Screen[None]:
+        from tui.screens.library import LibraryScreen
+
+        return LibraryScreen(self.services)
+
     def _chat(self) -> Screen[None]:
         from tui.screens.chat import ChatScreen
 
-        return ChatScreen()
+        return ChatScreen(conversation=self._conversation)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)
@@ -173,7 +195,7 @@ class Deck(App[int]):
         services = self.services
         self.learn("statuses", services.statuses, "looking for engines")
         self.learn("machine", services.detect_machine, "looking at the hardware")
-        self.learn("catalog", services.load_catalog, "reading the catalog")
+        self.read_catalog()
         self.learn("library", services.local_index, READING_DISK)
         if services.refresh_seconds:
             self.set_interval(services.refresh_seconds, self._refresh_machine)
@@ -197,6 +219,10 @@ class Deck(App[int]):
     def learn(self, name: str, find: Callable[[], object], what: str) -> None:
         """Find a value of the app in the background and take it over."""
         self.in_background(lambda: self._post(self.Learned(name, find())), what)
+
+    def read_catalog(self) -> None:
+        """Read the spec files, again when some were added; safe from any thread."""
+        self.learn("catalog", self.services.load_catalog, "reading the catalog")
 
     def _post(self, message: Message) -> None:
         try:
@@ -244,6 +270,9 @@ class Deck(App[int]):
         if machine is not None:
             for warning in machine.warnings:
                 self.notice(warning)
+            if not self._measured_read:
+                self._measured_read = True
+                self.read_measured()
 
     def notice(self, text: str) -> None:
         """Keep a line for the notices; each is kept once."""
@@ -346,7 +375,7 @@ class Deck(App[int]):
         if self.library is None:
             self._before_library = message
             return
-        path = self.library.path(option.variant)
+        path = message.path or self.library.path(option.variant)
         if path is None:
             self._offer_download(message)
         elif option.verdict == "no":
@@ -408,8 +437,40 @@ class Deck(App[int]):
 
     def _talk(self, option: Option, path: Path, beside: bool) -> None:
         self._awaited = None
+        if self.machine is not None and self.statuses is not None:
+            self.measuring.begins(option, self.machine, self.statuses)
         self.switch_mode("chat")
         self.screen.post_message(LoadAndTalk(option, path, beside=beside))
+
+    # Measuring
+
+    @property
+    def measuring(self) -> Measuring:
+        """Keeps what loads and answers took."""
+        if self._measuring is None:
+            from tui.measuring import Measuring
+
+            self._measuring = Measuring(self.services, self.in_background, self.read_measured)
+        return self._measuring
+
+    def read_measured(self) -> None:
+        """Take over what loads on this machine took until now; safe from any thread."""
+        machine = self.machine
+        if machine is not None:
+            self.learn("measured", lambda: self.services.measured(machine), "reading what earlier loads took")
+
+    def on_chat_pane_changed(self, message: ChatPane.Changed) -> None:
+        """A load that is ready is measured."""
+        model = message.pane.model
+        if model is not None and model.state == "ready":
+            self.measuring.loaded(model)
+
+    def on_chat_pane_answered(self, message: ChatPane.Answered) -> None:
+        """So is an answer."""
+        pane = message.pane
+        stats = pane.last_stats
+        if pane.model is not None and stats is not None:
+            self.measuring.answered(pane.model, stats.decoded_tokens, stats.tokens_per_second)
 
     # Keys of the whole app
 

@@ -28,6 +28,7 @@ APP: Final = (
     _quiet("app.models", "f5", "mode('browse')", "models", "Browse models and what runs here", "f5"),
     _quiet("app.downloads", "f6", "mode('downloads')", "downloads", "Watch and steer the downloads", "f6"),
     _quiet("app.chat", "f7", "mode('chat')", "chat", "Talk to the models that are loaded", "f7"),
+    _quiet("app.library", "f9", "mode('library')", "library", "Everything on this disk that can be run", "f9"),
     _quiet("app.notices", "f8", "notices", "notices", "What went wrong with spec files or devices", "f8"),
     _quiet("app.copy-or-quit", "ctrl+c", "help_quit", "copy, or how to quit"),
 )
@@ -88,6 +89,13 @@ BROWSE: Final = (
         "hardware",
         "Every device, who holds its memory, and what could not be known",
     ),
+    _quiet(
+        "browse.forget-loads",
+        "x",
+        "forget_loads",
+        "forget measured loads",
+        "Judge this engine and format without what loads here took",
+    ),
     _quiet("browse.focus", "tab,shift+tab", "other_side", "list or matrix", "Go to the other side"),
     _quiet("browse.back", "escape", "back", "back", "End the search, leave the family"),
 )
@@ -116,12 +124,26 @@ DOWNLOADS: Final = (
     *ROWS,
 )
 
+STORED: Final = (
+    _key("stored.chat", "enter", "choose", "chat", "Talk to it; adopts first what the catalog does not know", "↵"),
+    *ROWS,
+)
+
+LIBRARY: Final = (
+    _key("library.verify", "v", "verify", "verify", "Read every byte and compare the sums; once more stops"),
+    _key("library.remove", "x,delete", "remove", "remove", "Take it off this disk, after saying what goes", "x"),
+    _key("library.adopt", "a", "adopt", "adopt", "Put weights that lie anywhere on this disk into your catalog"),
+    _key("library.look", "r", "look", "look again", "Look through this disk again"),
+    _key("library.back", "escape", "back", "models", "Back to the models", "esc"),
+)
+
 GUIDE: Final = (
     ("Everywhere", APP),
     ("The list", FAMILIES),
     ("The fit matrix", MATRIX),
     ("Browse", BROWSE),
     ("Downloads", DOWNLOADS),
+    ("Library", (*STORED[:1], *LIBRARY)),
     *CHAT_GUIDE,
 )
 """Groups of keys in the order of the help."""

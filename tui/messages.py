@@ -16,10 +16,12 @@ if TYPE_CHECKING:  # the values of downloads bring HTTP along: 30 ms before the 
 class ChatWanted(Message):
     """The user wants to talk to a variant."""
 
-    def __init__(self, option: Option, *, beside: bool = False) -> None:
+    def __init__(self, option: Option, *, beside: bool = False, path: Path | None = None) -> None:
         super().__init__()
         self.option = option
         """The variant, its engine and the context to load it with."""
+        self.path = path
+        """Its weights on this disk; None: wherever the app finds them, or nowhere yet."""
         self.beside = beside
         """Whether in a new pane beside those that are open."""
 

@@ -12,10 +12,12 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+    from backends.library import Entry, RemovalPlan, Verification
+    from backends.library import Library as Stock
     from backends.machine.model import Machine
     from backends.measurements import Load
     from specs.catalog import Catalog
-    from specs.model import Variant
+    from specs.model import ModelFamily, Variant
 
 
 class Library(Protocol):
@@ -58,10 +60,16 @@ HUB_SECONDS = 6.0
 
 Statuses: TypeAlias = "Mapping[str, EngineStatus]"
 """Engine statuses by engine name."""
-Corrections: TypeAlias = "Mapping[tuple[str, str], Correction]"
-"""By engine and format."""
-Speeds: TypeAlias = "Mapping[tuple[str, str], Speed]"
-"""By variant key and engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What loads on a machine took until now."""
+
+    corrections: Mapping[tuple[str, str], Correction] = field(default_factory=dict)
+    """By engine and format."""
+    speeds: Mapping[tuple[str, str], Speed] = field(default_factory=dict)
+    """By variant key and engine."""
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -96,34 +104,38 @@ def _statuses() -> Statuses:
 
 
 def _options(
-    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses, knowledge: Mapping[str, Knowledge]
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Statuses,
+    knowledge: Mapping[str, Knowledge],
+    measured: Measured,
 ) -> list[Option]:
     from backends.judge import options
 
-    corrections, speeds = measured_here(machine)
     return options(
         variants,
         machine,
         wish,
         statuses=statuses,
         knowledge=knowledge,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
 
 
-def measured_here(machine: Machine) -> tuple[Corrections, Speeds]:
+def measured_here(machine: Machine) -> Measured:
     """What loads on this machine took; nothing for another machine, or where it cannot be read."""
     import sqlite3
 
     if machine.label is not None:
-        return {}, {}
+        return Measured()
     from backends.measurements import corrections, speeds
 
     try:
-        return corrections(machine), speeds(machine)
+        return Measured(corrections(machine), speeds(machine))
     except (sqlite3.Error, OSError):
-        return {}, {}  # a fit without them is only less exact
+        return Measured()  # a fit without them is only less exact
 
 
 def record_load(machine: Machine, load: Load) -> None:
@@ -137,34 +149,74 @@ def record_load(machine: Machine, load: Load) -> None:
         record(machine, load)
 
 
+def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
+    from backends.measurements import clear
+
+    return clear(machine, engine=engine, format_name=format_name)
+
+
 def _best_option(options: Sequence[Option]) -> Option:
     from backends.judge import best_option
 
     return best_option(list(options))
 
 
-def _quick_verdicts(variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses) -> Sequence[Verdict]:
+def _quick_verdicts(
+    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Statuses, measured: Measured
+) -> Sequence[Verdict]:
     from backends.judge import quick_verdicts
 
-    return quick_verdicts(variants, machine, wish, statuses)
+    return quick_verdicts(variants, machine, wish, statuses, measured.corrections)
 
 
-def _local_index() -> Library:
+def local_index_with(folders: Sequence[Path] = ()) -> Library:
+    """What lies on this disk, in these further folders too."""
     from backends.downloads import local_index
 
-    return local_index()
+    return local_index(folders)
 
 
-def _knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
+def knowledge_with(variants: Sequence[Variant], folders: Sequence[Path] = ()) -> Mapping[str, Knowledge]:
+    """What whole weights on this disk tell of themselves, in these further folders too."""
     from backends.knowledge import on_disk
 
-    return on_disk(variants)
+    return on_disk(variants, folders)
 
 
 def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
     from backends.knowledge import from_hubs
 
     return from_hubs(variants, HUB_SECONDS)
+
+
+def _scan_library(variants: Sequence[Variant], folders: Sequence[Path]) -> Stock:
+    from backends.library import scan
+
+    return scan(variants, folders)
+
+
+def _verify_entry(entry: Entry, on_bytes: Callable[[int], None], cancel: threading.Event) -> Verification:
+    from backends.library import verify
+
+    return verify(entry, on_bytes, cancel)
+
+
+def _plan_removal(entry: Entry) -> RemovalPlan:
+    from backends.library import plan_removal
+
+    return plan_removal(entry)
+
+
+def _remove_entry(plan: RemovalPlan) -> int:
+    from backends.library import remove
+
+    return remove(plan)
+
+
+def _adopt(path: Path) -> tuple[ModelFamily, Path]:
+    from backends.library import adopt
+
+    return adopt(path)
 
 
 def _plan(variant: Variant, hub: str | None) -> Plan:
@@ -180,10 +232,17 @@ def open_queue_with(on_change: Callable[[Job], None], at_once: int = 1) -> Downl
     return Queue(on_change, at_once=at_once)
 
 
-def _adapter(name: str) -> Adapter:
+def adapter_with(name: str, isolated: bool = False) -> Adapter:
+    """The adapter of an engine; isolated: its models are loaded in child processes.
+
+    Engines whose loading the screen would feel are so in any case.
+    """
     from backends.engines.registry import adapter
 
-    return adapter(name)
+    found = adapter(name)
+    if isolated or getattr(found, "prefers_isolation", False):
+        return adapter(name, isolated=True)
+    return found
 
 
 def _presets() -> Sequence[Machine]:
@@ -222,19 +281,34 @@ class Services:
     detect_machine: Callable[[], Machine] = _detect_machine
     open_watch: Callable[[Machine], MachineWatch] = _open_watch
     statuses: Callable[[], Statuses] = _statuses
-    options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge]], list[Option]] = _options
+    options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge], Measured], list[Option]] = (
+        _options
+    )
     best_option: Callable[[Sequence[Option]], Option] = _best_option
-    quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses], Sequence[Verdict]] = _quick_verdicts
-    local_index: Callable[[], Library] = _local_index
-    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _knowledge
+    quick_verdicts: Callable[[Sequence[Variant], Machine, Wish, Statuses, Measured], Sequence[Verdict]] = (
+        _quick_verdicts
+    )
+    measured: Callable[[Machine], Measured] = measured_here
+    """What loads took on a machine; nothing for one that is not this one."""
+    record: Callable[[Machine, Load], None] = record_load
+    """Keeps what a load or an answer took."""
+    forget_loads: Callable[[Machine, str, str], int] = _forget_loads
+    """Forgets what loads of an engine and format took on a machine; how many there were."""
+    local_index: Callable[[], Library] = local_index_with
+    knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = knowledge_with
     """What whole weights on this disk tell of themselves, by the variants' keys."""
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
-    adapter: Callable[[str], Adapter] = _adapter
-    record_load: Callable[[Machine, Load], None] = record_load
-    """Keeps what a load took, so that later fits are corrected by it."""
+    scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
+    """Everything on this disk that can be run; the folders are the user's further ones."""
+    verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
+    plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
+    remove_entry: Callable[[RemovalPlan], int] = _remove_entry
+    adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
+    """Makes a family of weights at a path and keeps it; the second is its spec file."""
+    adapter: Callable[[str], Adapter] = adapter_with
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""

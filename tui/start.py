@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from backends.fit import Option
 
 
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> int:
+def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, conversation: str | None = None) -> int:
     """Run the app on this terminal.
 
     Args:
         specs: Spec files and folders to add for this call.
         launch: An option to talk to at once.
+        conversation: ID of the conversation to open with it; None: a new one.
 
     Returns:
         The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
@@ -32,7 +33,7 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None) -> in
     log_path = log_file()
     release = claim_terminal(log_path)
     try:
-        code = _run(specs, launch)
+        code = _run(specs, launch, conversation)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -56,13 +57,20 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
+def _run(specs: tuple[Path, ...], launch: Option | None, conversation: str | None = None) -> int:
     from dataclasses import replace
     from functools import partial
 
     from tui import glyphs
     from tui.app import Deck
-    from tui.services import Services, load_catalog_with, open_queue_with
+    from tui.services import (
+        Services,
+        adapter_with,
+        knowledge_with,
+        load_catalog_with,
+        local_index_with,
+        open_queue_with,
+    )
     from tui.settings import load_settings
 
     settings = load_settings()
@@ -71,8 +79,11 @@ def _run(specs: tuple[Path, ...], launch: Option | None) -> int:
         Services(),
         load_catalog=partial(load_catalog_with, specs),
         open_queue=partial(open_queue_with, at_once=settings.parallel_downloads),
+        adapter=partial(adapter_with, isolated=settings.engine_isolation == "process"),
+        local_index=partial(local_index_with, settings.library_folders),
+        knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
-    deck = Deck(services, theme=settings.theme, launch=launch)
+    deck = Deck(services, theme=settings.theme, launch=launch, conversation=conversation)
     deck.adopt_settings(settings)
     deck.run(mouse=settings.mouse)
     return deck.return_code or 0

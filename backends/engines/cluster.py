@@ -17,6 +17,9 @@ SHARE: Final = 0.9
 """Of a card that vLLM takes whole: its gpu_memory_utilization."""
 CARD_OVERHEAD_BYTES: Final = 1840 << 20
 """CUDA, activations and graphs of one worker; as the estimate of vLLM counts them (backends/memory/vllm.py)."""
+CARD_BYTES: Final = 80_000_000_000
+MACHINE_CARDS: Final = 8
+"""The usual machine of a cluster: eight A100 or H100 of 80 GB."""
 ASK_SECONDS: Final = 20
 """How long a machine of the cluster may take to name its cards."""
 KNOCK_SECONDS: Final = 5.0
@@ -132,16 +135,25 @@ def card_need(load: Load, tensor: int, pipeline: int) -> int | None:
     return round(weights + cache) + CARD_OVERHEAD_BYTES
 
 
-def requirement(load: Load, *, bits: int = 16, card_bytes: int = 80_000_000_000, machine_cards: int = 8) -> str:
+def requirement(load: Load, *, bits: int = 16, card_bytes: int = CARD_BYTES, machine_cards: int = MACHINE_CARDS) -> str:
     """What a model takes of machines with such cards: "810 GB at 16 bits: 16 cards of 80 GB, two machines of eight"."""
     what = f"{_gigabytes(load.weights_bytes)} GB at {bits} bits"
-    most = max(1, -(-2 * (load.weights_bytes + load.kv_cache_bytes) // (card_bytes * machine_cards)) + 2)
-    cluster = [Node(str(number), machine_cards, card_bytes) for number in range(most)]
-    layout = lay_out(cluster, load)
+    layout = _on_such(load, card_bytes, machine_cards)
     if layout is None:
         machine = f"machines of {count_words(machine_cards)} cards of {_gigabytes(card_bytes)} GB"
         return f"{what}: it cannot be cut for {machine}"
     return f"{what}: {words(layout, card_bytes)}"
+
+
+def machines_needed(load: Load, *, card_bytes: int = CARD_BYTES, machine_cards: int = MACHINE_CARDS) -> int | None:
+    """How many machines with such cards hold it; None: it cannot be cut for them."""
+    layout = _on_such(load, card_bytes, machine_cards)
+    return layout.machines if layout is not None else None
+
+
+def _on_such(load: Load, card_bytes: int, machine_cards: int) -> Layout | None:
+    most = max(1, -(-2 * (load.weights_bytes + load.kv_cache_bytes) // (card_bytes * machine_cards)) + 2)
+    return lay_out([Node(str(number), machine_cards, card_bytes) for number in range(most)], load)
 
 
 def words(layout: Layout, card_bytes: int | None) -> str:

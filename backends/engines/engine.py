@@ -55,9 +55,10 @@ class Alternative:
 class Stats:
     """What one answer took."""
 
-    prompt_tokens: int
-    cached_tokens: int
-    """Prompt tokens whose KV was taken from the turn before."""
+    prompt_tokens: int | None
+    """None: the server does not say."""
+    cached_tokens: int | None
+    """Prompt tokens whose KV was taken from the turn before; None: the server does not say."""
     prefill_seconds: float
     """From the call to the first token."""
     decoded_tokens: int

@@ -20,16 +20,22 @@ from typing import Any, Final
 from backends.engines.engine import Adapter, Chunk, EngineStatus, LoadOptions, Progress, Sampling, Score, Turn, Weights
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.wire import error_from
-from backends.errors import BackendError, EngineError
+from backends.errors import BackendError, EngineCrashed, EngineError
+from specs.model import SGLANG, VLLM
 
 CLOSE_SECONDS: Final = 3.0
 """How long a child may take to free its model before it is killed."""
+GROUP_CLOSE_SECONDS: Final = 30.0
+"""The same for engines with processes of their own, vLLM's workers and SGLang's scheduler: they end one another."""
 TELLING: Final = ("assert", "abort", "terminate", "out of memory", "error", "fatal")
 """Words of the line that says why a process died; backtraces follow it."""
 
 
 class IsolatedAdapter:
     """Any adapter, with its engines in processes of their own."""
+
+    may_be_isolated = False
+    """It is already."""
 
     def __init__(self, inner: Adapter) -> None:
         self.name = inner.name
@@ -48,6 +54,8 @@ class IsolatedEngine:
     def __init__(self, name: str, weights: Weights, options: LoadOptions, on_progress: Progress | None) -> None:
         self.name = name
         self._weights = weights
+        cards = options.tensor_parallel * options.pipeline_parallel
+        self._close_seconds = GROUP_CLOSE_SECONDS if name == SGLANG or (name == VLLM and cards > 1) else CLOSE_SECONDS
         self._numbers = itertools.count(1)
         self._answers: dict[int, SimpleQueue[tuple[Any, ...]]] = {}
         self._sending = threading.Lock()
@@ -71,7 +79,7 @@ class IsolatedEngine:
         try:
             told = self._load(options, on_progress)
         except BaseException:
-            self._child.kill()
+            self._kill()
             self._thread.close()
             raise
         self.context: int = told["context"]
@@ -110,7 +118,7 @@ class IsolatedEngine:
         return None if self._thread.closed else self._measured
 
     def close(self) -> None:
-        self._thread.close(wait_seconds=CLOSE_SECONDS + 1)
+        self._thread.close(wait_seconds=self._close_seconds + 1)
 
     # The wire
 
@@ -197,7 +205,8 @@ class IsolatedEngine:
             how = f"by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", as the system does when memory runs out"
-        return EngineError(
+        self._kill()  # its workers would keep the cards
+        return EngineCrashed(
             f"the engine's process ended {how}; the app goes on, load {self._weights.name} again", self._inner_line()
         )
 
@@ -209,14 +218,18 @@ class IsolatedEngine:
         found = telling or said
         return found[-1] if found else None
 
+    def _kill(self) -> None:
+        """End the child and whatever it has started: it leads a group of its own."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+
     def _end(self) -> None:
         """Have the child free its model and end, or end it."""
         with contextlib.suppress(EngineError):
             self._send((0, "close"))
-        try:
-            self._child.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(self._close_seconds)
+        self._kill()
+        self._child.wait()
         with contextlib.suppress(OSError):
             self._wire.close()

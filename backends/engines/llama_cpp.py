@@ -35,6 +35,7 @@ from backends.engines.engine import (
 )
 from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefix
 from backends.engines.model_thread import Job, ModelThread
+from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
 from backends.engines.scoring import LogProbabilities
 from backends.engines.threads import compute_threads
@@ -52,9 +53,12 @@ CACHE_TYPES: Final = {
     "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30,
 }  # fmt: skip
 """ggml's numbers of the types that a KV cache may have."""
+REMEMBERED_TEXTS: Final = 512
+"""Turns whose control tokens were looked for: a conversation's past turns come again with each prompt."""
 ABORTED: Final = 2
 """What llama_decode returns when its abort callback said so."""
-BUFFER: Final = re.compile(r"(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+BUFFER: Final = re.compile(r"(?<!_REPACK )(model|KV|RS|output|compute) buffer size\s*=\s*([0-9.]+) MiB")
+"""Weights that ggml lays out again for the processor (CPU_REPACK) stand in the mapped file too: counted once."""
 OFFLOADED: Final = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 BACKENDS: Final = {"cuda": "cuda", "metal": "metal", "hip": "rocm", "vulkan": "vulkan", "sycl": "sycl", "musa": "musa"}
 """By the file name of ggml's back end: the kind of accelerator it drives."""
@@ -125,6 +129,7 @@ class LlamaCppEngine:
         self._vocabulary_guard = threading.Lock()
         # llama.cpp asks at every node of the graph whether to go on. A Python function would take the GIL each time,
         # and wait for it while the screen draws; strlen() of a buffer of ours answers without: 0, or 1 to abort.
+        self._marks_found: dict[str, set[str]] = {}
         self._abort_buffer = ctypes.create_string_buffer(2)
         strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
         self._abort_callback = library.ggml_abort_callback(strlen)
@@ -281,7 +286,8 @@ class LlamaCppEngine:
         return len(self._tokenize(text, special=False))
 
     def prompt_tokens(self, turns: Sequence[Turn]) -> int:
-        return len(self._prompt(self._template.render(turns)))
+        plain, seam = guarded(turns, self._marks_in)
+        return len(self._prompt(self._template.render(plain), seam))
 
     def stop(self) -> None:
         self._thread.stop()
@@ -308,12 +314,13 @@ class LlamaCppEngine:
                 self._model = None
 
     def _chat(self, job: Job, turns: list[Turn], sampling: Sampling) -> Iterator[Chunk]:
-        text = self._template.render(turns, thinking=sampling.thinking)
-        tokens = self._prompt(text)
+        plain, seam = guarded(turns, self._marks_in)
+        text = self._template.render(plain, thinking=sampling.thinking)
+        tokens = self._prompt(text, seam)
         stable = None
         if self._cache.forgets:
             # The next turn's prompt will go on from here, whatever this answer's thinking becomes in it.
-            past = self._prompt(self._template.render(turns, thinking=sampling.thinking, opens_answer=False))
+            past = self._prompt(self._template.render(plain, thinking=sampling.thinking, opens_answer=False), seam)
             stable = common_prefix(past, tokens)
         tags = (self._weights.reasoning_tags,) if self._weights.reasoning_tags else USUAL_TAGS
         tail = text.rstrip()
@@ -485,10 +492,33 @@ class LlamaCppEngine:
 
     # The vocabulary, from any thread: llama.cpp's tokenizer is safe as long as the model is there
 
-    def _prompt(self, text: str) -> list[int]:
-        """Tokens of a prompt, begun as the model wants it but never begun twice."""
+    def _prompt(self, text: str, seam: str | None = None) -> list[int]:
+        """Tokens of a prompt, begun as the model wants it but never begun twice.
+
+        Args:
+            seam: Where the text is cut, so that no control token is seen across it; None: nowhere.
+        """
         begun = bool(self._bos) and text.startswith(self._bos)
-        return self._tokenize(text, special=True, begin=self._adds_bos and not begun)
+        parts = pieces(text, seam) if seam else [text]
+        tokens = self._tokenize(parts[0] if parts else "", special=True, begin=self._adds_bos and not begun)
+        for part in parts[1:]:
+            tokens += self._tokenize(part, special=True)
+        return tokens
+
+    def _marks_in(self, text: str) -> set[str]:
+        """Control tokens that llama.cpp would read in a text."""
+        found = self._marks_found.get(text)
+        if found is None:
+            tokens = self._tokenize(text, special=True)
+            found = {
+                self._library.llama_vocab_get_text(self._vocabulary, token).decode("utf-8", "replace")
+                for token in set(tokens)
+                if self._library.llama_vocab_is_control(self._vocabulary, token)
+            }
+            if len(self._marks_found) >= REMEMBERED_TEXTS:
+                self._marks_found.clear()
+            self._marks_found[text] = found
+        return found
 
     def _tokenize(self, text: str, *, special: bool, begin: bool = False) -> list[int]:
         data = text.encode("utf-8", "replace")

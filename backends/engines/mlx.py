@@ -272,6 +272,8 @@ class _Chooser:
             before: The token before this one, if it is not the prompt's last.
         """
         mx, sampling = self._mx, self._sampling
+        if sampling.temperature <= 0 and sampling.repetition_penalty == 1.0:
+            return mx.argmax(logits)
         logits = logits.astype(mx.float32)
         if sampling.repetition_penalty != 1.0:
             if before is not None:

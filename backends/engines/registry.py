@@ -22,11 +22,12 @@ ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
 """Module and class by engine, in the spelling of the spec pages; "remote" is a server of the user's."""
 
 
-def adapter(name: str, *, isolated: bool = False) -> Adapter:
+def adapter(name: str, *, isolated: bool | None = False) -> Adapter:
     """The adapter of an engine; its name may be written in any case.
 
     Args:
-        isolated: Its models are loaded in child processes.
+        isolated: Whether its models are loaded in child processes; None: where that is the better host for this engine,
+            as for those whose load holds the interpreter or whose shutdown reaches beyond themselves.
 
     Raises:
         NotFound: modeldeck carries no such engine.
@@ -35,8 +36,14 @@ def adapter(name: str, *, isolated: bool = False) -> Adapter:
     if engine is None:
         raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
     module, kind = ADAPTERS[engine]
-    found = cast("Adapter", getattr(importlib.import_module(module), kind)())
-    if not isolated:
+    return hosted(cast("Adapter", getattr(importlib.import_module(module), kind)()), isolated=isolated)
+
+
+def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
+    """An adapter whose models are loaded in this process, or each in a child process; see adapter()."""
+    if isolated is None:
+        isolated = bool(getattr(found, "prefers_isolation", False))
+    if not isolated or not getattr(found, "may_be_isolated", True):
         return found
     from backends.engines.isolated import IsolatedAdapter
 

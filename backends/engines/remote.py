@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines import installed
 from backends.engines.answer import Answer
@@ -27,12 +26,18 @@ from backends.engines.engine import (
 from backends.engines.model_thread import Job, ModelThread
 from backends.errors import EngineError, EngineMissing
 
+if TYPE_CHECKING:
+    import asyncio
+
 REMOTE: Final = "remote"
 BYTES_A_TOKEN: Final = 4
 """About so many in English text: for counting before the server has counted."""
 UNKNOWN_TOKEN: Final = -1
 """Servers name the text of alternatives, not their numbers."""
 CONNECT_SECONDS: Final = 5.0
+CONTINUES: Final = {"continue_final_message": True, "add_generation_prompt": False}
+"""How vLLM and SGLang are asked to go on inside the last turn; llama-server does so by itself. A server that knows
+neither may begin a new turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class RemoteAdapter:
     """Talks to one server."""
 
     name = REMOTE
+    may_be_isolated = False
+    """The model is in another process anyhow, and the key stays in this one."""
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         """
@@ -106,6 +113,8 @@ class RemoteEngine:
     template_note = None
 
     def __init__(self, openai: Any, client: Any, url: str, weights: Weights, context: int) -> None:
+        import asyncio
+
         self.context = context
         self.where = url
         self._openai = openai
@@ -121,6 +130,8 @@ class RemoteEngine:
         extra = _extra(sampling)
         if sampling.thinking is not None:
             extra["chat_template_kwargs"] = {"enable_thinking": sampling.thinking, "thinking": sampling.thinking}
+        if turns and turns[-1].role == "assistant":
+            extra |= CONTINUES
         asked = _common(sampling, self._weights) | {"messages": messages}
         if sampling.logprobs:
             asked |= {"logprobs": True, "top_logprobs": sampling.logprobs}
@@ -168,6 +179,8 @@ class RemoteEngine:
     def _generate(
         self, job: Job, create: Callable[..., Any], asked: dict[str, Any], extra: dict[str, Any], answer: Answer
     ) -> Iterator[Chunk]:
+        import asyncio
+
         started = time.perf_counter()
         first = last = started
         usage: Any = None
@@ -199,8 +212,8 @@ class RemoteEngine:
         decoded = getattr(usage, "completion_tokens", None)
         yield Chunk(
             stats=Stats(
-                prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-                cached_tokens=getattr(details, "cached_tokens", None) or 0,
+                prompt_tokens=getattr(usage, "prompt_tokens", None),
+                cached_tokens=getattr(details, "cached_tokens", None),
                 prefill_seconds=first - started,
                 decoded_tokens=answer.tokens if decoded is None else decoded,
                 decode_seconds=last - first,
@@ -229,6 +242,11 @@ class RemoteEngine:
             # OpenAI's own protocol has no top_k, min_p or repetition_penalty, and a strict server refuses them.
             if not extra or not any(name in str(error) for name in extra):
                 raise
+            if any(name in extra and name in str(error) for name in CONTINUES):
+                raise EngineError(
+                    f"{self._url} cannot go on inside an answer that was stopped; have it answered again instead",
+                    _message(error),
+                ) from error
             stream = await create(**settings)
         try:
             async for event in stream:

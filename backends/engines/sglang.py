@@ -6,7 +6,6 @@ Not run here: its published kernels are CUDA only. Written and tested against th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import itertools
@@ -15,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines import installed
 from backends.engines.answer import Answer
@@ -36,6 +35,9 @@ from backends.engines.tokenizer import Tokenizer
 from backends.engines.vllm_arguments import inner_line, trained_context
 from backends.errors import BackendError, Cancelled, EngineError, EngineMissing, PromptTooLong
 from specs.model import SGLANG
+
+if TYPE_CHECKING:
+    import asyncio
 
 CACHE_TYPES: Final = {"f16": "auto", "bf16": "bf16", "q8_0": "fp8_e4m3"}
 """SGLang's name for a KV cache type of ours; "auto" is the weights' own 16 bits."""
@@ -147,6 +149,8 @@ class SglangEngine:
     # Loading
 
     def _load(self, job: Job, options: LoadOptions, on_progress: Progress | None) -> None:
+        import asyncio
+
         def tell(share: float, note: str) -> None:
             if job.cancelled:
                 raise Cancelled(f"loading {self._weights.name} was stopped")
@@ -222,6 +226,8 @@ class SglangEngine:
     # On the model's thread
 
     def _free(self) -> None:
+        import asyncio
+
         engine, self._engine = self._engine, None
         if engine is not None:
             with contextlib.suppress(Exception):
@@ -297,6 +303,8 @@ class SglangEngine:
 
     def _outputs(self, job: Job, tokens: list[int], sampling: Sampling, limit: int) -> Iterator[dict[str, Any] | None]:
         """What the engine sends, and None once it was stopped; a request that is given up is aborted."""
+        import asyncio
+
         loop = self._loop
         assert loop is not None
         request = f"modeldeck-{id(self)}-{next(self._numbers)}"
@@ -347,6 +355,8 @@ async def _next(stream: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
 
 async def _drained(coming: asyncio.Task[dict[str, Any] | None], stream: AsyncIterator[dict[str, Any]]) -> None:
     """Read what the scheduler still sends of a request, until its generator has cleaned up behind itself."""
+    import asyncio
+
     with contextlib.suppress(Exception):
         async with asyncio.timeout(ABORT_SECONDS):
             if await coming is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from backends.engines.chat_template import ChatTemplate, built_in
 from backends.engines.engine import Turn, Weights
+from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
 from backends.engines.token_text import TokenText
 
@@ -34,23 +35,32 @@ class Tokenizer:
         self.stop = (*weights.stop, *self._template.stop)
         tags = (weights.reasoning_tags,) if weights.reasoning_tags else USUAL_TAGS
         self._tags = tags
+        self._marks = tuple(sorted(_special_texts(tokenizer) | {tag for pair in tags for tag in pair}))
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
 
     def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> tuple[list[int], tuple[str, str] | None]:
         """Tokens of a conversation, and the pair of tags whose first one the template has written already."""
-        text = self._template.render(turns, thinking=thinking)
+        plain, seam = guarded(turns, self._marks_in)
+        text = self._template.render(plain, thinking=thinking)
         tail = text.rstrip()
         opened = next((pair for pair in self._tags if tail.endswith(pair[0])), None)
-        # The template writes every special token itself.
-        return self._tokenizer.encode(text, add_special_tokens=False), opened
+        return self._encode(text, seam), opened
 
     def stable(self, turns: Sequence[Turn], thinking: bool | None = None) -> list[int]:
         """Tokens that will stand in the next turn's prompt too."""
-        text = self._template.render(turns, thinking=thinking, opens_answer=False)
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return tokens
+        plain, seam = guarded(turns, self._marks_in)
+        return self._encode(self._template.render(plain, thinking=thinking, opens_answer=False), seam)
+
+    def _encode(self, text: str, seam: str) -> list[int]:
+        # The template writes every special token itself.
+        return [
+            token for part in pieces(text, seam) for token in self._tokenizer.encode(part, add_special_tokens=False)
+        ]
+
+    def _marks_in(self, text: str) -> set[str]:
+        return {mark for mark in self._marks if mark in text}
 
     def text(self, prompt: str) -> list[int]:
         """Tokens of a text to be completed, begun as the model wants it."""
@@ -60,7 +70,8 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of a text without special ones."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False)) if text else 0
+        (plain,), seam = guarded([Turn("user", text)], self._marks_in)
+        return len(self._encode(plain.text, seam))
 
     def piece(self, token: int) -> str:
         """The text of one token by itself."""
@@ -98,6 +109,14 @@ class Tokenizer:
             return True
         added = getattr(self._tokenizer, "added_tokens_encoder", {})
         return text in added
+
+
+def _special_texts(tokenizer: Any) -> set[str]:
+    """Every text that the tokenizer takes for a control token."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {str(token) for token in added.values() if getattr(token, "special", False)} | set(
+        tokenizer.all_special_tokens
+    )
 
 
 def _template(own: object) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from machines import EIGHT_H100, GIB, LAPTOP, RTX_4090, TWO_3090, UNLIKE, card, linux, variant
 
-from backends.engines.engine import LoadOptions
+from backends.engines.engine import EngineStatus, LoadOptions
 from backends.fit import Wish
 from backends.judge import judge
 from backends.loaded import load_record, load_request
@@ -50,6 +50,12 @@ def test_of_several_cards_the_one_that_the_fit_means_is_named() -> None:
     option = judge(small, "llama.cpp", UNLIKE)
     assert load_request(option, PATH).options.device == f"cuda:{option.card_indices[0]}"
     assert load_request(judge(small, "llama.cpp", LAPTOP), PATH).options.device is None
+
+
+def test_a_build_that_cannot_drive_the_card_is_not_told_its_number() -> None:
+    built = EngineStatus("ready", version="1.0", accelerators=())
+    option = judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", UNLIKE, status=built)
+    assert load_request(option, PATH).options.device is None
 
 
 def test_what_goes_into_ram_is_kept_off_the_card() -> None:

@@ -12,7 +12,7 @@ from backends.fit import DEFAULT_CONTEXT, Knowledge, Option, Speed, Wish
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
 from backends.memory.estimate import MemoryEstimate
 from specs.model import HubSource, ModelFamily, ModelSpec, Variant
-from tui.services import Services
+from tui.services import Measured, Services
 
 GIB = 1 << 30
 BITS = {"IQ1_M": 1.9, "IQ2_XS": 2.4, "IQ3_M": 3.7, "Q4_K_M": 4.9, "Q5_K_M": 5.7, "Q6_K": 6.6, "Q8_0": 8.5}
@@ -175,6 +175,7 @@ def options(
     wish: Wish,
     statuses: Mapping[str, EngineStatus],
     knowledge: Mapping[str, Knowledge],
+    measured: Measured = Measured(),
 ) -> list[Option]:
     return [
         judge_one(variant, engine, machine, wish, statuses, knowledge.get(variant.key))
@@ -191,7 +192,8 @@ def best_option(found: Sequence[Option]) -> Option:
 
 
 def quick_verdicts(
-    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus]
+    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus],
+    measured: Measured = Measured(),
 ) -> list[str]:
     return [best_option(options([variant], machine, wish, statuses, {})).verdict for variant in variants]
 
@@ -286,6 +288,9 @@ def services(
         "local_index": lambda: library,
         "knowledge": lambda variants: {v.key: Knowledge(on_disk=True) for v in variants if library.path(v)},
         "hub_knowledge": lambda variants: {},
+        "measured": lambda machine: Measured(),
+        "record": lambda machine, load: None,
+        "forget_loads": lambda machine, engine, format_name: 0,
         "plan": plan,
         "open_queue": open_queue,
         "open_watch": lambda machine: FakeWatch(machine),

@@ -23,6 +23,8 @@ class OpenAiStandin:
         self.keys: list[str] = []
         self.refuse: tuple[str, ...] = ()
         self.fault: tuple[int, dict[str, Any]] | None = None
+        self.counts = True
+        """Whether an answer's tokens are told."""
         self.left = threading.Event()
         """Set when a client went away in the middle of an answer."""
         standin = self
@@ -104,7 +106,8 @@ class OpenAiStandin:
         last = {"index": 0, "finish_reason": finish} | ({"delta": {}} if chat else {"text": "", "logprobs": None})
         event([last])
         usage = {"prompt_tokens": 11, "completion_tokens": count, "total_tokens": 11 + count}
-        event([], usage=usage | {"prompt_tokens_details": {"cached_tokens": 8}})
+        if self.counts:
+            event([], usage=usage | {"prompt_tokens_details": {"cached_tokens": 8}})
         file.write(b"data: [DONE]\n\n")
         file.flush()
 

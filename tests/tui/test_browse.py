@@ -10,11 +10,13 @@ from textual import events
 from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
+from backends.fit import Correction
 from specs.model import ModelFamily
 from tui.app import Deck
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
+from tui.services import Measured
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.family_list import FamilyList
 from tui.widgets.fit_matrix import FitMatrix
@@ -553,3 +555,32 @@ async def test_a_launch_waits_until_the_disk_is_read_before_it_offers_a_download
         await pilot.pause()
         await pilot.pause()
         assert len(talked) == 1
+
+
+async def test_what_loads_here_took_is_asked_for_and_can_be_forgotten() -> None:
+    forgotten: list[tuple[str, str]] = []
+
+    def measured(machine: object) -> Measured:
+        return Measured() if forgotten else Measured({("llama.cpp", "ggufv2"): Correction(1.3, 7)})
+
+    def forget(machine: object, engine: str, format_name: str) -> int:
+        forgotten.append((engine, format_name))
+        return 7
+
+    seen: list[Measured] = []
+
+    def options(*arguments: object) -> list[object]:
+        seen.append(arguments[-1])  # type: ignore[arg-type]
+        return fake.options(*arguments)  # type: ignore[arg-type,return-value]
+
+    app = Deck(fake.services(on_disk=(Q4,), measured=measured, forget_loads=forget, options=options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        assert seen[-1].corrections
+        await press(pilot, "x")
+        assert "7 loads of ggufv2 with llama.cpp took 1.30 times what was predicted" in screen_text(app)
+        await press(pilot, "enter")
+        assert forgotten == [("llama.cpp", "ggufv2")]
+        assert not seen[-1].corrections
+        await press(pilot, "x")
+        assert isinstance(app.screen, Browse)

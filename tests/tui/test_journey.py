@@ -15,6 +15,7 @@ from ttybench import TtySession
 
 from backends.engines.engine import Sampling
 from backends.history import History
+from backends.measurements import corrections
 from backends.plans import Job
 from tui.app import Deck
 from tui.screens.ask import Ask
@@ -102,6 +103,14 @@ async def test_a_new_user_finds_downloads_and_talks_to_a_model(published: Any) -
         assert said.startswith(PROMPT)
         assert len(said.removeprefix(PROMPT).split()) >= 4
         assert screen.history.flush()
+        await until(pilot, lambda: app.measured.corrections)
+        await pilot.press("f5")
+        await until(pilot, lambda: "from 1 load here" in screen_text(app))
+    # The reason line tells from now on what the load took.
+    machine = app.machine
+    assert machine is not None
+    (correction,) = corrections(machine).values()
+    assert correction.loads == 1
     history = History()
     (summary,) = history.conversations()
     history.close()

@@ -154,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     _variant_flags(one)
     _load_flags(one)
     _machine_flag(one)
+    _ray_flag(one)
     one.add_argument(
         "--forget",
         action="store_true",
@@ -185,7 +186,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--model-name", required=True, dest="name", metavar="NAME", help=NAME)
     _variant_flags(one)
     _load_flags(one)
+    _ray_flag(one)
     one.add_argument("--prompt", metavar="TEXT|-", help="one prompt; - reads it from standard input")
+    one.add_argument(
+        "--conversation", metavar="ID", help="go on with a conversation of the history; its ID's beginning does"
+    )
     one.add_argument("--system", metavar="TEXT", help="what the model is told before the prompt")
     one.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens")
     one.add_argument("--temperature", type=_temperature, metavar="T", help="0: always the most probable token")
@@ -288,6 +293,10 @@ def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True) -> None:
 def _load_flags(to: argparse.ArgumentParser) -> None:
     to.add_argument("--context", type=_count, metavar="N", help="tokens that one conversation may hold")
     to.add_argument("--kv-cache-type", choices=KV_CACHE_TYPES, metavar="T", help=" or ".join(KV_CACHE_TYPES))
+
+
+def _ray_flag(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--ray-address", metavar="HOST:PORT", help="vLLM: on the cards of this Ray cluster; auto finds it")
 
 
 def _machine_flag(to: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from backends.errors import EngineError, NotFound
 from backends.fit import Option
 from backends.loaded import load_request
 from tui import units
+from tui.cli import choose
 from tui.cli.launch import stats_document
 from tui.cli.loading import keep_measured, load, option_for
 from tui.cli.native import Screen, engine_output_in_log
@@ -24,7 +25,7 @@ WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 def bench(arguments: argparse.Namespace) -> int:
     """Load, run, print the median."""
     option, machine = option_for(arguments, force=False)
-    path = local_index().path(option.variant)
+    path = local_index(choose.folders()).path(option.variant)
     if path is None:
         raise NotFound(f"the weights of {option.variant.key} are not here; modeldeck download fetches them")
     request = load_request(option, path)
@@ -95,9 +96,9 @@ def _predicted(option: Option) -> str:
 
 def _document(option: Option, runs: list[Stats], load_seconds: float, measured_bytes: int | None) -> dict[str, Any]:
     prefill = [
-        (one.prompt_tokens - one.cached_tokens) / one.prefill_seconds
+        (one.prompt_tokens - (one.cached_tokens or 0)) / one.prefill_seconds
         for one in runs
-        if one.prefill_seconds > 0 and one.prompt_tokens > one.cached_tokens
+        if one.prefill_seconds > 0 and one.prompt_tokens is not None and one.prompt_tokens > (one.cached_tokens or 0)
     ]
     decode = [speed for one in runs if (speed := one.tokens_per_second) is not None]
     variant = option.variant

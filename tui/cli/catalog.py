@@ -160,7 +160,7 @@ def _names_kept(families: tuple[ModelFamily, ...], names: set[str]) -> tuple[Mod
 def _downloaded(families: tuple[ModelFamily, ...], arguments: argparse.Namespace) -> tuple[ModelFamily, ...]:
     from backends.downloads import local_index
 
-    index = local_index()
+    index = local_index(choose.folders())
     names = {one.family.name for one in _variants(families, arguments) if index.path(one) is not None}
     return _names_kept(families, names)
 

@@ -44,6 +44,13 @@ def settings() -> Settings:
     return loaded
 
 
+def folders() -> tuple[Path, ...]:
+    """The user's own folders with weights."""
+    from tui.settings import load_settings
+
+    return load_settings().library_folders  # what is wrong with the file was said where the wish was read
+
+
 def machine(arguments: argparse.Namespace, *, deadline_seconds: float = 2.0) -> Machine:
     """This machine, or the one that --machine names; the deadline is for the slowest driver."""
     if not arguments.machine:

@@ -30,11 +30,16 @@ def fit(arguments: argparse.Namespace) -> int:
     machine = choose.machine(arguments)
     if arguments.name is None:
         variants = choose.matching(choose.catalog(arguments).variants(), arguments)
-        knowledge = known_of(variants, deadline_seconds=None)
+        knowledge = known_of(variants, deadline_seconds=None, folders=choose.folders())
     else:
         variants = choose.matching_of_family(choose.family(arguments), arguments)
-        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS)
+        knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
     judged = judge_here(variants, machine, choose.wish(arguments), knowledge)
+    if arguments.ray_address:
+        from backends.clustered import on_cluster
+        from backends.engines.cluster import cluster_cards
+
+        judged = on_cluster(judged, cluster_cards(arguments.ray_address), arguments.ray_address, knowledge)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if arguments.json:
@@ -60,15 +65,15 @@ def judge_here(
     from backends.judge import options
     from tui.services import measured_here
 
-    corrections, speeds = measured_here(machine)
+    measured = measured_here(machine)
     return options(
         variants,
         machine,
         wish,
         statuses=statuses(),
         knowledge=knowledge,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
 
 

@@ -204,7 +204,10 @@ def _remove(arguments: argparse.Namespace, catalog: Catalog) -> int:
 
 def _what_goes(plan: RemovalPlan, specs: Iterable[Path]) -> Iterator[str]:
     """Whose it is, every file that goes and every one that stays."""
-    yield f"{_name(plan.entry)} lies in {plan.owner}" + (
+    from backends.shelves import ADOPTED
+
+    where = "was adopted" if plan.entry.owner == ADOPTED else f"lies in {plan.owner}"
+    yield f"{_name(plan.entry)} {where}" + (
         f", which is another program's: it will miss {plan.entry.name}" if plan.foreign else ""
     )
     for path in (*plan.paths, *specs):

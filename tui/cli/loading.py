@@ -38,17 +38,23 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
     variant = choose.one_variant(choose.family(arguments), arguments)
     found = statuses()
     machine = detect()
-    corrections, speeds = measured_here(machine)
+    measured = measured_here(machine)
+    known = known_of([variant], deadline_seconds=None, folders=choose.folders())
     judged = options(
         [variant],
         machine,
         choose.wish(arguments),
         statuses=found,
-        knowledge=known_of([variant], deadline_seconds=None),
+        knowledge=known,
         as_built=True,
-        corrections=corrections,
-        speeds=speeds,
+        corrections=measured.corrections,
+        speeds=measured.speeds,
     )
+    if getattr(arguments, "ray_address", None):
+        from backends.clustered import on_cluster
+        from backends.engines.cluster import cluster_cards
+
+        judged = on_cluster(judged, cluster_cards(arguments.ray_address), arguments.ray_address, known)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if not judged:
@@ -78,7 +84,7 @@ def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
     """The weights of a variant, downloaded first when they are missing and the user agrees."""
     from backends.downloads import local_index
 
-    path = local_index().path(variant)
+    path = local_index(choose.folders()).path(variant)
     if path is not None:
         return path
     from tui.cli.download import HUB_NAMES, fetch_with_progress, plan_of
@@ -102,8 +108,10 @@ def agreed(question: str) -> bool:
 
 def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
     """The loaded engine and the seconds that it took."""
-    from backends.engines.registry import adapter
+    from backends.engines.registry import adapter, hosted
+    from tui.settings import load_settings
 
+    apart = load_settings().engine_isolation == "process"
     began = drawn = time.monotonic()
 
     def show(share: float, what: str) -> None:
@@ -112,7 +120,7 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = adapter(request.engine).load(request.weights, request.options, show)
+    engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
     screen.passing("")
     return engine, time.monotonic() - began
 

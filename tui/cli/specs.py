@@ -71,7 +71,9 @@ def _from_hub(arguments: argparse.Namespace) -> int:
     loaded = choose.catalog(arguments, problems_are_shown=True)
     family = _named(choose.repository(model_id, arguments.hub, arguments.revision), model_id, arguments.name, loaded)
     variants = tuple(family.variants())
-    judged = judge_here(variants, machine, wish, known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS))
+    judged = judge_here(
+        variants, machine, wish, known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
+    )
     kept = keep_family(family, specs_folder()) if arguments.keep else None
     if arguments.json:
         document(

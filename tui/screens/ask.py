@@ -35,7 +35,7 @@ class Ask(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
-        box = Static(clean(self._question), classes="box", markup=False)
+        box = Static("\n".join(map(clean, self._question.split("\n"))), classes="box", markup=False)
         box.border_title = plain(self._title)
         box.border_subtitle = plain("enter yes   esc no")
         yield box

@@ -16,7 +16,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Knowledge, Option, Verdict, Wish
+from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Verdict, Wish
 from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
@@ -24,7 +24,7 @@ from tui.glyphs import glyphs
 from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
-from tui.services import Services
+from tui.services import Measured, Services
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.family_list import FamilyList
 from tui.widgets.fit_matrix import FitMatrix, size_label
@@ -144,6 +144,7 @@ class Browse(Screen[None]):
         self.watch(app, "statuses", self._statuses_changed, init=False)
         self.watch(app, "library", self._library_changed, init=False)
         self.watch(app, "jobs", self._jobs_changed)
+        self.watch(app, "measured", self._measured_changed, init=False)
         self.watch(app, "notices", self._show_strip, init=False)
 
     # State that comes from the app
@@ -170,6 +171,10 @@ class Browse(Screen[None]):
 
     def _statuses_changed(self) -> None:
         self._judge_soon()
+
+    def _measured_changed(self) -> None:
+        self._judge_soon()
+        self.refresh_bindings()
 
     def _library_changed(self) -> None:
         library = self.app.library
@@ -340,6 +345,10 @@ class Browse(Screen[None]):
         """The machine that verdicts are for."""
         return self.what_if or self.app.machine
 
+    def measured(self) -> Measured:
+        """What loads took on the machine that verdicts are for: nothing is known of another than this one."""
+        return Measured() if self.what_if is not None else self.app.measured
+
     def wish(self, family: ModelFamily | None = None) -> Wish:
         """What the user asks of a load; a family's own context where it is shorter."""
         context: int | None = self.context
@@ -368,9 +377,10 @@ class Browse(Screen[None]):
         self._generation += 1
         generation = self._generation
         wish = self.wish()
+        measured = self.measured()
 
         def verdicts_of(variants: Sequence[Variant]) -> Sequence[Verdict]:
-            return self._services.quick_verdicts(variants, machine, wish, statuses)
+            return self._services.quick_verdicts(variants, machine, wish, statuses, measured)
 
         work = partial(
             judge_families,
@@ -399,13 +409,14 @@ class Browse(Screen[None]):
         generation = self._family_generation
         wish = self.wish(family)
         told = self._told
+        measured = self.measured()
 
         def work() -> None:
             variants = tuple(family.variants())
             if generation != self._family_generation:
                 return
             knowledge = {**told, **self._services.knowledge(variants)}
-            options = self._services.options(variants, machine, wish, statuses, knowledge)
+            options = self._services.options(variants, machine, wish, statuses, knowledge, measured)
             judged = Judged.of(family, options, self._services.best_option)
             self.post_message(self.FamilyJudged(generation, judged))
 
@@ -535,6 +546,8 @@ class Browse(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        if action == "forget_loads":
+            return self._correction_of(self.option) is not None
         if action == "back":
             return self.has_class("-family") or self._matrix.has_focus or bool(self._list.query_text)
         return True
@@ -611,6 +624,36 @@ class Browse(Screen[None]):
             self.app.say(self._waiting_words(variant))
         else:
             self.post_message(ChatWanted(option, beside=wish == "beside"))
+
+    def _correction_of(self, option: Option | None) -> Correction | None:
+        """What loads here changed of this option's memory."""
+        if option is None:
+            return None
+        return self.measured().corrections.get((option.engine, option.variant.spec.format))
+
+    def action_forget_loads(self) -> None:
+        """Take the estimate as it was before anything was loaded here."""
+        option, machine = self.option, self.app.machine
+        correction = self._correction_of(option)
+        if option is None or machine is None or correction is None:
+            return
+        from tui.screens.ask import Ask
+
+        engine, format_name = option.engine, option.variant.spec.format
+
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                return
+
+            def work() -> None:
+                self._services.forget_loads(machine, engine, format_name)
+                self.app.read_measured()
+
+            self.app.in_background(work, "forgetting measured loads")
+
+        loads = "1 load" if correction.loads == 1 else f"{correction.loads} loads"
+        question = f"{loads} of {format_name} with {engine} took {correction.ratio:.2f} times what was predicted."
+        self.app.push_screen(Ask("Forget what was measured here?", f"{question} Forget it?"), answered)
 
     def _next_engine(self, variant: Variant) -> None:
         engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []

@@ -19,8 +19,8 @@ from textual.widgets import Static
 
 from backends.conversation import Conversation, Node, conversation, node
 from backends.duel import Duel
-from backends.engines.engine import Chunk, Engine, Sampling, Turn
-from backends.errors import BackendError, EngineError
+from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
+from backends.errors import BackendError, EngineCrashed, EngineError
 from backends.history import History
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
@@ -292,7 +292,8 @@ class ChatPane(Vertical):
             text = f"{doing}  {signs.bar_start}{filled}{signs.bar_end} {self.model.share * 100:.0f} %"
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
             what = printable(str(self.model.error))
-            text = f"{what}\nctrl+l loads it again{self._smaller_words()} · f5 chooses another model"
+            apart = " in a process of its own" if isinstance(self.model.error, EngineCrashed) else ""
+            text = f"{what}\nctrl+l loads it again{apart}{self._smaller_words()} · f5 chooses another model"
         elif self.state == "unloaded":
             text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
         elif self.duel is not None and (spot := spot_words(self.passage)):
@@ -324,6 +325,11 @@ class ChatPane(Vertical):
         return self.model.engine if self.model is not None and self.model.state == "ready" else None
 
     @property
+    def last_stats(self) -> Stats | None:
+        """What the latest answer took; None: there was none, or it did not end well."""
+        return self._last.stats if self._last is not None else None
+
+    @property
     def context(self) -> int | None:
         """Tokens that the conversation may have; None: no model."""
         if self.engine is not None:
@@ -345,9 +351,14 @@ class ChatPane(Vertical):
 
     def reload_request(self, *, smaller: bool) -> LoadRequest | None:
         """The same weights again, with half the context where it was too much; None: there were none."""
-        if self.request is None or not smaller:
-            return self.request
-        return replace(self.request, options=replace(self.request.options, context=self._smaller_context()))
+        request = self.request
+        if request is None:
+            return None
+        if self.model is not None and isinstance(self.model.error, EngineCrashed):
+            request = replace(request, isolated=True)
+        if smaller:
+            request = replace(request, options=replace(request.options, context=self._smaller_context()))
+        return request
 
     def leave(self) -> None:
         """Stop, and give the model back."""
@@ -808,8 +819,11 @@ class ChatPane(Vertical):
             self._finish(generation)
 
     def said(self, turn: Node) -> None:
-        """A turn began: the history keeps it."""
+        """A turn began: the history keeps it, and what was typed for it is no draft any more."""
         if self.history is not None:
+            if turn.role == "user":
+                self.history.save_draft("", "")
+                self.history.save_draft(self.conversation.id, "")
             self.history.save(self.conversation)
             self.history.save_node(self.conversation.id, turn)
 
@@ -866,9 +880,12 @@ class ChatPane(Vertical):
         entry.note, entry.warning = _note(finished)
         entry.finish()
         if stats is not None:
-            self.context_used = stats.prompt_tokens + stats.decoded_tokens
-            if self.budget is not None:
+            if stats.prompt_tokens is not None:
+                self.context_used = stats.prompt_tokens + stats.decoded_tokens
+            if self.budget is not None and self.context_used is not None:
                 self.budget = replace(self.budget, history=self.context_used - self.budget.system, draft=0)
+        if isinstance(generation.error, EngineCrashed) and self.model is not None:
+            self.model.crashed(generation.error)
         if not self._gone:
             self.transcript.changed(entry)
             self.state = "ready" if self.engine is not None else self.state
@@ -912,8 +929,13 @@ class ChatPane(Vertical):
         """Count the draft once the typing rests."""
         if self._draft_timer is not None:
             self._draft_timer.stop()
+        self._draft_timer = self.set_timer(DRAFT_SECONDS, self._draft_rests)
+
+    def _draft_rests(self) -> None:
+        if self.history is not None:
+            self.history.save_draft(self.conversation.id if self.conversation.nodes else "", self.draft.text)
         if self.generation is None:
-            self._draft_timer = self.set_timer(DRAFT_SECONDS, self._count_context)
+            self._count_context()
 
     def measure(self, text: str) -> Budget | None:
         """The budget if this were sent now, counted at once; None: no model. Guessed where the engine is busy."""

@@ -14,9 +14,10 @@ import pytest
 from backends.engines import registry
 from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
 from backends.engines.isolated import IsolatedAdapter, IsolatedEngine
+from backends.engines.scripted import ScriptedAdapter
 from backends.engines.wire import error_from, error_to
-from backends.errors import BackendError, Cancelled, EngineError, EngineMissing, PromptTooLong
-from specs.model import LLAMA_CPP
+from backends.errors import BackendError, Cancelled, EngineCrashed, EngineError, EngineMissing, PromptTooLong
+from specs.model import LLAMA_CPP, SGLANG, VLLM
 
 HELLO = [Turn("user", "Name three colours, please.")]
 needs_llama = [
@@ -52,6 +53,46 @@ def test_an_error_comes_over_as_it_was(error: Exception) -> None:
     assert isinstance(again, type(error) if isinstance(error, BackendError) else EngineError)
     assert ("\n" not in str(again)) and str(error).splitlines()[0] in str(again)
     assert isinstance(error, BackendError) is False or vars(again) == vars(error)
+
+
+class Preferring(ScriptedAdapter):
+    """As vLLM's and SGLang's adapters."""
+
+    prefers_isolation = True
+
+
+def test_an_engine_is_hosted_as_it_prefers_unless_it_is_told_otherwise() -> None:
+    plain, preferring = ScriptedAdapter(), Preferring()
+    assert registry.hosted(plain, isolated=None) is plain
+    assert isinstance(registry.hosted(plain, isolated=True), IsolatedAdapter)
+    apart = registry.hosted(preferring, isolated=None)
+    assert isinstance(apart, IsolatedAdapter)
+    assert registry.hosted(apart, isolated=True) is apart
+    assert registry.hosted(preferring, isolated=False) is preferring
+    assert registry.hosted(registry.adapter("remote"), isolated=True).name == "remote"
+    assert not isinstance(registry.adapter("remote", isolated=True), IsolatedAdapter)
+    assert isinstance(registry.adapter(VLLM, isolated=None), IsolatedAdapter)
+    assert isinstance(registry.adapter(SGLANG, isolated=None), IsolatedAdapter)
+
+
+def test_a_child_that_aborts_while_it_loads_tells_its_last_words_and_takes_its_group_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A native abort, as of an assertion in C: no exception passes through Python."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes, os, subprocess, sys\n"
+        "if 'backends.engines.child' in sys.orig_argv:\n"
+        "    worker = subprocess.Popen(['sleep', '600'])\n"
+        f"    open({str(tmp_path / 'worker')!r}, 'w').write(str(worker.pid))\n"
+        "    os.write(2, b'ggml.c:123: GGML_ASSERT(tensor) failed\\n')\n"
+        "    ctypes.CDLL(None).abort()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EngineCrashed, match="SIGABRT") as caught:
+        IsolatedAdapter(ScriptedAdapter()).load(Weights(tmp_path, "x", "ggufv2", "Q4_K_M"), LoadOptions(context=64))
+    assert caught.value.detail == "ggml.c:123: GGML_ASSERT(tensor) failed"
+    worker = int((tmp_path / "worker").read_text())
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
 
 
 class TestWithAModel:

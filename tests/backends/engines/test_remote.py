@@ -80,6 +80,26 @@ def test_a_strict_server_is_asked_again_without_what_it_refuses(server: OpenAiSt
     assert "top_k" not in server.requests[1]
 
 
+def test_a_stopped_answer_goes_on_where_the_server_can(server: OpenAiStandin, engine: Engine) -> None:
+    begun = [*HELLO, Turn("assistant", "Well,")]
+    list(engine.stream(begun, Sampling()))
+    assert server.requests[0]["messages"][-1] == {"role": "assistant", "content": "Well,"}
+    assert server.requests[0]["continue_final_message"] is True
+    assert server.requests[0]["add_generation_prompt"] is False
+    list(engine.stream(HELLO, Sampling()))
+    assert "continue_final_message" not in server.requests[1]
+    server.refuse = ("continue_final_message",)
+    with pytest.raises(EngineError, match="cannot go on inside an answer"):
+        list(engine.stream(begun, Sampling()))
+
+
+def test_what_the_server_does_not_count_is_unknown(server: OpenAiStandin, engine: Engine) -> None:
+    server.counts = False
+    stats = list(engine.stream(HELLO, Sampling()))[-1].stats
+    assert stats is not None
+    assert (stats.prompt_tokens, stats.cached_tokens) == (None, None)
+
+
 def test_thinking_comes_apart_whether_the_server_splits_it_or_not(server: OpenAiStandin, engine: Engine) -> None:
     for pieces in ([{"reasoning_content": "Hm."}, "Yes."], ["<thi", "nk>Hm.</th", "ink>\n\nYes."]):
         server.pieces = pieces

@@ -8,7 +8,7 @@ from chat_app import RunChat, load_request
 
 from backends.engines.engine import Turn
 from backends.engines.scripted import ScriptedAdapter
-from backends.errors import EngineError
+from backends.errors import EngineCrashed, EngineError
 
 
 async def test_without_a_model_the_screen_says_what_to_do_first(chat: RunChat) -> None:
@@ -130,6 +130,26 @@ async def test_an_engine_that_dies_leaves_its_words_and_says_why(chat: RunChat) 
         assert "What came" in c.shown()
         assert "llama_decode returned -3" in c.shown()
         assert c.pane.state == "ready"
+
+
+async def test_a_model_whose_process_died_is_offered_smaller_and_in_one_of_its_own(chat: RunChat) -> None:
+    died = EngineCrashed("the engine's process ended by SIGABRT", "GGML_ASSERT(ctx) failed")
+    async with chat(ScriptedAdapter(["What", " came", died])) as c:
+        await c.load()
+        await c.say("go")
+        await c.until(lambda: c.pane.state == "failed")
+        assert "What came" in c.shown()
+        notice = str(c.pane.query_one("#notice").render())
+        assert "GGML_ASSERT(ctx) failed" in notice
+        assert "in a process of its own" in notice
+        assert "4,096" in notice
+        dead = c.pane.model
+        again = c.pane.reload_request(smaller=True)
+        assert again is not None
+        c.pane.load(again)
+        assert c.pane.model is not dead
+        assert c.pane.request is not None
+        assert c.pane.request.isolated
 
 
 async def test_thinking_folds_and_counts_its_tokens(chat: RunChat) -> None:

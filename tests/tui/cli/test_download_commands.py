@@ -86,7 +86,7 @@ def test_a_gated_repository_names_the_page_where_access_is_asked_for(
     published.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": WEIGHTS}, gated="manual")
     ran = modeldeck("download", *VARIANT, "--specs", spec_file)
     assert ran.code == 1
-    line = ran.error_line
+    line = ran.err.splitlines()[-1]
     assert "gated" in line
     assert f"{published.url}/tests/small-talk-GGUF" in line
     assert "HF_TOKEN" in line

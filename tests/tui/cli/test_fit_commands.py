@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tui.cli import main
+
 GIB = 1 << 30
 
 OPTION = {
@@ -143,6 +145,35 @@ def test_settings_stand_below_flags(modeldeck: Any, spec_file: Path, workstation
     settings = {"HF_HUB_OFFLINE": "1", "MODELDECK_CONTEXT": "1024"}
     assert modeldeck(*common, **settings).json["options"][0]["context"] == 1024
     assert modeldeck(*common, "--context", 512, **settings).json["options"][0]["context"] == 512
+
+
+def test_a_preset_says_nothing_of_a_processor_that_it_does_not_know(modeldeck: Any) -> None:
+    ran = modeldeck("hardware", "--machine", "RTX 4090")
+    assert "unknown" not in ran.out
+    assert "processor" not in ran.out
+    assert "RTX 4090" in ran.out
+
+
+def test_hardware_and_doctor_wait_longer_for_a_slow_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends.machine import detect
+    from backends.machine.model import Cpu, Machine, Memory
+
+    asked: list[float] = []
+
+    def slow(*, deadline_seconds: float = 2.0) -> Machine:
+        asked.append(deadline_seconds)
+        return Machine("linux", "x86_64", Cpu("slow", 1, 1), Memory(1 << 30, 1 << 30))
+
+    monkeypatch.setattr(detect, "detect", slow)
+    assert main.run(["hardware"]) == main.run(["doctor"]) == 0
+    assert asked == [10.0, 10.0]
+
+
+def test_only_loads_here_can_be_forgotten(modeldeck: Any, workstation: Path) -> None:
+    assert modeldeck("fit", "--forget", "--json").json == {"forgotten": 0}
+    ran = modeldeck("fit", "gpt-2", "--forget")
+    assert ran.code == 2
+    assert "--model-engine" in ran.err
 
 
 def test_hardware_prints_the_document_that_fit_reads(modeldeck: Any, workstation: Path, tmp_path: Path) -> None:

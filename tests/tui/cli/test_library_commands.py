@@ -63,6 +63,17 @@ def test_folders_of_the_settings_are_looked_through(library: Any, own_gguf: Path
     assert (entry["owner"], entry["path"], entry["variants"]) == ("your folder", str(own_gguf), [])
 
 
+def test_a_file_in_such_a_folder_is_the_variant_that_it_is_called_as(
+    library: Any, modeldeck: Any, own_gguf: Path, spec_file: Path
+) -> None:
+    named = own_gguf.rename(own_gguf.with_name("small-talk-Q8_0.gguf"))
+    folder = {"MODELDECK_LIBRARY_FOLDERS": str(named.parent)}
+    listed = modeldeck("list", "--downloaded", "--specs", spec_file, "--json", **folder)
+    assert [family["name"] for family in listed.json["families"]] == ["small-talk"]
+    (entry,) = library("--json", **folder).json["entries"]
+    assert entry["variants"] == [KEY.replace("Q4_K_M", "Q8_0")]
+
+
 def test_a_damaged_byte_is_found_and_is_exit_code_1(library: Any, downloaded: Path) -> None:
     right = library("verify")
     assert (right.code, right.out) == (0, f"{KEY}: every sum is right\n")

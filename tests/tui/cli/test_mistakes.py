@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tui.cli import main
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -160,3 +162,21 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(catalog, "list_families", interrupted)
     assert main.run(["list"]) == 130
     assert capsys.readouterr().err == "modeldeck list: interrupted\n"
+
+
+def test_a_refusal_says_what_it_is_where_its_page_is_and_how_to_give_a_token(
+    spec_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from backends import downloads
+    from backends.errors import AccessDenied
+
+    def refuse(*_: object) -> None:
+        raise AccessDenied("the hub refuses tests/small-talk-GGUF (403)", "private", "https://hub.test/page")
+
+    monkeypatch.setattr(downloads, "plan", refuse)
+    variant = ("--size-in-billions", "1", "--model-format", "ggufv2", "--quantization", "Q4_K_M")
+    assert main.run(["download", "small-talk", *variant, "--specs", str(spec_file)]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "it may be private" in line
+    assert "its page is https://hub.test/page" in line
+    assert "a token is given by HF_TOKEN or `hf auth login`" in line
