@@ -188,6 +188,23 @@ class History:
             )
         )
 
+    def save_draft(self, conversation_id: str, text: str) -> None:
+        """Keep what was typed and not sent; an empty text forgets it. No ID: of a conversation not yet begun."""
+
+        def change(database: sqlite3.Connection) -> None:
+            if text:
+                _do(database, "INSERT OR REPLACE INTO drafts VALUES (?, ?)", conversation_id, _storable(text))
+            else:
+                _do(database, "DELETE FROM drafts WHERE conversation = ?", conversation_id)
+
+        self._queue.put(change)
+
+    def draft(self, conversation_id: str) -> str:
+        """What was typed and not sent; empty: nothing."""
+        with self._reading() as database:
+            row = database.execute("SELECT text FROM drafts WHERE conversation = ?", (conversation_id,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until everything so far is on the disk; False: it is not yet."""
         done = threading.Event()

@@ -33,6 +33,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         created REAL NOT NULL, details TEXT NOT NULL DEFAULT '{}');
     CREATE INDEX measurements_by_variant ON measurements(variant, engine, kind);
     """,
+    # 3: what was typed and not sent; the empty key is the draft of a conversation that has not begun
+    """
+    CREATE TABLE drafts (conversation TEXT PRIMARY KEY, text TEXT NOT NULL);
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
+from backends import home
 from backends.engines.engine import Sampling
 
 PRESETS: Final[Mapping[str, Sampling]] = MappingProxyType(
@@ -19,9 +25,52 @@ PRESETS: Final[Mapping[str, Sampling]] = MappingProxyType(
 )
 
 
-def preset_of(sampling: Sampling) -> str | None:
+CHOOSING: Final = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""What a preset sets; how long an answer may be and its seed stay as they are."""
+
+
+def presets_file() -> Path:
+    """Where the user's own presets are kept."""
+    return home.config_file().with_name("presets.json")
+
+
+def presets() -> dict[str, Sampling]:
+    """All presets by name, the user's own behind ours; what cannot be read is left out."""
+    found = dict(PRESETS)
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        for name, told in json.loads(presets_file().read_text("utf-8")).items():
+            values: dict[str, Any] = {
+                key: value for key, value in told.items() if key in CHOOSING and isinstance(value, (int, float))
+            }
+            if isinstance(name, str) and name.strip() and name not in PRESETS:
+                found[name] = Sampling(**values)
+    return found
+
+
+def save_preset(name: str, sampling: Sampling | None) -> None:
+    """Keep a preset of the user's under a name, or forget it.
+
+    Raises:
+        ValueError: The name is one of ours, or empty.
+        OSError: The file cannot be written.
+    """
+    name = name.strip()
+    if not name or name in PRESETS:
+        raise ValueError(f"{name!r} is a name of modeldeck's own; choose another" if name else "a preset needs a name")
+    own = {known: preset for known, preset in presets().items() if known not in PRESETS and known != name}
+    if sampling is not None:
+        own[name] = sampling
+    told = {known: {key: asdict(preset)[key] for key in CHOOSING} for known, preset in own.items()}
+    path = presets_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(told, indent=2, ensure_ascii=False), "utf-8")
+    beside.replace(path)
+
+
+def preset_of(sampling: Sampling, among: Mapping[str, Sampling] = PRESETS) -> str | None:
     """The preset that chooses tokens like this; None: it is the user's own."""
-    for name, preset in PRESETS.items():
+    for name, preset in among.items():
         if _choosing(preset) == _choosing(sampling):
             return name
     return None

@@ -143,6 +143,7 @@ class Deck(App[int]):
         theme: str | None = None,
         launch: Option | None = None,
         request: LoadRequest | None = None,
+        conversation: str | None = None,
     ) -> None:
         super().__init__()
         services = services or Services()
@@ -154,6 +155,7 @@ class Deck(App[int]):
         """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
         self._launch = launch
         self._request = request
+        self._conversation = conversation
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
         self._awaited: ChatWanted | None = None
@@ -212,7 +214,7 @@ class Deck(App[int]):
     def _chat(self) -> Screen[None]:
         from tui.screens.chat import ChatScreen
 
-        return ChatScreen()
+        return ChatScreen(conversation=self._conversation)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)

@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 LOW_BANDWIDTH_FPS = "8"
 
 
-def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, request: LoadRequest | None = None) -> int:
+def run_app(
+    *,
+    specs: tuple[Path, ...] = (),
+    launch: Option | None = None,
+    request: LoadRequest | None = None,
+    conversation: str | None = None,
+) -> int:
     """Run the app on this terminal.
 
     Args:
         specs: Spec files and folders to add for this call.
         launch: An option to talk to at once.
         request: A server's model to talk to at once.
+        conversation: ID of the conversation to open with it; None: a new one.
 
     Returns:
         The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
@@ -37,7 +44,7 @@ def run_app(*, specs: tuple[Path, ...] = (), launch: Option | None = None, reque
     log_path = log_file()
     release = claim_terminal(log_path)
     try:
-        code = _run(specs, launch, request, release)
+        code = _run(specs, launch, request, conversation, release)
     except KeyboardInterrupt:
         code = 130
     finally:
@@ -62,7 +69,11 @@ def _leave(code: int) -> NoReturn:
 
 
 def _run(
-    specs: tuple[Path, ...], launch: Option | None, request: LoadRequest | None, release: Callable[[], None]
+    specs: tuple[Path, ...],
+    launch: Option | None,
+    request: LoadRequest | None,
+    conversation: str | None,
+    release: Callable[[], None],
 ) -> int:
     from dataclasses import replace
     from functools import partial
@@ -94,7 +105,7 @@ def _run(
         local_index=partial(local_index_with, settings.library_folders),
         knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
-    deck = Deck(services, theme=settings.theme, launch=launch, request=request)
+    deck = Deck(services, theme=settings.theme, launch=launch, request=request, conversation=conversation)
     deck.adopt_settings(settings)
 
     def leave(code: int) -> NoReturn:

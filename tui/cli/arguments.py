@@ -192,6 +192,9 @@ def parser() -> argparse.ArgumentParser:
     _load_flags(one)
     _ray_flag(one)
     one.add_argument("--prompt", metavar="TEXT|-", help="one prompt; - reads it from standard input")
+    one.add_argument(
+        "--conversation", metavar="ID", help="go on with a conversation of the history; its ID's beginning does"
+    )
     one.add_argument("--system", metavar="TEXT", help="what the model is told before the prompt")
     one.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens")
     one.add_argument("--temperature", type=_temperature, metavar="T", help="0: always the most probable token")

@@ -15,12 +15,14 @@ from backends.errors import EngineError, NotFound
 from backends.loaded import LoadRequest, load_request
 from tui import units
 from tui.cli.arguments import WrongUsage
+from tui.cli.conversing import found, keep_turns
 from tui.cli.loading import keep_measured, load, option_for, weights_here
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import clean, document
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
 
 if TYPE_CHECKING:
+    from backends.conversation import Conversation
     from backends.machine.model import Machine
 
 ENOUGH_TOKENS: Final = 32
@@ -30,23 +32,27 @@ ENOUGH_TOKENS: Final = 32
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
     prompt = _prompt(arguments)
+    conversation = found(arguments.conversation) if arguments.conversation else None
     if arguments.url or arguments.engine == REMOTE:
-        return _from_server(arguments, prompt)
+        return _from_server(arguments, prompt, conversation)
     option, machine = option_for(arguments, force=arguments.force)
     if prompt is None:
         from tui.start import run_app
 
-        return run_app(specs=tuple(arguments.specs), launch=option)
+        return run_app(
+            specs=tuple(arguments.specs), launch=option, conversation=conversation.id if conversation else None
+        )
     path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
-    answer = _Answer(arguments, load_request(option, path), prompt)
+    answer = _Answer(arguments, load_request(option, path), prompt, conversation)
     _run(answer)
     answer.keep_measured(machine)
+    answer.keep_turns()
     if arguments.json:
         document(answer.document())
     return 0
 
 
-def _from_server(arguments: argparse.Namespace, prompt: str | None) -> int:
+def _from_server(arguments: argparse.Namespace, prompt: str | None, conversation: Conversation | None) -> int:
     """Talk to a model of a server, or have it answer one prompt."""
     from backends.servers import models_of, remote_request, server_url
     from tui.cli import choose
@@ -71,9 +77,12 @@ def _from_server(arguments: argparse.Namespace, prompt: str | None) -> int:
     if prompt is None:
         from tui.start import run_app
 
-        return run_app(specs=tuple(arguments.specs), request=request)
-    answer = _Answer(arguments, request, prompt)
+        return run_app(
+            specs=tuple(arguments.specs), request=request, conversation=conversation.id if conversation else None
+        )
+    answer = _Answer(arguments, request, prompt, conversation)
     _run(answer)
+    answer.keep_turns()
     if arguments.json:
         document(answer.document())
     return 0
@@ -114,7 +123,14 @@ def _prompt(arguments: argparse.Namespace) -> str | None:
 class _Answer:
     """One prompt answered: the engine is loaded, asked and closed in one thread."""
 
-    def __init__(self, arguments: argparse.Namespace, request: LoadRequest, prompt: str) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        request: LoadRequest,
+        prompt: str,
+        conversation: Conversation | None = None,
+    ) -> None:
+        self._conversation = conversation
         self._request = request
         self._prompt = prompt
         self._system: str | None = arguments.system
@@ -161,9 +177,28 @@ class _Answer:
         if not self._request.weights.chats:
             if self._system:
                 raise EngineError("this family continues a text and knows no turns, so --system has no place in it")
-            return engine.complete(self._prompt, self._sampling)
+            before = "".join(turn.text for turn in self._before if turn.role != "system")
+            return engine.complete(before + self._prompt, self._sampling)
         turns = [Turn("system", self._system)] if self._system else []
+        if self._conversation is not None:
+            turns += [turn for turn in self._before if not (self._system and turn.role == "system")]
         return engine.stream([*turns, Turn("user", self._prompt)], self._sampling)
+
+    @property
+    def _before(self) -> tuple[Turn, ...]:
+        return self._conversation.turns() if self._conversation is not None else ()
+
+    def keep_turns(self) -> None:
+        """The prompt and its answer, at the end of the conversation that they belong to."""
+        if self._conversation is not None:
+            keep_turns(
+                self._conversation,
+                self._prompt,
+                "".join(self._text),
+                "".join(self._reasoning),
+                self._stats,
+                model=self._request.key,
+            )
 
     def _take(self, chunk: Chunk, screen: Screen) -> None:
         if chunk.reasoning_so_far:

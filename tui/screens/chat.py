@@ -52,6 +52,10 @@ UNLOAD_SECONDS = 10.0
 """How long a load waits for the memory of a model that makes room for it."""
 NARROW = 100
 """Columns below which panes stand behind each other instead of side by side."""
+_COLUMNS = {1: 1, 2: 2, 3: 3, 4: 2}
+"""Panes that stand beside each other, by how many there are."""
+EVEN, NARROWEST, WIDEST = 10, 4, 30
+"""A column's share of the width: to begin with, at least, at most."""
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
 
 
@@ -74,13 +78,17 @@ class ChatScreen(Screen[None]):
     zoomed: reactive[bool] = reactive(False)
     """Whether the pane that is talked to stands alone."""
 
-    def __init__(self, adapter: Callable[[str], Adapter] | None = None) -> None:
+    def __init__(self, adapter: Callable[[str], Adapter] | None = None, *, conversation: str | None = None) -> None:
         super().__init__()
+        self.conversation_wanted = conversation
+        """ID of the conversation that the first model is loaded for; None: a new one."""
         self._adapter = adapter
         self._models: LoadedModels | None = None
         self._history: History | None = None
         self._closers: list[Callable[[], object]] = []
         self._editing: tuple[ChatPane, str] | None = None
+        self._widths: list[int] = []
+        """Shares of the columns; of another length than there are columns: all are as wide."""
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -187,9 +195,10 @@ class ChatScreen(Screen[None]):
     class Remembered(Message):
         """Prompts of earlier days were read. Posted from a thread."""
 
-        def __init__(self, prompts: tuple[str, ...]) -> None:
+        def __init__(self, prompts: tuple[str, ...], draft: str = "") -> None:
             super().__init__()
             self.prompts = prompts
+            self.draft = draft
 
     def on_chat_screen_trouble(self, event: Trouble) -> None:
         for pane in self.panes:
@@ -203,6 +212,11 @@ class ChatScreen(Screen[None]):
 
     def on_chat_screen_remembered(self, event: Remembered) -> None:
         self.prompt.remembered[:0] = event.prompts
+        begun = any(pane.conversation.nodes for pane in self.panes)
+        if event.draft and not begun and not self.prompt.draft:
+            self.prompt.draft = Draft(event.draft)
+            if self.active_pane is not None:
+                self.active_pane.draft = self.prompt.draft
 
     def _adopt_keys(self) -> None:
         """The user's own keys for sending and for a new line."""
@@ -226,7 +240,7 @@ class ChatScreen(Screen[None]):
 
         def remember() -> None:
             with contextlib.suppress(BackendError):
-                self._post(self.Remembered(history.recent_prompts()))
+                self._post(self.Remembered(history.recent_prompts(), history.draft("")))
 
         threading.Thread(target=remember, name="prompts", daemon=True).start()
         machine = getattr(self.app, "machine", None)
@@ -246,10 +260,18 @@ class ChatScreen(Screen[None]):
         """Weights are here: load them into the pane that is talked to, or into one beside it."""
         event.stop()
         await self.load(load_request(event.option, event.path), beside=event.beside)
+        await self._open_wanted()
 
     async def on_load_wanted(self, event: LoadWanted) -> None:
         event.stop()
         await self.load(event.request)
+        await self._open_wanted()
+
+    async def _open_wanted(self) -> None:
+        """The conversation that the command line named, once."""
+        wanted, self.conversation_wanted = self.conversation_wanted, None
+        if wanted:
+            await self.open_conversation(wanted)
 
     async def load(self, request: LoadRequest, *, beside: bool = False) -> ChatPane:
         """Load a model into a pane and talk to it."""
@@ -311,7 +333,9 @@ class ChatScreen(Screen[None]):
                 before.draft = self.prompt.draft
             before.active = False
         pane.active = True
-        if not self.broadcast:
+        if before is None and self.prompt.draft:
+            pane.draft = self.prompt.draft  # typed before there was a pane
+        elif not self.broadcast:
             self.prompt.draft = pane.draft
         self._arrange()
 
@@ -336,6 +360,11 @@ class ChatScreen(Screen[None]):
             box.set_class(number == count, name)
         alone = count > 1 and (self.zoomed or self.size.width < NARROW or (count > 2 and self.size.width < NARROW + 30))
         box.set_class(alone, "-alone")
+        columns = _COLUMNS.get(count, 1)
+        if alone or len(self._widths) != columns:
+            box.styles.grid_columns = None
+        else:
+            box.styles.grid_columns = " ".join(f"{width}fr" for width in self._widths)
         tabs = self.query_one("#tabs", Static)
         tabs.set_class(alone, "-some")
         if alone:
@@ -552,7 +581,7 @@ class ChatScreen(Screen[None]):
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
-        if action in ("broadcast", "pane", "duel"):
+        if action in ("broadcast", "pane", "duel", "widen"):
             return len(self.panes) > 1
         return True
 
@@ -669,6 +698,18 @@ class ChatScreen(Screen[None]):
             return None
         return room(pane.request, self.models.models(), getattr(self.app, "machine", None))
 
+    def action_widen(self, step: int) -> None:
+        """Give the pane's column more or less of the width."""
+        pane = self.active_pane
+        columns = _COLUMNS.get(len(self.panes), 1)
+        if pane is None or columns < 2:
+            return
+        if len(self._widths) != columns:
+            self._widths = [EVEN] * columns
+        at = self.panes.index(pane) % columns
+        self._widths[at] = max(NARROWEST, min(WIDEST, self._widths[at] + step))
+        self._arrange()
+
     def action_settings(self) -> None:
         """System prompt, sampling and thinking of the pane."""
         pane = self.active_pane
@@ -705,6 +746,10 @@ class ChatScreen(Screen[None]):
             self.activate(other)
             return
         pane.open(found)
+        with contextlib.suppress(BackendError):
+            kept = self.history.draft(found.id)
+            if kept and not self.prompt.draft:
+                self.prompt.draft = pane.draft = Draft(kept)
         self.prompt.area.focus()
 
     def action_loaded(self) -> None:

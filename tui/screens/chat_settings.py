@@ -15,7 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
 from backends.engines.engine import Sampling
-from backends.presets import PRESETS, preset_of
+from backends.presets import CHOOSING, preset_of, presets, save_preset
+from tui.screens.ask_line import AskLine
 from tui.widgets.lines import plain
 
 OWN = "your own"
@@ -107,6 +108,7 @@ class ChatSettings(ModalScreen[Told | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "leave", id="settings.leave"),
+        Binding("ctrl+n", "keep", "keep as a preset", id="settings.keep", priority=True),
         Binding("ctrl+s,f2", "take", "take over", id="settings.take", priority=True),
     ]
     DEFAULT_CSS = """
@@ -132,18 +134,19 @@ class ChatSettings(ModalScreen[Told | None]):
         self._system = system
         self._sampling = sampling
         self._completes = completes
+        self._presets = presets()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = plain(f"What {self._title} is told")
-            box.border_subtitle = plain("ctrl+s takes it over   tab next   esc leaves")
+            box.border_subtitle = plain("ctrl+s takes it over   ctrl+n keeps a preset   esc leaves")
             if not self._completes:
                 yield Static("system prompt", classes="label")
                 system = TextArea(self._system, soft_wrap=True, tab_behavior="focus")
                 system.cursor_blink = False
                 yield system
-            preset = preset_of(self._sampling)
-            words = (*PRESETS, OWN)
+            preset = preset_of(self._sampling, self._presets)
+            words = (*self._presets, OWN)
             with Horizontal(classes="row"):
                 yield Static("preset", classes="label")
                 yield Cycle(words, words.index(preset or OWN), id="preset")
@@ -166,25 +169,59 @@ class ChatSettings(ModalScreen[Told | None]):
         word = event.cycle.words[event.cycle.at]
         if event.cycle.id != "preset" or word == OWN:
             return
-        preset = PRESETS[word]
-        for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+        preset = self._presets[word]
+        for name in CHOOSING:
             self.query_one(f"#{name}", Input).value = f"{getattr(preset, name):g}"
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_take()
 
-    def action_take(self) -> None:
-        """Give back what stands here, if it can be."""
+    def _values(self) -> dict[str, float | int | None] | None:
+        """The numbers; None: one is wrong, and the screen says which."""
         values: dict[str, float | int | None] = {}
         try:
             for field in FIELDS:
                 values[field.name] = field.parse(self.query_one(f"#{field.name}", Input).value)
         except ValueError as error:
-            wrong = self.query_one("#wrong", Static)
-            wrong.update(Content(str(error)))
-            wrong.add_class("-some")
+            self._say_wrong(str(error))
             self.query_one(f"#{field.name}", Input).focus()
+            return None
+        return values
+
+    def _say_wrong(self, what: str) -> None:
+        wrong = self.query_one("#wrong", Static)
+        wrong.update(Content(what))
+        wrong.add_class("-some")
+
+    def action_keep(self) -> None:
+        """Keep what stands here as a preset of the user's."""
+        values = self._values()
+        if values is None:
+            return
+
+        def named(name: str | None) -> None:
+            if not name or not name.strip():
+                return
+            name = name.strip()
+            sampling = Sampling(**{key: values[key] for key in CHOOSING})  # type: ignore[arg-type]
+            try:
+                save_preset(name, sampling)
+            except (ValueError, OSError) as error:
+                self._say_wrong(str(error))
+                return
+            self._presets = presets()
+            cycle = self.query_one("#preset", Cycle)
+            cycle.words = (*self._presets, OWN)
+            cycle.at = cycle.words.index(name)
+            cycle.refresh()
+
+        self.app.push_screen(AskLine("Keep these settings as a preset", placeholder="its name"), named)
+
+    def action_take(self) -> None:
+        """Give back what stands here, if it can be."""
+        values = self._values()
+        if values is None:
             return
         thinking = self._sampling.thinking
         system = self._system

@@ -817,8 +817,11 @@ class ChatPane(Vertical):
             self._finish(generation)
 
     def said(self, turn: Node) -> None:
-        """A turn began: the history keeps it."""
+        """A turn began: the history keeps it, and what was typed for it is no draft any more."""
         if self.history is not None:
+            if turn.role == "user":
+                self.history.save_draft("", "")
+                self.history.save_draft(self.conversation.id, "")
             self.history.save(self.conversation)
             self.history.save_node(self.conversation.id, turn)
 
@@ -924,8 +927,13 @@ class ChatPane(Vertical):
         """Count the draft once the typing rests."""
         if self._draft_timer is not None:
             self._draft_timer.stop()
+        self._draft_timer = self.set_timer(DRAFT_SECONDS, self._draft_rests)
+
+    def _draft_rests(self) -> None:
+        if self.history is not None:
+            self.history.save_draft(self.conversation.id if self.conversation.nodes else "", self.draft.text)
         if self.generation is None:
-            self._draft_timer = self.set_timer(DRAFT_SECONDS, self._count_context)
+            self._count_context()
 
     def measure(self, text: str) -> Budget | None:
         """The budget if this were sent now, counted at once; None: no model. Guessed where the engine is busy."""

@@ -1,0 +1,95 @@
+"""What survives a restart: drafts and presets; and how wide panes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chat_app import RunChat, load_request
+from textual.widgets import Input
+
+from backends.engines.engine import Sampling
+from backends.history import History
+from backends.presets import preset_of, presets, save_preset
+from tui.screens.chat_settings import ChatSettings, Cycle
+
+
+async def test_a_draft_is_there_again_after_a_restart(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.type("half a thou")
+        await c.until(lambda: c.screen.history.draft("") == "half a thou")
+    async with chat() as c:
+        await c.until(lambda: c.screen.prompt.area.text == "half a thou")
+        await c.load()
+        assert c.screen.prompt.area.text == "half a thou"
+
+
+async def test_each_conversation_has_its_own_draft(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("first")
+        name = c.pane.conversation.id
+        await c.type("and then")
+        await c.until(lambda: c.screen.history.draft(name) == "and then")
+    async with chat() as c:
+        await c.load()
+        assert c.screen.prompt.area.text == ""
+        await c.screen.open_conversation(name)
+        assert c.screen.prompt.area.text == "and then"
+
+
+async def test_what_was_sent_is_no_draft(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.type("go")
+        await c.until(lambda: c.screen.history.draft("") == "go")
+        await c.pilot.press("enter")
+        await c.quiet()
+        await c.until(lambda: c.screen.history.draft("") == "")
+
+
+async def test_settings_are_kept_as_a_preset_and_chosen_again(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        c.app.screen.query_one("#temperature", Input).value = "0.42"
+        await c.pilot.press("ctrl+n")
+        await c.answer("mine")
+        screen = c.app.screen
+        assert isinstance(screen, ChatSettings)
+        cycle = screen.query_one("#preset", Cycle)
+        assert cycle.words[cycle.at] == "mine"
+    assert presets()["mine"].temperature == 0.42
+    assert preset_of(Sampling(temperature=0.42), presets()) == "mine"
+
+
+def test_a_preset_can_be_forgotten_and_a_broken_file_hides_none_of_ours(home: Path) -> None:
+    save_preset("mine", Sampling(top_k=7))
+    save_preset("mine", None)
+    assert "mine" not in presets()
+    next(home.rglob("presets.json")).write_text("{broken")
+    assert "balanced" in presets()
+
+
+async def test_a_pane_is_made_wider_by_keys(chat: RunChat) -> None:
+    async with chat(size=(140, 30)) as c:
+        one = await c.load()
+        two = await c.load(load_request(quantization="Q8_0"), beside=True)
+        await c.pilot.press("tab", "greater_than_sign", "greater_than_sign")
+        await c.pilot.pause()
+        assert two.region.width > one.region.width + 10
+        await c.pilot.press("less_than_sign", "less_than_sign")
+        await c.pilot.pause()
+        assert two.region.width == one.region.width
+
+
+async def test_the_app_opens_the_conversation_that_it_was_asked_for(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("remember me")
+        name = c.pane.conversation.id
+    history = History()
+    try:
+        assert history.load(name[:8]).id == name
+    finally:
+        history.close()
