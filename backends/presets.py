@@ -6,10 +6,10 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from backends import home
 from backends.engines.engine import Sampling
@@ -39,9 +39,11 @@ def presets() -> dict[str, Sampling]:
     found = dict(PRESETS)
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         for name, told in json.loads(presets_file().read_text("utf-8")).items():
-            values = {key: value for key, value in told.items() if key in CHOOSING and isinstance(value, (int, float))}
+            values: dict[str, Any] = {
+                key: value for key, value in told.items() if key in CHOOSING and isinstance(value, (int, float))
+            }
             if isinstance(name, str) and name.strip() and name not in PRESETS:
-                found[name] = replace(Sampling(), **values)
+                found[name] = Sampling(**values)
     return found
 
 
