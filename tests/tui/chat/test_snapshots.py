@@ -152,7 +152,7 @@ def test_more_than_the_context_holds(snap_compare: Compare, size: tuple[int, int
     looks(snap_compare, size, ScriptedAdapter(PLAIN), do)
 
 
-@BOTH
+@pytest.mark.parametrize("size", [(80, 24)])
 def test_four_panes_on_one_prompt(snap_compare: Compare, size: tuple[int, int]) -> None:
     async def do(c: Chat) -> None:
         for quantization in ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"):
