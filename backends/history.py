@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -16,49 +15,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends import home
-from backends.conversation import Conversation, Node, first_words
-from backends.errors import BackendError, NotFound
-from backends.history_schema import VERSION, has_words, migrate
+from backends.conversation import Conversation, Node
+from backends.errors import NotFound
+from backends.history_database import BUSY_SECONDS, REFUSED, HistoryError, connect, usable_database
+from backends.history_rows import (
+    LIST,
+    Change,
+    Summary,
+    do,
+    node_of,
+    save,
+    save_node,
+    search_turns,
+    storable,
+    summary,
+    together,
+)
 
 logger = logging.getLogger("modeldeck")
 
 BATCH_SECONDS: Final = 0.25
 """How long changes are collected before they are written together."""
 RETRY_SECONDS: Final = 2.0
-BUSY_SECONDS: Final = 5.0
-"""How long one program waits for another that writes."""
-CHECKED_BYTES: Final = 64 << 20
-"""Databases up to this size are looked through for damage when opened; that takes some 10 ms a MB at worst."""
-MOST_DATABASES: Final = 9
-_DETAILS: Final = (
-    "reasoning_tokens",
-    "decoded_tokens",
-    "tokens_per_second",
-    "first_seconds",
-    "stop_reason",
-    "error",
-)
-
-
-class HistoryError(BackendError):
-    """The history could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One conversation in a list."""
-
-    id: str
-    name: str
-    """Its title, or its first words."""
-    model: str
-    kind: str
-    pinned: bool
-    updated: float
-    """Seconds since 1970."""
-    turns: int
-    excerpt: str = ""
-    """Where the words that were searched for stand; empty without a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +52,6 @@ class Measurement:
     created: float = 0.0
 
 
-Change = Callable[[sqlite3.Connection], None]
 Trouble = Callable[[str | None], None]
 """Told what keeps the history from being written, and None when it is written again; from the writer's thread."""
 
@@ -119,11 +96,11 @@ class History:
 
     def save(self, conversation: Conversation) -> None:
         """Keep what a conversation is called, with whom it is held and where it stands; not its turns."""
-        self._queue.put(lambda database: _save(database, conversation))
+        self._queue.put(lambda database: save(database, conversation))
 
     def save_node(self, conversation_id: str, node: Node) -> None:
         """Keep a turn as it is now; what was appended to it before is in it."""
-        self._queue.put(lambda database: _save_node(database, conversation_id, node))
+        self._queue.put(lambda database: save_node(database, conversation_id, node))
 
     def append(self, node_id: str, text: str, reasoning: str = "") -> None:
         """Keep more of a turn's text, at a cost that does not grow with the turn."""
@@ -136,7 +113,7 @@ class History:
 
         def change(database: sqlite3.Connection) -> None:
             for node in nodes:
-                _save_node(database, conversation.id, node)
+                save_node(database, conversation.id, node)
 
         self._queue.put(change)
 
@@ -165,13 +142,13 @@ class History:
     def rename(self, conversation_id: str, title: str) -> None:
         """Give a conversation a title; empty: its first words again."""
         self._queue.put(
-            lambda database: _do(database, "UPDATE conversations SET title = ? WHERE id = ?", title, conversation_id)
+            lambda database: do(database, "UPDATE conversations SET title = ? WHERE id = ?", title, conversation_id)
         )
 
     def pin(self, conversation_id: str, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no more."""
         self._queue.put(
-            lambda database: _do(
+            lambda database: do(
                 database, "UPDATE conversations SET pinned = ? WHERE id = ?", int(pinned), conversation_id
             )
         )
@@ -181,7 +158,7 @@ class History:
         created = measurement.created or time.time()
         values = (measurement.variant, measurement.engine, measurement.kind, created, json.dumps(measurement.details))
         self._queue.put(
-            lambda database: _do(
+            lambda database: do(
                 database,
                 "INSERT INTO measurements (variant, engine, kind, created, details) VALUES (?, ?, ?, ?, ?)",
                 *values,
@@ -193,9 +170,9 @@ class History:
 
         def change(database: sqlite3.Connection) -> None:
             if text:
-                _do(database, "INSERT OR REPLACE INTO drafts VALUES (?, ?)", conversation_id, _storable(text))
+                do(database, "INSERT OR REPLACE INTO drafts VALUES (?, ?)", conversation_id, storable(text))
             else:
-                _do(database, "DELETE FROM drafts WHERE conversation = ?", conversation_id)
+                do(database, "DELETE FROM drafts WHERE conversation = ?", conversation_id)
 
         self._queue.put(change)
 
@@ -229,16 +206,16 @@ class History:
         with self._reading() as database:
             words = query.split()
             if not words:
-                rows = database.execute(f"{_LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))
-                return tuple(_summary(database, row) for row in rows.fetchall())
-            found = _search(database, words)
+                rows = database.execute(f"{LIST} ORDER BY c.pinned DESC, c.updated DESC LIMIT ?", (limit,))
+                return tuple(summary(database, row) for row in rows.fetchall())
+            found = search_turns(database, words)
             names = list(found)[: limit * 2]
             marks = ",".join("?" * len(names))
             rows = database.execute(
-                f"{_LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",
+                f"{LIST} WHERE c.id IN ({marks}) ORDER BY c.pinned DESC, c.updated DESC LIMIT ?",
                 (*names, limit),
             )
-            return tuple(replace(_summary(database, row), excerpt=found[row["id"]]) for row in rows.fetchall())
+            return tuple(replace(summary(database, row), excerpt=found[row["id"]]) for row in rows.fetchall())
 
     def load(self, conversation_id: str) -> Conversation:
         """A conversation with all its turns; the ID's first letters do where they are unique.
@@ -265,7 +242,7 @@ class History:
             ):
                 more.setdefault(piece["node"], []).append((piece["text"], piece["reasoning"]))
             nodes = tuple(
-                _node(found, more.get(found["id"], ()))
+                node_of(found, more.get(found["id"], ()))
                 for found in database.execute(
                     "SELECT * FROM nodes WHERE conversation = ? ORDER BY number", (row["id"],)
                 )
@@ -385,13 +362,13 @@ class History:
         if not self._pending:
             return
         try:
-            _together(database, self._pending)
-        except _REFUSED:
+            together(database, self._pending)
+        except REFUSED:
             # One change that the tables do not take must not keep the others out.
             for change in self._pending:
                 try:
-                    _together(database, [change])
-                except _REFUSED:
+                    together(database, [change])
+                except REFUSED:
                     logger.exception("a change of the history was refused")
         self._pending.clear()
 
@@ -414,12 +391,12 @@ class _Piece:
     reasoning: str
 
     def __call__(self, database: sqlite3.Connection) -> None:
-        _do(
+        do(
             database,
             "INSERT INTO pieces (node, text, reasoning) VALUES (?, ?, ?)",
             self.node_id,
-            _storable(self.text),
-            _storable(self.reasoning),
+            storable(self.text),
+            storable(self.reasoning),
         )
 
     def joined(self, later: _Piece) -> _Piece | None:
@@ -427,188 +404,3 @@ class _Piece:
         if later.node_id != self.node_id:
             return None
         return _Piece(self.node_id, self.text + later.text, self.reasoning + later.reasoning)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection as everybody here uses it."""
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    database.row_factory = sqlite3.Row
-    # Normal: a crash of the machine may cost the last moments, a crash of the program costs nothing.
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("PRAGMA foreign_keys = ON")
-    return database
-
-
-def usable_database(wanted: Path) -> tuple[Path, str | None]:
-    """The first database of this name, or beside it, that can be used, and what is wrong with the others.
-
-    A damaged one, or one of a later version, is never renamed, written or emptied.
-
-    Raises:
-        HistoryError: none can be used or made.
-    """
-    problems: list[str] = []
-    for number in range(1, MOST_DATABASES + 1):
-        path = wanted if number == 1 else wanted.with_stem(f"{wanted.stem}-{number}")
-        problem = _prepare(path)
-        if problem is None:
-            if not problems:
-                return path, None
-            return path, f"{'; '.join(problems)}. It stays as it is; conversations are kept in {path} now"
-        problems.append(problem)
-    raise HistoryError(f"no history can be kept: {'; '.join(problems)}")
-
-
-def _prepare(path: Path) -> str | None:
-    """Make or open a database; what is wrong with it, or None."""
-    try:
-        home.private_folder(path.parent)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        path.chmod(0o600)
-    except OSError as error:
-        raise HistoryError(f"{path} cannot be made: {error.strerror}") from error
-    try:
-        database = connect(path)
-        try:
-            version: int = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                return f"{path} was written by a later version of modeldeck"
-            if path.stat().st_size <= CHECKED_BYTES:
-                found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    return f"{path} is damaged: {' '.join(str(found).split())}"
-            database.execute("PRAGMA journal_mode = WAL")
-            migrate(database)
-        finally:
-            database.close()
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            words = str(error)
-            if "full" in words or "locked" in words or "readonly" in words or "unable to open" in words:
-                raise HistoryError(f"{path} cannot be opened: {words}") from error
-        return f"{path} is damaged: {error}"
-    return None
-
-
-_REFUSED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-
-
-def _together(database: sqlite3.Connection, changes: list[Change]) -> None:
-    """All of them, or none."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        for change in changes:
-            change(database)
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def _do(database: sqlite3.Connection, statement: str, *values: object) -> None:
-    database.execute(statement, values)
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates, which no UTF-8 can hold, as the sign for what is broken."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-
-
-def _save(database: sqlite3.Connection, c: Conversation) -> None:
-    _do(
-        database,
-        "INSERT INTO conversations (id, title, system, kind, model, leaf, created, updated, pinned, dropped)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET title = excluded.title,"
-        " system = excluded.system, kind = excluded.kind, model = excluded.model, leaf = excluded.leaf,"
-        " updated = excluded.updated, pinned = excluded.pinned, dropped = excluded.dropped",
-        c.id,
-        _storable(c.title),
-        _storable(c.system),
-        c.kind,
-        c.model,
-        c.leaf,
-        c.created,
-        c.updated,
-        int(c.pinned),
-        json.dumps(c.dropped),
-    )
-
-
-def _save_node(database: sqlite3.Connection, conversation_id: str, node: Node) -> None:
-    details = {name: value for name in _DETAILS if (value := getattr(node, name)) not in (None, "", 0)}
-    _do(
-        database,
-        "INSERT INTO nodes (id, conversation, parent, role, text, reasoning, model, created, details)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text,"
-        " reasoning = excluded.reasoning, model = excluded.model, details = excluded.details",
-        node.id,
-        conversation_id,
-        node.parent,
-        node.role,
-        _storable(node.text),
-        _storable(node.reasoning),
-        node.model,
-        node.created,
-        json.dumps(details),
-    )
-    _do(database, "DELETE FROM pieces WHERE node = ?", node.id)
-
-
-def _node(row: sqlite3.Row, more: Iterable[tuple[str, str]]) -> Node:
-    details = {k: v for k, v in json.loads(row["details"]).items() if k in _DETAILS}
-    text, reasoning = row["text"], row["reasoning"]
-    for piece, thought in more:
-        text += piece
-        reasoning += thought
-    return Node(row["id"], row["parent"], row["role"], text, reasoning, row["model"], row["created"], **details)
-
-
-_LIST: Final = (
-    "SELECT c.id, c.title, c.model, c.kind, c.pinned, c.updated,"
-    " (SELECT count(*) FROM nodes n WHERE n.conversation = c.id) AS turns FROM conversations c"
-)
-
-
-def _summary(database: sqlite3.Connection, row: sqlite3.Row) -> Summary:
-    name = row["title"]
-    if not name:
-        first = database.execute(
-            "SELECT substr(text, 1, 400) AS text FROM nodes WHERE conversation = ? AND text <> ''"
-            " ORDER BY number LIMIT 1",
-            (row["id"],),
-        ).fetchone()
-        name = first_words([Node("", None, "user", first["text"])] if first else [])
-    return Summary(row["id"], name, row["model"], row["kind"], bool(row["pinned"]), row["updated"], row["turns"])
-
-
-def _search(database: sqlite3.Connection, words: list[str]) -> dict[str, str]:
-    """Conversations with a turn or a title in which all words occur, with an excerpt."""
-    found: dict[str, str] = {}
-    like = " AND ".join(["c.title LIKE ? ESCAPE '\\'"] * len(words))
-    patterns = [f"%{_escaped(word)}%" for word in words]
-    for row in database.execute(f"SELECT c.id FROM conversations c WHERE {like}", patterns):  # noqa: S608
-        found[row["id"]] = ""
-    if has_words(database):
-        quoted = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
-        rows = database.execute(
-            "SELECT n.conversation AS id, snippet(words, 0, '', '', '…', 12) AS excerpt FROM words"
-            " JOIN nodes n ON n.number = words.rowid WHERE words MATCH ? ORDER BY rank LIMIT 2000",
-            (quoted,),
-        )
-    else:
-        like = " AND ".join(["n.text LIKE ? ESCAPE '\\'"] * len(words))
-        rows = database.execute(
-            f"SELECT n.conversation AS id, substr(n.text, 1, 120) AS excerpt FROM nodes n WHERE {like}"  # noqa: S608
-            " ORDER BY n.number DESC LIMIT 2000",
-            patterns,
-        )
-    for row in rows:
-        if not found.get(row["id"]):
-            found[row["id"]] = " ".join(row["excerpt"].split())
-    return found
-
-
-def _escaped(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

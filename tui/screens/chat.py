@@ -59,6 +59,18 @@ EVEN, NARROWEST, WIDEST = 10, 4, 30
 _COUNTS = {1: "-one", 2: "-two", 3: "-three", 4: "-four"}
 
 
+def _tabs(panes: list[ChatPane], width: int) -> str:
+    """All panes in one line; where it is too short, only the one that is talked to says its whole name."""
+
+    def line(name: Callable[[ChatPane], str]) -> str:
+        return "   ".join(f"{'▸' if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
+
+    whole = line(lambda pane: printable(pane.title))
+    if len(whole) <= width:
+        return whole
+    return line(lambda pane: printable(pane.title if pane.active else pane.title.rpartition(" ")[2]))
+
+
 class Panes(Container):
     """Where the panes stand; nothing of its own is drawn."""
 
@@ -358,7 +370,9 @@ class ChatScreen(Screen[None]):
         self.query_one("#empty").set_class(count > 0, "-hidden")
         for number, name in _COUNTS.items():
             box.set_class(number == count, name)
-        alone = count > 1 and (self.zoomed or self.size.width < NARROW or (count > 2 and self.size.width < NARROW + 30))
+        alone = count > 1 and (
+            self.zoomed or self.size.width < NARROW or (count == 3 and self.size.width < NARROW + 30)
+        )
         box.set_class(alone, "-alone")
         columns = _COLUMNS.get(count, 1)
         if alone or len(self._widths) != columns:
@@ -368,8 +382,7 @@ class ChatScreen(Screen[None]):
         tabs = self.query_one("#tabs", Static)
         tabs.set_class(alone, "-some")
         if alone:
-            names = [f"{'▸' if pane.active else ' '}{n} {printable(pane.title)}" for n, pane in enumerate(panes, 1)]
-            tabs.update(Content("   ".join(names)))
+            tabs.update(Content(_tabs(panes, self.size.width - 2)))
         self._say_prompt()
 
     def _say_prompt(self) -> None:

@@ -19,7 +19,8 @@ from textual.widgets import Input, Static
 from backends import exports
 from backends.conversation import Conversation
 from backends.errors import BackendError
-from backends.history import History, Summary
+from backends.history import History
+from backends.history_rows import Summary
 from tui.chat_keys import HISTORY
 from tui.glyphs import glyphs
 from tui.screens.ask import Ask

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeVar, cast
 
 from textual.app import ComposeResult
@@ -17,6 +17,7 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widgets import Static
 
+from backends.budget import Budget, count_budget
 from backends.conversation import Conversation, Node, conversation, node
 from backends.duel import Duel
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
@@ -66,32 +67,6 @@ REASONS = {
     "length": "cut at the token limit · ctrl+g goes on",
     "error": "the engine ended here",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Tokens of one pane's next prompt against its context."""
-
-    system: int
-    history: int
-    """Turns with their template; the system prompt not counted."""
-    draft: int
-    context: int
-
-    @property
-    def reserve(self) -> int:
-        """Tokens that an answer needs at least."""
-        return min(256, self.context // 8)
-
-    @property
-    def total(self) -> int:
-        """Everything before the answer."""
-        return self.system + self.history + self.draft
-
-    @property
-    def over(self) -> int:
-        """Tokens too many for even a short answer; 0: it fits."""
-        return max(0, self.total + self.reserve - self.context)
 
 
 class ChatPane(Vertical):
@@ -273,7 +248,7 @@ class ChatPane(Vertical):
             parts = [(self.duel.words, "text")]
         right: list[Part] = []
         context = self.context
-        if context is not None and self.state not in ("empty", "loading", "failed"):
+        if context is not None and self.duel is None and self.state not in ("empty", "loading", "failed"):
             used = self.context_used
             share = (used or 0) / context
             full = "error" if share >= 1 else "warning" if share >= 0.85 else "muted"
@@ -902,7 +877,7 @@ class ChatPane(Vertical):
 
         def job(engine: Engine) -> None:
             try:
-                self.post_message(self.Counted(_budget(engine, turns, system, draft, completes=completes)))
+                self.post_message(self.Counted(count_budget(engine, turns, system, draft, completes=completes)))
             except Exception:  # noqa: BLE001 - without a count the foot shows the last one
                 return
 
@@ -927,12 +902,13 @@ class ChatPane(Vertical):
         """Count the draft once the typing rests."""
         if self._draft_timer is not None:
             self._draft_timer.stop()
-        self._draft_timer = self.set_timer(DRAFT_SECONDS, self._draft_rests)
+        counts = self.generation is None
+        self._draft_timer = self.set_timer(DRAFT_SECONDS, lambda: self._draft_rests(counts=counts))
 
-    def _draft_rests(self) -> None:
+    def _draft_rests(self, *, counts: bool) -> None:
         if self.history is not None:
             self.history.save_draft(self.conversation.id if self.conversation.nodes else "", self.draft.text)
-        if self.generation is None:
+        if counts and self.generation is None:
             self._count_context()
 
     def measure(self, text: str) -> Budget | None:
@@ -949,7 +925,7 @@ class ChatPane(Vertical):
             return replace(known, draft=0)
         try:
             system = "" if self.completes else self.conversation.system
-            return _budget(engine, self.conversation.turns(), system, text, completes=self.completes)
+            return count_budget(engine, self.conversation.turns(), system, text, completes=self.completes)
         except Exception:  # noqa: BLE001 - the engine will say it when it is asked to answer
             return None
 
@@ -1030,19 +1006,6 @@ class ChatPane(Vertical):
         # Before the load: a model that is ready at once must find it.
         self._then = then
         self.load(replace(self.request, options=replace(self.request.options, context=context)))
-
-
-def _budget(engine: Engine, turns: tuple[Turn, ...], system: str, draft: str, *, completes: bool) -> Budget:
-    if completes:
-        held = engine.count_tokens("".join(turn.text for turn in turns))
-        return Budget(0, held, engine.count_tokens(draft) if draft else 0, engine.context)
-    said = tuple(turn for turn in turns if turn.role != "system")
-    whole = engine.prompt_tokens(turns) if turns else 0
-    first = engine.count_tokens(system) if system.strip() else 0
-    if not said:
-        whole = first
-    added = engine.prompt_tokens((*turns, Turn("user", draft))) - whole if draft.strip() else 0
-    return Budget(first, whole - first, max(0, added), engine.context)
 
 
 def _note(turn: Node) -> tuple[str, bool]:

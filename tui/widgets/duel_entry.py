@@ -12,6 +12,7 @@ def duel_passage(duel: Duel) -> Passage:
     """The answer token by token; the token cursor walks over the marked ones."""
     passage = Passage("duel")
     passage.begin("duel")
+    passage.add("duel", "\n", generated=True)
     for place, score in enumerate(duel.scores):
         differs = duel.differs(place)
         alternatives = (score.first, Alternative(score.text, score.token, score.logprob)) if differs else ()

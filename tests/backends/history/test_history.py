@@ -17,7 +17,8 @@ import pytest
 from backends import history as module
 from backends.conversation import Conversation, conversation, node
 from backends.errors import NotFound
-from backends.history import History, Measurement, connect
+from backends.history import History, Measurement
+from backends.history_database import connect
 from backends.history_schema import MIGRATIONS, VERSION, statements
 
 
