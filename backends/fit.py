@@ -24,6 +24,22 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Compute:
+    """Compute buffers of one load as llama.cpp itself reserves them, in a line with the context."""
+
+    cache_type: str
+    """The KV cache's type that was asked for; buffers of another one are not known."""
+    device_fixed: int
+    """Bytes on accelerators; 0 where the build that answered drives none."""
+    device_per_token: float
+    host_fixed: int
+    """Bytes in RAM."""
+    host_per_token: float
+    library: str
+    """The version that answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """What is known of one variant's weights beyond its spec file."""
 
@@ -36,6 +52,8 @@ class Knowledge:
     weights_bytes: int | None = None
     """Bytes of all tensors, from the header."""
     on_disk: bool = False
+    compute: Compute | None = None
+    """llama.cpp's own answer for its buffers; None: it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from backends.fit import Knowledge
+from backends.fit import Compute, Knowledge
 from backends.memory import llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand
 from backends.memory.gguf_size import header_bytes
@@ -64,6 +64,19 @@ def has_imatrix(variant: Variant) -> bool:
     return owner.lower() in IMATRIX_UPLOADERS or "imat" in low
 
 
+def answered(made: Demand, compute: Compute) -> Demand:
+    """The same with the buffers that llama.cpp itself named; a build without accelerators answers for the processor."""
+    if compute.device_fixed or compute.device_per_token:
+        return replace(
+            made,
+            compute_fixed=compute.device_fixed,
+            compute_per_token=compute.device_per_token,
+            host_compute_fixed=compute.host_fixed,
+            host_compute_per_token=compute.host_per_token,
+        )
+    return replace(made, compute_fixed=compute.host_fixed, compute_per_token=compute.host_per_token)
+
+
 def demand_of(variant: Variant, engine: str, knowledge: Knowledge | None = None) -> Demand:
     """What the variant takes under the engine; the same for every machine, so it is kept."""
     if knowledge is not None:
@@ -94,9 +107,10 @@ def _make(variant: Variant, engine: str, knowledge: Knowledge | None) -> Demand:
             weights = max(knowledge.file_bytes - header, knowledge.file_bytes // 2)
         download = knowledge.download_bytes or knowledge.file_bytes
     if engine == LLAMA_CPP:
-        return llama_cpp.demand(
+        made = llama_cpp.demand(
             known, quantization, weights_bytes=weights, download_bytes=download, imatrix=has_imatrix(variant)
         )
+        return made if knowledge is None or knowledge.compute is None else answered(made, knowledge.compute)
     if engine == MLX:
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
     if engine in {"vLLM", "SGLang"}:

@@ -158,6 +158,12 @@ def parser() -> argparse.ArgumentParser:
     _machine_flag(one)
     _ray_flag(one)
     one.add_argument(
+        "--ask-engine",
+        action="store_true",
+        help="ask the installed llama.cpp itself for the buffers of weights that are not here: reads their whole "
+        "headers from the hub, some megabytes each",
+    )
+    one.add_argument(
         "--forget",
         action="store_true",
         help="forget what loads here took, so that fits are predicted again; with --model-engine or --model-format "

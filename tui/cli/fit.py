@@ -34,6 +34,7 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         variants = choose.matching_of_family(choose.family(arguments), arguments)
         knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
+        knowledge = _ask_engine(variants, knowledge, choose.wish(arguments), fetch=arguments.ask_engine)
     judged = judge_here(variants, machine, choose.wish(arguments), knowledge)
     if arguments.ray_address:
         from backends.clustered import on_cluster
@@ -55,6 +56,35 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         print_variants(judged, every_engine=arguments.engine is not None)
     return 0
+
+
+def _ask_engine(
+    variants: Sequence[Variant], knowledge: Mapping[str, Knowledge], wish: Wish, *, fetch: bool
+) -> dict[str, Knowledge]:
+    """The same with llama.cpp's own compute buffers: of files on this disk, and with fetch of those on the hubs too."""
+    from importlib.util import find_spec
+
+    from backends.downloads import local_index
+    from backends.engine_compute import with_engine_answer
+    from backends.errors import BackendError
+
+    known = dict(knowledge)
+    if find_spec("llama_cpp") is None:
+        if fetch:
+            note("llama.cpp is not installed, so it cannot be asked; its closed forms are used")
+        return known
+    index = local_index(choose.folders())
+    for variant in variants:
+        path = index.path(variant) if variant.spec.format == "ggufv2" else None
+        if variant.spec.format != "ggufv2" or (path is None and not fetch):
+            continue
+        before = known.get(variant.key, Knowledge())
+        try:
+            known[variant.key] = with_engine_answer(variant, before, path=path, cache_type=wish.kv_cache_type)
+        except BackendError as error:
+            if fetch:
+                note(f"{variant.quantization}: {error}; its closed forms are used")
+    return known
 
 
 def judge_here(
