@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
@@ -178,14 +179,17 @@ def interrupted(adapter: ScriptedAdapter) -> Iterator[threading.Event]:
     def script(_: object) -> Any:
         def steps() -> Iterator[Any]:
             yield "Because"
-            os.kill(os.getpid(), signal.SIGINT)
+            _thread.interrupt_main(signal.SIGINT)
             yield never
             yield " never said"
 
         return steps()
 
     adapter.script = script
+    # Whatever earlier tests of this process left there; a real ctrl+c in a process of its own is in test_terminal.py.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield never
+    signal.signal(signal.SIGINT, before)
     never.set()
 
 
