@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ import pytest
 
 CLOSED = "http://127.0.0.1:9"
 """Nothing listens there: a test that forgets its hub fails at once instead of leaving this machine."""
+
+
+def pytest_configure() -> None:
+    """Hear ctrl+c here and in every program that a test starts: a shell's background job begins with it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
