@@ -68,6 +68,9 @@ class Here:
     def __init__(self, variants: Sequence[Any]) -> None:
         self._keys = {variant.key for variant in variants}
 
+    def checked(self, variant: Any) -> str | None:
+        return "sum" if self.path(variant) is not None else None
+
     def path(self, variant: Any) -> Path | None:
         if variant.key not in self._keys:
             return None

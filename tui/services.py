@@ -29,11 +29,18 @@ class Library(Protocol):
         """The weights of a variant when all of them are whole; asks no network."""
         ...
 
+    def checked(self, variant: Variant) -> str | None:
+        """How that is known: "sum", or "size" alone; None: they are not here."""
+        ...
+
 
 class NothingHere:
     """The library where the disk could not be read."""
 
     def path(self, variant: Variant) -> Path | None:  # noqa: ARG002
+        return None
+
+    def checked(self, variant: Variant) -> str | None:  # noqa: ARG002
         return None
 
 

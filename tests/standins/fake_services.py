@@ -199,8 +199,13 @@ def quick_verdicts(
 
 
 class FakeLibrary:
+    how = "sum"
+
     def __init__(self, *keys: str) -> None:
         self.keys = set(keys)
+
+    def checked(self, variant: Variant) -> str | None:
+        return self.how if variant.key in self.keys else None
 
     def path(self, variant: Variant) -> Path | None:
         return Path(f"/models/{variant.quantization}.gguf") if variant.key in self.keys else None

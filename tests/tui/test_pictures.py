@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import fake_services as fake
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from backends.memory.estimate import MemoryEstimate
 from tui.glyphs import ASCII, UNICODE, bar
 from tui.judging import Judged, judge_families
 from tui.matrix import Place, layout, moved, places, quantization_order
+from tui.widgets.cell_words import disk_note
 from tui.widgets.family_list import sizes_text
 from tui.widgets.fit_matrix import amount_label, size_label
 from tui.widgets.hardware_strip import gauges, short_name
@@ -133,3 +136,10 @@ def test_the_cursor_begins_at_what_is_on_this_disk_else_at_the_largest_that_runs
     here = fake.variant(fake.LLAMA3, 8, "Q8_0")
     assert judged.best_start(frozenset({here.key})) == here
     assert judged.best_start(frozenset()) == fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+
+
+def test_weights_whose_sums_nobody_compared_say_so() -> None:
+    here = Path("/models/Q4_K_M.gguf")
+    variant = fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+    assert "checked by size only" in disk_note(variant, (), here, "size")
+    assert disk_note(variant, (), here, "sum").endswith("on this disk: /models/Q4_K_M.gguf")

@@ -485,10 +485,11 @@ class Browse(Screen[None]):
         library = self.app.library
         here = variant is not None and library is not None and variant.key in self._keys_on_disk
         path = library.path(variant) if here and library is not None and variant is not None else None
+        checked = library.checked(variant) if path is not None and library is not None and variant is not None else None
         self._detail.retitle(cell_title(variant, self._judged, option))
         self._detail.show(
             option,
-            disk_note=disk_note(variant, self.app.jobs.values(), path),
+            disk_note=disk_note(variant, self.app.jobs.values(), path, checked),
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
         )

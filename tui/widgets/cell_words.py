@@ -60,8 +60,8 @@ def cell_title(variant: Variant | None, judged: Judged | None, chosen: Option | 
     return plain(*parts)
 
 
-def disk_note(variant: Variant | None, jobs: Iterable[Job], path: Path | None) -> str:
-    """Where a variant lies on this disk, or how far its download is."""
+def disk_note(variant: Variant | None, jobs: Iterable[Job], path: Path | None, checked: str | None = None) -> str:
+    """Where a variant lies on this disk and how it is known to be whole, or how far its download is."""
     if variant is None:
         return ""
     job = next((job for job in jobs if job.plan.variant == variant), None)
@@ -69,4 +69,7 @@ def disk_note(variant: Variant | None, jobs: Iterable[Job], path: Path | None) -
         progress = job.progress
         words = f"{progress.state}: {units.file_size(progress.done_bytes)} of {units.file_size(progress.total_bytes)}"
         return f"{glyphs().loading} {words}"
-    return f"{glyphs().on_disk} on this disk: {path}" if path is not None else ""
+    if path is None:
+        return ""
+    by_size = " (checked by size only)" if checked == "size" else ""
+    return f"{glyphs().on_disk} on this disk{by_size}: {path}"
