@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from specs.engines import engine_name
 from specs.model import Architecture, HubSource, ModelFamily, ModelSpec, Number, SpecError
-from specs.readers import values
+from specs.readers import plain_toml, values
 from specs.readers.building import HUB_NAMES, make_spec
 from specs.readers.lines import toml_line
 from specs.readers.values import Key, Note, Reading, Table, Wrong
@@ -52,9 +52,26 @@ def read(text: str, file: str, source: str) -> Reading:
     Raises:
         SpecError: no TOML, or not what CONTRACT's form wants.
     """
+    table = plain_toml.read(text)
+    if table is None:
+        table = _parsed(text, file)
+    notes: list[tuple[tuple[Key, ...], str]] = []
+    try:
+        family = family_of(table, source, notes)
+    except Wrong as error:
+        raise SpecError(file, toml_line(text, error.path), error.what) from error
+    return Reading((family,), tuple(Note(toml_line(text, path), what) for path, what in notes))
+
+
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    """The tables of any TOML.
+
+    Raises:
+        SpecError: it is none.
+    """
     _refuse_long_keys(text, file)
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line, what = _syntax(error, text)
         raise SpecError(file, line, f"this is not TOML: {what}") from error
@@ -62,12 +79,6 @@ def read(text: str, file: str, source: str) -> Reading:
         raise SpecError(file, None, "this is not TOML that anyone wrote: it is nested too deeply") from error
     except ValueError as error:
         raise SpecError(file, None, f"this is not TOML: {printable(str(error))}") from error
-    notes: list[tuple[tuple[Key, ...], str]] = []
-    try:
-        family = family_of(table, source, notes)
-    except Wrong as error:
-        raise SpecError(file, toml_line(text, error.path), error.what) from error
-    return Reading((family,), tuple(Note(toml_line(text, path), what) for path, what in notes))
 
 
 def family_of(table: Table, source: str, notes: list[tuple[tuple[Key, ...], str]]) -> ModelFamily:
