@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,11 +59,33 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What loads on this machine took, over what was predicted, for one engine and format."""
+    """What loads on this machine took beside what was predicted, for one engine and format."""
 
-    ratio: float
-    """The median of measured over predicted bytes."""
-    loads: int
+    loads: tuple[tuple[int, int], ...]
+    """Predicted and measured bytes of the latest loads, at least one."""
+
+    @property
+    def ratio(self) -> float:
+        """The median of measured over predicted, for words."""
+        return statistics.median(measured / predicted for predicted, measured in self.loads)
+
+    def extra_bytes(self, weights_bytes: int) -> int:
+        """Bytes that a load of these weights takes beyond its prediction; below 0 where it takes less.
+
+        What a prediction misses is the process, the driver, an allocator's rounding: on loads of half to twice the size
+        it is taken to be the same, on larger ones at most twice as much, and on smaller ones less in proportion. Never
+        a share of everything: tensors do not grow by what a small load's process took.
+        """
+        return round(
+            statistics.median(
+                (measured - predicted) * _scale(weights_bytes / predicted) for predicted, measured in self.loads
+            )
+        )
+
+
+def _scale(size_ratio: float) -> float:
+    """How much of another load's difference counts for one of so many times its size."""
+    return min(2 * size_ratio, 1.0) if size_ratio < 1 else min(2.0, max(1.0, size_ratio / 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def judge(
     state, refused = support(variant, engine, machine, status)
     demand = demand_of(variant, engine, knowledge)
     if correction is not None:
-        demand = demand.corrected(correction.ratio, correction.loads)
+        demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
     context = context_of(variant.family, wish)
     usable = driven(machine, status if as_built else None, engine)
     found = places(usable)
@@ -282,7 +282,7 @@ def _why_not_better(demand: Demand, found: Places, placed: Placement, context: i
     whole = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
     whole += demand.device_compute(context) + demand.overhead_of(kind)
     best = found.cards_bytes if demand.layer_split and not found.unified else found.largest_bytes
-    short = round(whole * demand.correction) - best
+    short = whole - best
     names = _names([card.accelerator.name for card in found.cards])
     if short <= 0:
         return None

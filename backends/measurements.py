@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sqlite3
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def corrections(machine: Machine, *, path: Path | None = None) -> dict[tuple[str
     file = path or home.database_file()
     if not file.exists():
         return {}
-    ratios: dict[tuple[str, str], list[float]] = {}
+    loads: dict[tuple[str, str], list[tuple[int, int]]] = {}
     with _database(path) as database:
         rows = database.execute(
             "SELECT engine, format, predicted_bytes, measured_bytes FROM loads WHERE machine = ?"
@@ -103,11 +102,10 @@ def corrections(machine: Machine, *, path: Path | None = None) -> dict[tuple[str
             (fingerprint(machine),),
         ).fetchall()
     for engine, name, predicted, measured in rows:
-        ratio = measured / predicted
-        kept = ratios.setdefault((engine, name), [])
-        if SENSIBLE[0] <= ratio <= SENSIBLE[1] and len(kept) < KEPT:
-            kept.append(ratio)
-    return {key: Correction(statistics.median(kept), len(kept)) for key, kept in ratios.items() if kept}
+        kept = loads.setdefault((engine, name), [])
+        if SENSIBLE[0] <= measured / predicted <= SENSIBLE[1] and len(kept) < KEPT:
+            kept.append((predicted, measured))
+    return {key: Correction(tuple(kept)) for key, kept in loads.items() if kept}
 
 
 def correction(machine: Machine, engine: str, format_name: str, *, path: Path | None = None) -> Correction | None:

@@ -151,7 +151,7 @@ def _entries_for(
         kinds,
         wish.kv_cache_type,
         known,
-        tuple(sorted((key, one.ratio) for key, one in corrections.items())),
+        tuple(sorted((key, one.loads) for key, one in corrections.items())),
     )
     found = _entries.get(platform)
     if found is None:
@@ -176,11 +176,16 @@ def _make(
             demand = demand_of(variant, engine)
             correction = corrections.get((engine, variant.spec.format))
             if correction is not None:
-                demand = demand.corrected(correction.ratio, correction.loads)
+                demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
             sums = _Sums(demand, cache_type_of(engine, wish), grounds[engine].kind)
             entries.append(_Entry(engine, state == "ready", sums))
     # The ready ones first, as best_option takes them; the order is kept among equals.
     return tuple(sorted(entries, key=lambda entry: not entry.ready))
+
+
+def forget() -> None:
+    """Judge the next catalog as the first one."""
+    _entries.clear()
 
 
 def quick_verdicts(
@@ -235,8 +240,6 @@ def quick_verdicts(
 
 
 def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
-    if sums.demand.correction != 1.0:
-        return _slow(sums, found, context, wish)
     if sums.padded:
         cells = -(-context // 256) * 256
         windowed = cells if not sums.window or sums.window_cells > cells else sums.window_cells

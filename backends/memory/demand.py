@@ -68,14 +68,16 @@ class Demand:
     """Activations that a prefill in one piece holds for each token of the prompt."""
     step: int = 0
     """Tokens of one prefill step where the engine takes the prompt in pieces; 0: in one."""
-    correction: float = 1.0
-    """Measured over predicted on this machine."""
     loads: int = 0
-    """How many loads the correction comes from."""
+    """How many loads on this machine its overhead is corrected by."""
 
-    def corrected(self, ratio: float, loads: int) -> Demand:
-        """The same with the ratio of measured loads; ratios that no load explains are cut to a third and threefold."""
-        return replace(self, correction=min(3.0, max(1 / 3, ratio)), loads=loads)
+    def corrected(self, extra_bytes: int, loads: int) -> Demand:
+        """The same with what loads took beyond their predictions.
+
+        Weights and KV cache follow from the tensors; what a measurement corrects is all that surrounds them.
+        """
+        overhead = tuple((kind, max(0, size + extra_bytes)) for kind, size in self.overhead)
+        return replace(self, overhead=overhead, loads=loads)
 
     def kv_bytes(self, context: int, cache_type: str = "f16") -> int:
         """KV cache and recurrent state of one sequence."""
@@ -113,12 +115,8 @@ class Demand:
             compute += self.host_compute(context)
         weights, kv = self.weights_bytes, self.kv_bytes(context, cache_type)
         overhead = self.overhead_of(kind) * devices
-        basis: Basis = self.basis
-        if self.loads:
-            # Weights and KV follow from the tensors; what a measurement corrects is all that surrounds them.
-            total = (weights + kv + compute + overhead) * self.correction
-            overhead = max(0, round(total) - weights - kv - compute)
-            basis = "measured"
+        # A guess from the parameter count stays one, whatever surrounds it.
+        basis: Basis = "measured" if self.loads and self.basis != "size" else self.basis
         return MemoryEstimate(weights, kv, compute, overhead, basis)
 
 

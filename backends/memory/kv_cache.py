@@ -124,7 +124,8 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
     layers = tuple(_layer(architecture, index) for index in range(blocks))
     if any(layer is None for layer in layers):
         return None
-    known = tuple(layer for layer in layers if layer is not None)
+    one_each: dict[LayerCache, LayerCache] = {}  # equal layers are one object, so that they can be told by identity
+    known = tuple(one_each.setdefault(layer, layer) for layer in layers if layer is not None)
     counted = Counter(known)
     window = architecture.sliding_window or 0
     return KvCache(known, window, tuple((count, layer) for layer, count in counted.items()))

@@ -39,7 +39,7 @@ def device_need(demand: Demand, context: int, cache_type: str, kind: str) -> int
     """Bytes on one card that holds every layer."""
     total = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
     total += demand.device_compute(context) + demand.overhead_of(kind)
-    return round(total * demand.correction)
+    return total
 
 
 def host_need(demand: Demand, context: int) -> int:
@@ -140,7 +140,6 @@ def _tensor_parallel(
     while count <= len(cards):
         if heads % count == 0 and (heads_kv % count == 0 or count % heads_kv == 0):
             each = demand.weights_bytes // count + kv // min(count, heads_kv) + fixed
-            each = round(each * demand.correction)
             chosen = sorted(cards, key=lambda card: -_share(demand, card))[:count]
             least = min(_share(demand, card) for card in chosen)
             if each <= least:
@@ -182,17 +181,18 @@ def fill(demand: Demand, rooms: Sequence[int], context: int, cache_type: str) ->
     caches = layer_caches(demand, context, cache_type)
     layers = [0] * len(rooms)
     index = len(demand.block_bytes)
+    blocks = demand.block_bytes
+    output = len(blocks)
     for number, room in enumerate(rooms):
-        left = room / demand.correction
+        left = room
+        first = index
         while index >= 0:
-            size = (
-                demand.outside_bytes if index == len(demand.block_bytes) else demand.block_bytes[index] + caches[index]
-            )
+            size = demand.outside_bytes if index == output else blocks[index] + caches[index]
             if size > left:
                 break
             left -= size
-            layers[number] += 1
             index -= 1
+        layers[number] = first - index
         if index < 0:
             break
     return tuple(layers)
@@ -205,8 +205,11 @@ def layer_caches(demand: Demand, context: int, cache_type: str) -> tuple[int, ..
     if demand.padded and len(kv.groups) == 1 and len(kv.layers) == blocks:
         return (kv.layer_at(0, context, cache_type),) * blocks
     if demand.padded and len(kv.layers) == blocks:
-        by_layer = {layer: kv.layer_at(index, context, cache_type) for index, layer in enumerate(kv.layers)}
-        return tuple(by_layer[layer] for layer in kv.layers)
+        sizes: dict[int, int] = {}
+        for index, layer in enumerate(kv.layers):
+            if id(layer) not in sizes:
+                sizes[id(layer)] = kv.layer_at(index, context, cache_type)
+        return tuple([sizes[id(layer)] for layer in kv.layers])
     total = demand.kv_bytes(context, cache_type)
     return (total // max(blocks, 1),) * blocks
 
@@ -235,11 +238,9 @@ def _split(demand: Demand, places: Places, context: int, cache_type: str, shorta
     used = [card for card, number in zip(cards, layers, strict=True) if number]
     device += fixed * len(used)
     on_host = sum(demand.block_bytes[:first]) + sum(caches[:first]) + host_need(demand, context)
-    on_host = round((on_host + demand.device_compute(context) + demand.overhead_of(CPU)) * demand.correction)
+    on_host += demand.device_compute(context) + demand.overhead_of(CPU)
     room = places.host_bytes - (device if places.unified else 0)
     if on_host > room:
         shortage.append((on_host - room, budget, "all"))
         return None
-    return Placement(
-        "split", kind, tuple(used), count, tuple(n for n in layers if n), 0, budget, round(device * demand.correction)
-    )
+    return Placement("split", kind, tuple(used), count, tuple(n for n in layers if n), 0, budget, device)

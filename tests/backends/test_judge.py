@@ -245,10 +245,33 @@ def test_an_uploaders_own_mix_says_about() -> None:
 def test_measured_loads_correct_the_estimate_and_say_so() -> None:
     one = variant("ggufv2", 8, "Q4_K_M")
     plain = judge(one, "llama.cpp", RTX_4090)
-    option = judge(one, "llama.cpp", RTX_4090, correction=Correction(1.1, 7))
+    total = plain.memory.total_bytes
+    option = judge(one, "llama.cpp", RTX_4090, correction=Correction(((total, total + GIB),) * 7))
     assert option.memory.basis == "measured"
-    assert option.memory.total_bytes == pytest.approx(plain.memory.total_bytes * 1.1, rel=0.001)
+    assert option.memory.total_bytes == total + GIB
     assert re.search(r"predicted [\d.]+ GiB, from 7 loads here", option.reason or "")
+
+
+def test_what_a_small_load_took_beside_its_weights_is_no_share_of_a_large_one() -> None:
+    small = Correction(((300_000_000, 360_000_000),))
+    large = judge(variant("ggufv2", 70, "Q4_K_M"), "llama.cpp", EIGHT_H100)
+    corrected = judge(variant("ggufv2", 70, "Q4_K_M"), "llama.cpp", EIGHT_H100, correction=small)
+    assert corrected.memory.total_bytes - large.memory.total_bytes == 2 * 60_000_000
+    assert small.extra_bytes(300_000_000) == 60_000_000
+    assert small.extra_bytes(30_000_000) == 12_000_000
+
+
+def test_a_load_that_took_less_than_its_tensors_does_not_shrink_them() -> None:
+    one = variant("ggufv2", 8, "Q4_K_M")
+    option = judge(one, "llama.cpp", RTX_4090, correction=Correction(((6 * GIB, 3 * GIB),)))
+    memory = option.memory
+    assert memory.overhead_bytes == 0
+    assert memory.total_bytes == memory.weights_bytes + memory.kv_cache_bytes + memory.compute_bytes
+
+
+def test_a_guess_from_the_parameter_count_stays_one_after_loads() -> None:
+    option = judge(variant("ggufv2", 13, "Q4_K_M"), "llama.cpp", RTX_4090, correction=Correction(((6 * GIB, 7 * GIB),)))
+    assert option.memory.basis == "size"
 
 
 def test_a_context_beyond_the_training_is_said() -> None:
@@ -298,7 +321,7 @@ machines_of_all_kinds = st.one_of(
     st.sampled_from([None, 1, 300, 4096, 32_768, 131_072, 1_000_000]),
     st.sampled_from(["f16", "q8_0", "q4_0"]),
     st.sampled_from([{}, READY, {"llama.cpp": READY["llama.cpp"]}]),
-    st.sampled_from([{}, {("llama.cpp", "ggufv2"): Correction(1.4, 3)}]),
+    st.sampled_from([{}, {("llama.cpp", "ggufv2"): Correction(((5 * GIB, 7 * GIB),) * 3)}]),
 )
 @example(linux(17.0, card("RTX 0", 2), card("RTX 1", 2, index=1)), None, "f16", {}, {})
 def test_quick_verdicts_agree_with_judge(

@@ -563,7 +563,7 @@ async def test_what_loads_here_took_is_asked_for_and_can_be_forgotten() -> None:
     forgotten: list[tuple[str, str]] = []
 
     def measured(machine: object) -> Measured:
-        return Measured() if forgotten else Measured({("llama.cpp", "ggufv2"): Correction(1.3, 7)})
+        return Measured() if forgotten else Measured({("llama.cpp", "ggufv2"): Correction(((1000, 1300),) * 7)})
 
     def forget(machine: object, engine: str, format_name: str) -> int:
         forgotten.append((engine, format_name))

@@ -110,7 +110,7 @@ async def test_a_new_user_finds_downloads_and_talks_to_a_model(published: Any) -
     machine = app.machine
     assert machine is not None
     (correction,) = corrections(machine).values()
-    assert correction.loads == 1
+    assert len(correction.loads) == 1
     history = History()
     (summary,) = history.conversations()
     history.close()

@@ -631,7 +631,8 @@ class Browse(Screen[None]):
 
             self.app.in_background(work, "forgetting measured loads")
 
-        loads = "1 load" if correction.loads == 1 else f"{correction.loads} loads"
+        count = len(correction.loads)
+        loads = "1 load" if count == 1 else f"{count} loads"
         question = f"{loads} of {format_name} with {engine} took {correction.ratio:.2f} times what was predicted."
         self.app.push_screen(Ask("Forget what was measured here?", f"{question} Forget it?"), answered)
 
