@@ -122,9 +122,16 @@ def tensor_type(
         layer: the block's number.
         value: how many attn_v-like tensors stood before.
     """
-    base = MIX_BASE_TYPES[mix]
     if not is_quantized(tensor):
         return "F32"
+    return quantized_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
+
+
+def quantized_type(
+    tensor: Tensor, kind: str, mix: str, model: Model, quantization: Quantization, imatrix: bool, layer: int, value: int
+) -> str:
+    """The same of a tensor that the quantizer does touch."""
+    base = MIX_BASE_TYPES[mix]
     if quantization.embedding_type and kind in {"embedding", "output"}:
         return _fallback(tensor, quantization.embedding_type)
     if quantization.attention_type and kind in {"q", "k", "v", "qkv", "attn_output"}:

@@ -170,6 +170,18 @@ class _Adder:
             self.tensors.append(Tensor(name, length, dimensions=1))
 
 
+def block_signature(architecture: Architecture, index: int) -> tuple[object, ...]:
+    """All that sets a block's tensors apart from another block's of the same model."""
+    dense = index < (architecture.leading_dense_block_count or 0) or not _has_experts(architecture, index)
+    return (
+        layer_kind(architecture, index),
+        per_layer(architecture.head_count, index),
+        per_layer(architecture.head_count_kv, index),
+        per_layer(architecture.feed_forward_length, index),
+        dense,
+    )
+
+
 def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
     """The tensors of one block."""
     name = name_of(architecture)
