@@ -107,8 +107,14 @@ def answered(made: Demand, compute: Compute) -> Demand:
             compute_per_token=compute.device_per_token,
             host_compute_fixed=compute.host_fixed,
             host_compute_per_token=compute.host_per_token,
+            answered_by=compute.library,
         )
-    return replace(made, compute_fixed=compute.host_fixed, compute_per_token=compute.host_per_token)
+    return replace(
+        made,
+        compute_fixed=compute.host_fixed,
+        compute_per_token=compute.host_per_token,
+        answered_by=compute.library,
+    )
 
 
 def demand_of(variant: Variant, engine: str, knowledge: Knowledge | None = None) -> Demand:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import fake_services as fake
 import pytest
@@ -10,8 +11,8 @@ from textual import events
 from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction
-from specs.model import ModelFamily
+from backends.fit import Compute, Correction, Knowledge
+from specs.model import ModelFamily, Variant
 from tui.app import Deck
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
@@ -586,3 +587,59 @@ async def test_what_loads_here_took_is_asked_for_and_can_be_forgotten() -> None:
         assert not seen[-1].corrections
         await press(pilot, "x")
         assert isinstance(app.screen, Browse)
+
+
+def answering(asked: list[tuple[str, str, bool]]) -> object:
+    """A service that answers for llama.cpp as the library does, and keeps what it was asked."""
+
+    def answer(variant: Variant, known: Knowledge, path: Path | None, cache_type: str) -> Knowledge:
+        asked.append((variant.quantization, cache_type, path is not None))
+        return replace(known, compute=Compute(cache_type, 0, 0.0, 77 << 20, 0.0, "0.3.36"))
+
+    return answer
+
+
+async def test_llama_cpp_is_asked_once_about_the_cell_on_this_disk_and_its_answer_is_told() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        assert asked == [("Q4_K_M", "f16", True)]
+        assert "compute by llama.cpp 0.3.36 itself" in " ".join(screen_text(app).split())
+        await press(pilot, "right", "left")
+        assert asked.count(("Q4_K_M", "f16", True)) == 1
+
+
+async def test_a_header_on_the_hub_is_read_only_once_its_family_was_opened() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", *"3-inst", "enter")
+        assert asked == []
+        await press(pilot, "enter")
+        assert len(asked) == 1
+        assert asked[0][1:] == ("f16", False)
+
+
+async def test_another_cache_type_is_another_question() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        browse(app).kv_cache_type = "q8_0"
+        await pilot.pause()
+        assert asked == [("Q4_K_M", "f16", True), ("Q4_K_M", "q8_0", True)]
+
+
+async def test_without_an_answer_the_formula_stays_and_nobody_is_asked_again() -> None:
+    asked: list[str] = []
+
+    def silent(variant: Variant, *_: object) -> None:
+        asked.append(variant.quantization)
+
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=silent))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "right", "left")
+        assert asked.count("Q4_K_M") == 1
+        assert "itself" not in screen_text(app)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Verdict, Wish
+from backends.fit import DEFAULT_CONTEXT, Correction, Option, Verdict, Wish
 from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
+from tui.family_rows import FamilyRows, Filter
+from tui.forgetting import ask_to_forget
 from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
+from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
 from tui.services import Measured, Services
+from tui.told import Question, Told
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.cell_words import cell_title, disk_note, family_title
 from tui.widgets.family_list import FamilyList
@@ -43,7 +48,8 @@ BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 LIST_SHARE: Final = 0.05
 """Share of a place's memory that must come or go before the whole list is judged again."""
-UNFIT: Final = frozenset({"no"})
+QUESTION_SECONDS: Final = 0.6
+"""How long the hand rests on a cell before llama.cpp is asked about it: the answer costs a process."""
 
 
 class Browse(Screen[None]):
@@ -61,47 +67,13 @@ class Browse(Screen[None]):
     fits_only: reactive[bool] = reactive(False, repaint=False)
     on_disk_only: reactive[bool] = reactive(False, repaint=False)
 
-    class ListJudged(Message):
-        """The best verdict of every family is known for one state of wish and machine."""
-
-        def __init__(self, generation: int, verdicts: Mapping[int, Verdict]) -> None:
-            super().__init__()
-            self.generation = generation
-            self.verdicts = verdicts
-
-    class FamilyJudged(Message):
-        """Every option of one family is known for one state of wish and machine."""
-
-        def __init__(self, generation: int, judged: Judged) -> None:
-            super().__init__()
-            self.generation = generation
-            self.judged = judged
-
-    class HubsTold(Message):
-        """What the hubs said of one family's files."""
-
-        def __init__(self, knowledge: Mapping[str, Knowledge]) -> None:
-            super().__init__()
-            self.knowledge = knowledge
-
-    class DiskRead(Message):
-        """Which variants lie on this disk."""
-
-        def __init__(self, keys: frozenset[str], families: frozenset[int]) -> None:
-            super().__init__()
-            self.keys = keys
-            self.families = families
-
     app: Deck
 
     def __init__(self, services: Services) -> None:
         super().__init__()
         self._services = services
-        self._families: tuple[ModelFamily, ...] = ()
-        self._index: dict[str, int] = {}
-        self._verdicts: Mapping[int, Verdict] = {}
+        self._rows = FamilyRows()
         self._keys_on_disk: frozenset[str] = frozenset()
-        self._families_on_disk: frozenset[int] = frozenset()
         self._judged: Judged | None = None
         self._family: ModelFamily | None = None
         self._engine: str | None = None
@@ -110,8 +82,8 @@ class Browse(Screen[None]):
         self._moved_at = 0.0
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
-        self._told: Mapping[str, Knowledge] = {}
-        self._asked: set[str] = set()
+        self._told = Told()
+        self._question_timer: Timer | None = None
         self._judged_for: Machine | None = None
         self._family_judged_for: Machine | None = None
         self._wished = ""
@@ -152,13 +124,8 @@ class Browse(Screen[None]):
     # State that comes from the app
 
     def _catalog_changed(self) -> None:
-        catalog = self.app.catalog
         chosen = self._family
-        known = {family.name for family in catalog.families} if catalog else set()
-        guests = tuple(family for family in self.app.guests if family.name not in known)
-        self._families = (*catalog.families, *guests) if catalog else ()
-        self._index = {family.name: index for index, family in enumerate(self._families)}
-        self._verdicts = {}
+        self._rows = FamilyRows(self.app.catalog, self.app.guests)
         self._show_rows(chosen)
         self._judge_soon()
         self._library_changed()
@@ -183,7 +150,7 @@ class Browse(Screen[None]):
 
     def _library_changed(self) -> None:
         library = self.app.library
-        families = self._families
+        families = self._rows.families
         if library is None or not families:
             return
 
@@ -195,13 +162,14 @@ class Browse(Screen[None]):
                     if library.path(variant) is not None:
                         keys.add(variant.key)
                         here.add(index)
-            self.post_message(self.DiskRead(frozenset(keys), frozenset(here)))
+            self.post_message(DiskRead(frozenset(keys), frozenset(here)))
 
         self._services.background(read)
 
-    def on_browse_disk_read(self, message: DiskRead) -> None:
-        self._keys_on_disk, self._families_on_disk = message.keys, message.families
-        self._list.judge(self._verdicts, self._families_on_disk)
+    @on(DiskRead)
+    def _disk_read(self, message: DiskRead) -> None:
+        self._keys_on_disk, self._rows.on_disk = message.keys, message.families
+        self._list.judge(self._rows.verdicts, self._rows.on_disk)
         self._jobs_changed()
         if self.on_disk_only:
             self._show_rows(self._family)
@@ -219,44 +187,13 @@ class Browse(Screen[None]):
 
     def _show_rows(self, keep: ModelFamily | None = None) -> None:
         """Filter the families and show them, with the cursor where it was if that row is still there."""
-        catalog = self.app.catalog
-        query = self._list.query_text.strip()
-        if catalog is None:
-            rows: Sequence[int] = ()
-        elif query:
-            rows = [self._index[family.name] for family in catalog.search(query)]
-            words = query.lower().split()
-            rows += [
-                index
-                for index, family in enumerate(self._families)
-                if index not in rows and family in self.app.guests and all(word in family.name for word in words)
-            ]
-            start = query.lower()
-            rows.sort(key=lambda index: not self._families[index].name.lower().startswith(start))
-        else:
-            rows = range(len(self._families))
-        if self.fits_only and self._verdicts:
-            rows = [index for index in rows if self._verdicts.get(index, "no") not in UNFIT]
-        if self.on_disk_only:
-            rows = [index for index in rows if index in self._families_on_disk]
-        cursor = 0
-        if keep is not None and keep.name in self._index:
-            wanted = self._index[keep.name]
-            cursor = next((row for row, index in enumerate(rows) if index == wanted), 0)
-        notes = [word for wish, word in ((self.fits_only, "fits"), (self.on_disk_only, "on this disk")) if wish]
-        self._list.show(self._families, rows, cursor=cursor, empty=self._empty_words(), note=", ".join(notes))
+        wanted = Filter(self._list.query_text, self.fits_only, self.on_disk_only)
+        rows = self._rows.shown(wanted)
+        index = self._rows.find(keep.name) if keep is not None else None
+        cursor = next((row for row, found in enumerate(rows) if found == index), 0)
+        empty = wanted.empty_words(has_catalog=self.app.catalog is not None)
+        self._list.show(self._rows.families, rows, cursor=cursor, empty=empty, note=wanted.note)
         self._show_family_soon(at_once=not self._family)
-
-    def _empty_words(self) -> str:
-        if self.app.catalog is None:
-            return "reading the catalog"
-        if self._list.query_text:
-            return "nothing matches: backspace for less, esc for all, f4 searches the hubs"
-        if self.on_disk_only:
-            return "nothing on this disk yet: o shows all, d downloads"
-        if self.fits_only:
-            return "nothing fits this machine: f shows all"
-        return "no families: add some with modeldeck specs import"
 
     def on_family_list_filter_changed(self) -> None:
         self._show_rows(self._family)
@@ -296,12 +233,12 @@ class Browse(Screen[None]):
 
     def open_family(self, name: str) -> None:
         """Show a family by name, whatever the filter."""
-        index = self._index.get(name)
+        index = self._rows.find(name)
         if index is None:
             return
         self._list.query_text = ""
         self.fits_only = self.on_disk_only = False
-        self._show_rows(self._families[index])
+        self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
 
@@ -313,24 +250,70 @@ class Browse(Screen[None]):
         self.add_class("-family")
         self._matrix.focus()
         self._ask_hubs()
+        self._ask_engine_soon()
 
     def _ask_hubs(self) -> None:
         """Ask the hubs for exact sizes of the family that was opened, once, without anybody waiting for it."""
         family = self._family
-        if family is None or family.name in self._asked:
+        if family is None or not self._told.first_time(family.name):
             return
-        self._asked.add(family.name)
 
         def work() -> None:
             variants = tuple(v for v in family.variants() if v.key not in self._keys_on_disk)
-            self.post_message(self.HubsTold(self._services.hub_knowledge(variants)))
+            self.post_message(HubsTold(self._services.hub_knowledge(variants)))
 
         self.app.in_background(work, f"asking the hubs about {clean(family.name)}")
 
-    def on_browse_hubs_told(self, message: HubsTold) -> None:
+    @on(HubsTold)
+    def _hubs_told(self, message: HubsTold) -> None:
         if message.knowledge:
-            self._told = {**self._told, **message.knowledge}
+            self._told.hubs_told(message.knowledge)
             self._judge_family()
+
+    def _ask_engine_soon(self) -> None:
+        """Ask llama.cpp itself for the cell's compute buffers, once the hand rests on it."""
+        if self._question_timer is not None:
+            self._question_timer.stop()
+            self._question_timer = None
+        if self._told.waiting is not None or self._question() is None:
+            return
+        if self._services.settle_seconds:
+            self._question_timer = self.set_timer(QUESTION_SECONDS, self._ask_engine)
+        else:
+            self._ask_engine()
+
+    def _question(self) -> Question | None:
+        """What llama.cpp may be asked of this cell: a header is fetched only of a family that was opened."""
+        variant = self._matrix.variant
+        path = self._path_of(variant)
+        if path is None and not self.has_class("-family"):
+            return None
+        return self._told.question(self.option, self.kv_cache_type, path)
+
+    def _ask_engine(self) -> None:
+        question = self._question()
+        if question is None or self._told.waiting is not None:
+            return
+        self._told.asked(question)
+        known = self._told.known(question.variant)
+
+        def work() -> None:
+            answer = None
+            try:
+                answer = self._services.engine_answer(question.variant, known, question.path, question.cache_type)
+            finally:
+                self.post_message(EngineTold(question, answer))
+
+        self.app.in_background(work, f"asking llama.cpp about {clean(question.variant.family.name)}")
+
+    @on(EngineTold)
+    def _engine_told(self, message: EngineTold) -> None:
+        if (
+            self._told.engine_told(message.question, message.knowledge)
+            and message.question.variant.family is self._family
+        ):
+            self._judge_family()
+        self._ask_engine_soon()
 
     def on_fit_matrix_left(self) -> None:
         self._leave_family()
@@ -371,7 +354,7 @@ class Browse(Screen[None]):
 
     def _judge_list(self) -> None:
         machine, statuses = self.judged_machine(), self.app.statuses
-        if machine is None or statuses is None or not self._families:
+        if machine is None or statuses is None or not self._rows.families:
             return
         self._judged_for = machine
         self._generation += 1
@@ -384,18 +367,19 @@ class Browse(Screen[None]):
 
         work = partial(
             judge_families,
-            self._families,
+            self._rows.families,
             verdicts_of,
             lambda: generation != self._generation or not self.is_attached,
-            lambda verdicts: self.post_message(self.ListJudged(generation, verdicts)),
+            lambda verdicts: self.post_message(ListJudged(generation, verdicts)),
         )
         self.app.in_background(work, "judging the catalog")
 
-    def on_browse_list_judged(self, message: ListJudged) -> None:
+    @on(ListJudged)
+    def _list_judged(self, message: ListJudged) -> None:
         if message.generation != self._generation:
             return
-        self._verdicts = message.verdicts
-        self._list.judge(self._verdicts, self._families_on_disk)
+        self._rows.verdicts = message.verdicts
+        self._list.judge(self._rows.verdicts, self._rows.on_disk)
         if self.fits_only:
             self._show_rows(self._family)
 
@@ -408,21 +392,22 @@ class Browse(Screen[None]):
         self._family_generation += 1
         generation = self._family_generation
         wish = self.wish(family)
-        told = self._told
+        told, cache_type = self._told, self.kv_cache_type
         measured = self.measured()
 
         def work() -> None:
             variants = tuple(family.variants())
             if generation != self._family_generation:
                 return
-            knowledge = {**told, **self._services.knowledge(variants)}
+            knowledge = told.beside(self._services.knowledge(variants), cache_type)
             options = self._services.options(variants, machine, wish, statuses, knowledge, measured)
             judged = Judged.of(family, options, self._services.best_option)
-            self.post_message(self.FamilyJudged(generation, judged))
+            self.post_message(FamilyJudged(generation, judged))
 
         self.app.in_background(work, f"judging {clean(family.name)}")
 
-    def on_browse_family_judged(self, message: FamilyJudged) -> None:
+    @on(FamilyJudged)
+    def _family_judged(self, message: FamilyJudged) -> None:
         if message.generation != self._family_generation or message.judged.family is not self._family:
             return
         first = self._judged is None
@@ -483,8 +468,7 @@ class Browse(Screen[None]):
         option = self.option
         variant = self._matrix.variant
         library = self.app.library
-        here = variant is not None and library is not None and variant.key in self._keys_on_disk
-        path = library.path(variant) if here and library is not None and variant is not None else None
+        path = self._path_of(variant)
         checked = library.checked(variant) if path is not None and library is not None and variant is not None else None
         self._detail.retitle(cell_title(variant, self._judged, option))
         self._detail.show(
@@ -493,6 +477,14 @@ class Browse(Screen[None]):
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
         )
+        self._ask_engine_soon()
+
+    def _path_of(self, variant: Variant | None) -> Path | None:
+        """Where a variant's weights lie on this disk."""
+        library = self.app.library
+        if variant is None or library is None or variant.key not in self._keys_on_disk:
+            return None
+        return library.path(variant)
 
     def _waiting_words(self, variant: Variant | None) -> str:
         if self._family is None:
@@ -613,28 +605,10 @@ class Browse(Screen[None]):
 
     def action_forget_loads(self) -> None:
         """Take the estimate as it was before anything was loaded here."""
-        option, machine = self.option, self.app.machine
+        option = self.option
         correction = self._correction_of(option)
-        if option is None or machine is None or correction is None:
-            return
-        from tui.screens.ask import Ask
-
-        engine, format_name = option.engine, option.variant.spec.format
-
-        def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-
-            def work() -> None:
-                self._services.forget_loads(machine, engine, format_name)
-                self.app.read_measured()
-
-            self.app.in_background(work, "forgetting measured loads")
-
-        count = len(correction.loads)
-        loads = "1 load" if count == 1 else f"{count} loads"
-        question = f"{loads} of {format_name} with {engine} took {correction.ratio:.2f} times what was predicted."
-        self.app.push_screen(Ask("Forget what was measured here?", f"{question} Forget it?"), answered)
+        if option is not None and correction is not None:
+            ask_to_forget(self.app, option, correction)
 
     def _next_engine(self, variant: Variant) -> None:
         engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []

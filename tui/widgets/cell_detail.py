@@ -137,6 +137,7 @@ class CellDetail(DrawnLines):
         basis = joined(
             (
                 BASIS_WORDS[option.memory.basis],
+                f"compute by llama.cpp {option.compute_by} itself" if option.compute_by else "",
                 f"KV cache {self._kv_cache_type} for {units.count(option.context)} tokens",
             ),
             between,
