@@ -24,6 +24,8 @@ from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
+_LAYER_REST: Final = 1 << 20
+"""A shortage below this is none of bytes."""
 UNKNOWN_CONTEXT_LIMIT: Final = 1 << 20
 """Tokens beyond which nobody asks, for families that do not say what they were trained for."""
 
@@ -227,9 +229,19 @@ def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     if not demand.on_cpu and not found.cards:
         return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
     short, budget = placed.short_bytes, placed.budget_bytes
+    if placed.nearest == "cards" and short < _LAYER_REST:
+        # Together there is room enough, but a layer lies on one card as a whole.
+        return f"needs {amount(budget + short)}, and its layers do not divide into what {_cards(found)} have each"
     return (
         f"needs {amount(budget + short)} and {_nearest(found, placed)} {amount(budget)} to give: {amount(short)} short"
     )
+
+
+def _cards(found: Places) -> str:
+    """The cards that one process can use together: of MIG slices only the best one."""
+    whole = [card for card in found.cards if card.accelerator.parent_uuid is None]
+    usable = whole or [max(found.cards, key=lambda card: card.budget_bytes)]
+    return _names([card.accelerator.name for card in usable])
 
 
 def _nearest(found: Places, placed: Placement) -> str:
@@ -239,10 +251,10 @@ def _nearest(found: Places, placed: Placement) -> str:
     if placed.nearest == "card":
         best = max(found.cards, key=lambda card: card.budget_bytes)
         return f"the {_short_name(best.accelerator.name)} has"
-    names = _names([card.accelerator.name for card in found.cards])
+    names = _cards(found)
     if placed.nearest == "all" and not found.unified:
         return f"{names} with RAM have"
-    return f"{names} {'have' if len(found.cards) > 1 else 'has'}"
+    return f"{names} {'have' if ' x ' in names or ' and ' in names else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
