@@ -11,7 +11,9 @@ import pytest
 from known_models import GEMMA3_270M, LLAMA3_8B
 
 from backends.memory.gguf_size import gguf_size
+from backends.memory.shape import is_whole
 from backends.memory.tensors import parameter_count
+from specs.catalog import load_catalog
 from specs.formats import parse_quantization
 from specs.model import Architecture
 
@@ -85,3 +87,19 @@ def test_blocks_and_the_rest_add_up() -> None:
 
 def test_a_mix_that_nobody_knows_has_no_size() -> None:
     assert gguf_size(LLAMA3_8B, parse_quantization("ggufv2", "Q9_ZZ")) is None
+
+
+def test_the_tensors_of_the_catalogs_architectures_add_up_to_the_published_counts() -> None:
+    counted = {
+        (family.name, spec.size_in_billions): parameter_count(spec.architecture) / spec.parameters - 1
+        for family in load_catalog().families
+        for spec in family.specs
+        if spec.parameters
+        and spec.architecture is not None
+        and is_whole(spec.architecture)
+        # A vision model's count holds its image encoder, which no GGUF file of the language model has.
+        and "vision" not in family.abilities
+    }
+    assert len(counted) > 100
+    assert sum(error == 0 for error in counted.values()) >= 0.8 * len(counted)
+    assert sum(abs(error) < 0.001 for error in counted.values()) >= 0.9 * len(counted)
