@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.mixes import Model, category, is_quantized, model_of, more_bits, quantized_type, tensor_type
+from backends.memory.mixes import (
+    Model,
+    category,
+    downs_before,
+    is_quantized,
+    model_of,
+    more_bits,
+    quantized_type,
+    tensor_type,
+)
 from backends.memory.tensors import Tensor, block_signature, block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, Quantization
 from specs.model import Architecture
@@ -114,7 +123,7 @@ class _Plan:
     classes: tuple[_Class, ...]
     class_of: tuple[int, ...]
     """Class of each block."""
-    values: int
+    model: Model
     tensors: int
 
 
@@ -132,6 +141,7 @@ def _plan(architecture: Architecture) -> _Plan:
         values = sum(1 for _, kind in touched if kind in VALUES)
         blocks[signature] = (touched, kept_bytes, values, len(tensors))
     values = sum(blocks[signature][2] for signature in signatures)
+    model = model_of(architecture, values)
     classes: dict[tuple[object, ...], int] = {}
     firsts: list[_Class] = []
     class_of: list[int] = []
@@ -145,6 +155,8 @@ def _plan(architecture: Architecture) -> _Plan:
             more_bits(layer, count),
             min(value, 4),
             more_bits(value, values),
+            downs_before(model, layer, "") < count // 8,
+            downs_before(model, layer, "shexp") < count // 8,
         )
         key = (signature, asked)
         touched, kept_bytes, theirs, _ = blocks[signature]
@@ -153,7 +165,7 @@ def _plan(architecture: Architecture) -> _Plan:
             firsts.append(_Class(touched, kept_bytes, layer, value))
         class_of.append(classes[key])
         value += theirs
-    return _Plan(tuple(firsts), tuple(class_of), values, sum(blocks[signature][3] for signature in signatures))
+    return _Plan(tuple(firsts), tuple(class_of), model, sum(blocks[signature][3] for signature in signatures))
 
 
 @lru_cache(maxsize=16_384)
@@ -163,7 +175,7 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
     if mix is None:
         return None
     plan = _plan(architecture)
-    model: Model = model_of(architecture, plan.values)
+    model = plan.model
     sizes_of: list[int] = []
     experts_of: list[int] = []
     for one in plan.classes:

@@ -8,9 +8,10 @@ import statistics
 from pathlib import Path
 
 import pytest
-from known_models import GEMMA3_270M, LLAMA3_8B
+from known_models import DEEPSEEK_V2_LITE, GEMMA3_270M, LLAMA3_8B, MIXTRAL
 
 from backends.memory.gguf_size import gguf_size
+from backends.memory.mixes import downs_before, model_of
 from backends.memory.shape import is_whole
 from backends.memory.tensors import parameter_count
 from specs.catalog import load_catalog
@@ -103,3 +104,12 @@ def test_the_tensors_of_the_catalogs_architectures_add_up_to_the_published_count
     assert len(counted) > 100
     assert sum(error == 0 for error in counted.values()) >= 0.8 * len(counted)
     assert sum(abs(error) < 0.001 for error in counted.values()) >= 0.9 * len(counted)
+
+
+def test_the_smallest_mixes_count_a_shared_experts_ffn_down_too() -> None:
+    # i_ffn_down of llama-quant.cpp goes up by each ffn_down tensor, two a block with a shared expert, while n_ffn_down
+    # is the number of blocks: of DeepSeek V2 Lite's 27 blocks, eighths of 3, only the first three tensors are raised.
+    model = model_of(DEEPSEEK_V2_LITE, 0)
+    assert [downs_before(model, layer, "ffn_down_exps") for layer in range(4)] == [0, 1, 3, 5]
+    assert [downs_before(model, layer, "ffn_down_shexp") for layer in range(1, 4)] == [2, 4, 6]
+    assert [downs_before(model_of(MIXTRAL, 0), layer, "ffn_down_exps") for layer in range(3)] == [0, 1, 2]
