@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from backends.engines.engine import EngineStatus
 from backends.fit import Compute, Correction, Knowledge
 from specs.model import ModelFamily, Variant
+from tui import units
 from tui.app import Deck
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
@@ -643,3 +644,12 @@ async def test_without_an_answer_the_formula_stays_and_nobody_is_asked_again() -
         await press(pilot, "right", "left")
         assert asked.count("Q4_K_M") == 1
         assert "itself" not in screen_text(app)
+
+
+def test_the_parts_of_the_bar_are_told_in_the_unit_of_their_sum() -> None:
+    gib = 1 << 30
+    assert units.memory_like(int(4.62 * gib), 7 * gib) == "4.6"
+    assert units.memory_like(300 << 20, 7 * gib) == "0.3"
+    assert units.memory_like(12 << 20, 7 * gib) == "0.01"
+    assert units.memory_like(39 << 20, 300 << 20) == "39 MiB"
+    assert units.memory_like(None, 7 * gib) == "unknown"

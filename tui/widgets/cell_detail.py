@@ -105,7 +105,9 @@ class CellDetail(DrawnLines):
         needed = units.memory(option.memory.total_bytes)
         if option.budget_bytes is None:
             return f"{about}{needed}"
-        return f"{about}{needed} of {units.memory(option.budget_bytes)}"
+        budget = units.memory(option.budget_bytes)
+        number, _, unit = needed.partition(" ")
+        return f"{about}{number if budget.endswith(f' {unit}') else needed} of {budget}"
 
     def _words(self, option: Option, room: int, lines_left: int, muted: Style) -> list[list[Piece]]:
         signs = glyphs()
