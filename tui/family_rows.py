@@ -11,6 +11,7 @@ from specs.model import ModelFamily
 
 if TYPE_CHECKING:  # reading spec files is not needed before the first frame
     from specs.catalog import Catalog
+    from tui.services import Library
 
 UNFIT = frozenset({"no"})
 
@@ -86,3 +87,15 @@ class FamilyRows:
         start = query.lower()
         rows.sort(key=lambda index: not self.families[index].name.lower().startswith(start))
         return rows
+
+
+def lying_here(families: Sequence[ModelFamily], library: Library) -> tuple[frozenset[str], frozenset[int]]:
+    """Which variants lie on this disk by their keys, and the indices of their families."""
+    keys: set[str] = set()
+    here: set[int] = set()
+    for index, family in enumerate(families):
+        for variant in family.variants():
+            if library.path(variant) is not None:
+                keys.add(variant.key)
+                here.add(index)
+    return frozenset(keys), frozenset(here)

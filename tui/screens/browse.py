@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,20 +15,22 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Correction, Option, Verdict, Wish
+from backends.fit import DEFAULT_CONTEXT, Correction, Option, Wish
 from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
-from tui.family_rows import FamilyRows, Filter
+from tui.asking import EngineQuestions
+from tui.family_rows import FamilyRows, Filter, lying_here
 from tui.forgetting import ask_to_forget
-from tui.judging import Judged, judge_families, materially_different
+from tui.judge_work import Ground, JudgeWork
+from tui.judging import Judged
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
 from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
 from tui.services import Measured, Services
 from tui.told import Question, Told
 from tui.widgets.cell_detail import CellDetail
-from tui.widgets.cell_words import cell_title, disk_note, family_title
+from tui.widgets.cell_words import cell_title, disk_note, family_title, why_words
 from tui.widgets.family_list import FamilyList
 from tui.widgets.fit_matrix import FitMatrix
 from tui.widgets.hardware_strip import HardwareStrip
@@ -37,19 +38,13 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean
 from tui.widgets.too_small import TooSmall
+from tui.wishes import next_cache_type, next_context, wish_for
 
 if TYPE_CHECKING:
     from tui.app import Deck
 
-CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
-"""Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
-KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
-LIST_SHARE: Final = 0.05
-"""Share of a place's memory that must come or go before the whole list is judged again."""
-QUESTION_SECONDS: Final = 0.6
-"""How long the hand rests on a cell before llama.cpp is asked about it: the answer costs a process."""
 
 
 class Browse(Screen[None]):
@@ -77,15 +72,10 @@ class Browse(Screen[None]):
         self._judged: Judged | None = None
         self._family: ModelFamily | None = None
         self._engine: str | None = None
-        self._generation = 0
-        self._family_generation = 0
         self._moved_at = 0.0
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._told = Told()
-        self._question_timer: Timer | None = None
-        self._judged_for: Machine | None = None
-        self._family_judged_for: Machine | None = None
         self._wished = ""
         """What the user asked of the cell before it was known which one it is."""
 
@@ -105,6 +95,8 @@ class Browse(Screen[None]):
         self._detail = self.query_one(CellDetail)
         self._strip = self.query_one(HardwareStrip)
         app = self.app
+        self._work = JudgeWork(self._services, app.in_background, self.post_message, lambda: not self.is_attached)
+        self._questions = EngineQuestions(self, self._services, self._told, app.in_background, self._question)
         if app.settings is not None:
             self.set_reactive(Browse.context, app.settings.context or DEFAULT_CONTEXT)
             self.set_reactive(Browse.kv_cache_type, app.settings.kv_cache_type)
@@ -136,9 +128,9 @@ class Browse(Screen[None]):
         machine = self.app.machine
         if self.what_if is not None or machine is None:
             return
-        if materially_different(self._judged_for, machine, LIST_SHARE):
+        if self._work.list_is_stale(machine):
             self._judge_soon()
-        elif materially_different(self._family_judged_for, machine):
+        elif self._work.family_is_stale(machine):
             self._judge_family()
 
     def _statuses_changed(self) -> None:
@@ -155,14 +147,7 @@ class Browse(Screen[None]):
             return
 
         def read() -> None:
-            keys: set[str] = set()
-            here: set[int] = set()
-            for index, family in enumerate(families):
-                for variant in family.variants():
-                    if library.path(variant) is not None:
-                        keys.add(variant.key)
-                        here.add(index)
-            self.post_message(DiskRead(frozenset(keys), frozenset(here)))
+            self.post_message(DiskRead(*lying_here(families, library)))
 
         self._services.background(read)
 
@@ -250,7 +235,7 @@ class Browse(Screen[None]):
         self.add_class("-family")
         self._matrix.focus()
         self._ask_hubs()
-        self._ask_engine_soon()
+        self._questions.soon()
 
     def _ask_hubs(self) -> None:
         """Ask the hubs for exact sizes of the family that was opened, once, without anybody waiting for it."""
@@ -270,18 +255,6 @@ class Browse(Screen[None]):
             self._told.hubs_told(message.knowledge)
             self._judge_family()
 
-    def _ask_engine_soon(self) -> None:
-        """Ask llama.cpp itself for the cell's compute buffers, once the hand rests on it."""
-        if self._question_timer is not None:
-            self._question_timer.stop()
-            self._question_timer = None
-        if self._told.waiting is not None or self._question() is None:
-            return
-        if self._services.settle_seconds:
-            self._question_timer = self.set_timer(QUESTION_SECONDS, self._ask_engine)
-        else:
-            self._ask_engine()
-
     def _question(self) -> Question | None:
         """What llama.cpp may be asked of this cell: a header is fetched only of a family that was opened."""
         variant = self._matrix.variant
@@ -290,22 +263,6 @@ class Browse(Screen[None]):
             return None
         return self._told.question(self.option, self.kv_cache_type, path)
 
-    def _ask_engine(self) -> None:
-        question = self._question()
-        if question is None or self._told.waiting is not None:
-            return
-        self._told.asked(question)
-        known = self._told.known(question.variant)
-
-        def work() -> None:
-            answer = None
-            try:
-                answer = self._services.engine_answer(question.variant, known, question.path, question.cache_type)
-            finally:
-                self.post_message(EngineTold(question, answer))
-
-        self.app.in_background(work, f"asking llama.cpp about {clean(question.variant.family.name)}")
-
     @on(EngineTold)
     def _engine_told(self, message: EngineTold) -> None:
         if (
@@ -313,7 +270,7 @@ class Browse(Screen[None]):
             and message.question.variant.family is self._family
         ):
             self._judge_family()
-        self._ask_engine_soon()
+        self._questions.soon()
 
     def on_fit_matrix_left(self) -> None:
         self._leave_family()
@@ -334,12 +291,7 @@ class Browse(Screen[None]):
 
     def wish(self, family: ModelFamily | None = None) -> Wish:
         """What the user asks of a load; a family's own context where it is shorter."""
-        context: int | None = self.context
-        if family is not None and family.context_length:
-            context = min(self.context, family.context_length)
-        elif self.context == DEFAULT_CONTEXT:
-            context = None
-        return Wish(context=context, kv_cache_type=self.kv_cache_type)
+        return wish_for(family, self.context, self.kv_cache_type)
 
     def _judge_soon(self) -> None:
         """Judge the family at once and the list when the hand rests."""
@@ -352,31 +304,19 @@ class Browse(Screen[None]):
         else:
             self._judge_list()
 
-    def _judge_list(self) -> None:
+    def _ground(self) -> Ground | None:
+        """What verdicts are for; None: it is not known yet."""
         machine, statuses = self.judged_machine(), self.app.statuses
-        if machine is None or statuses is None or not self._rows.families:
-            return
-        self._judged_for = machine
-        self._generation += 1
-        generation = self._generation
-        wish = self.wish()
-        measured = self.measured()
+        return Ground(machine, statuses, self.measured()) if machine is not None and statuses is not None else None
 
-        def verdicts_of(variants: Sequence[Variant]) -> Sequence[Verdict]:
-            return self._services.quick_verdicts(variants, machine, wish, statuses, measured)
-
-        work = partial(
-            judge_families,
-            self._rows.families,
-            verdicts_of,
-            lambda: generation != self._generation or not self.is_attached,
-            lambda verdicts: self.post_message(ListJudged(generation, verdicts)),
-        )
-        self.app.in_background(work, "judging the catalog")
+    def _judge_list(self) -> None:
+        ground = self._ground()
+        if ground is not None and self._rows.families:
+            self._work.judge_list(self._rows.families, ground, self.wish())
 
     @on(ListJudged)
     def _list_judged(self, message: ListJudged) -> None:
-        if message.generation != self._generation:
+        if not self._work.is_wanted(message):
             return
         self._rows.verdicts = message.verdicts
         self._list.judge(self._rows.verdicts, self._rows.on_disk)
@@ -384,31 +324,16 @@ class Browse(Screen[None]):
             self._show_rows(self._family)
 
     def _judge_family(self) -> None:
-        family, machine, statuses = self._family, self.judged_machine(), self.app.statuses
-        if family is None or machine is None or statuses is None:
+        family, ground = self._family, self._ground()
+        if family is None or ground is None:
             self._show_cell()
             return
-        self._family_judged_for = machine
-        self._family_generation += 1
-        generation = self._family_generation
-        wish = self.wish(family)
-        told, cache_type = self._told, self.kv_cache_type
-        measured = self.measured()
-
-        def work() -> None:
-            variants = tuple(family.variants())
-            if generation != self._family_generation:
-                return
-            knowledge = told.beside(self._services.knowledge(variants), cache_type)
-            options = self._services.options(variants, machine, wish, statuses, knowledge, measured)
-            judged = Judged.of(family, options, self._services.best_option)
-            self.post_message(FamilyJudged(generation, judged))
-
-        self.app.in_background(work, f"judging {clean(family.name)}")
+        beside = partial(self._told.beside, cache_type=self.kv_cache_type)
+        self._work.judge_family(family, ground, self.wish(family), beside)
 
     @on(FamilyJudged)
     def _family_judged(self, message: FamilyJudged) -> None:
-        if message.generation != self._family_generation or message.judged.family is not self._family:
+        if not self._work.is_wanted(message) or message.judged.family is not self._family:
             return
         first = self._judged is None
         self._judged = message.judged
@@ -477,7 +402,7 @@ class Browse(Screen[None]):
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
         )
-        self._ask_engine_soon()
+        self._questions.soon()
 
     def _path_of(self, variant: Variant | None) -> Path | None:
         """Where a variant's weights lie on this disk."""
@@ -542,11 +467,10 @@ class Browse(Screen[None]):
             self.on_family_list_opened()
 
     def action_context(self, steps: int) -> None:
-        now = next((i for i, context in enumerate(CONTEXTS) if context >= self.context), len(CONTEXTS) - 1)
-        self.context = CONTEXTS[max(0, min(len(CONTEXTS) - 1, now + steps))]
+        self.context = next_context(self.context, steps)
 
     def action_kv_cache(self) -> None:
-        self.kv_cache_type = KV_CACHE_TYPES[(KV_CACHE_TYPES.index(self.kv_cache_type) + 1) % len(KV_CACHE_TYPES)]
+        self.kv_cache_type = next_cache_type(self.kv_cache_type)
 
     def action_fits(self) -> None:
         self.fits_only = not self.fits_only
@@ -620,14 +544,6 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
-        self._say_why(variant)
-
-    def _say_why(self, variant: Variant) -> None:
-        """The engine's place among those that take this variant, and what speaks for it or against it."""
-        from backends.engines.choice import choices
-
-        offered = choices(self._judged.of_variant(variant) if self._judged else (), self.app.statuses)
-        for place, choice in enumerate(offered, 1):
-            if choice.option.engine == self._engine:
-                line = f"{self._engine}, {place} of {len(offered)}: {choice.why}"
-                self.app.say(f"{line}; {choice.install_line}" if choice.install_line else line)
+        why = why_words(self._engine, self._judged.of_variant(variant), self.app.statuses)
+        if why:
+            self.app.say(why)

@@ -14,18 +14,18 @@ from tui.told import Question
 class ListJudged(Message):
     """The best verdict of every family is known for one state of wish and machine."""
 
-    def __init__(self, generation: int, verdicts: Mapping[int, Verdict]) -> None:
+    def __init__(self, turn: int, verdicts: Mapping[int, Verdict]) -> None:
         super().__init__()
-        self.generation = generation
+        self.turn = turn
         self.verdicts = verdicts
 
 
 class FamilyJudged(Message):
     """Every option of one family is known for one state of wish and machine."""
 
-    def __init__(self, generation: int, judged: Judged) -> None:
+    def __init__(self, turn: int, judged: Judged) -> None:
         super().__init__()
-        self.generation = generation
+        self.turn = turn
         self.judged = judged
 
 
