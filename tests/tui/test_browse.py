@@ -13,12 +13,14 @@ from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
 from backends.fit import Compute, Correction, Knowledge
+from backends.machine.model import Holder
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.app import Deck
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
+from tui.screens.hardware import Hardware
 from tui.services import Measured
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.family_list import FamilyList
@@ -661,3 +663,35 @@ def test_the_parts_of_the_bar_are_told_in_the_unit_of_their_sum() -> None:
     assert units.memory_like(12 << 20, 7 * gib) == "0.01"
     assert units.memory_like(39 << 20, 300 << 20) == "39 MiB"
     assert units.memory_like(None, 7 * gib) == "unknown"
+
+
+async def test_the_hardware_page_is_live_and_names_who_holds_memory() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert app.screen.shows_machine  # so the app goes on looking
+        card = fake.MACHINE.accelerators[0]
+        busy = replace(card, free_bytes=1 << 30, load_percent=97, holders=(Holder(4321, "python3", "ada", 14 << 30),))
+        app.machine = replace(fake.MACHINE, accelerators=(busy, *fake.MACHINE.accelerators[1:]))
+        await pilot.pause()
+        text = screen_text(app)
+        assert "1.0 GiB of 24.0 GiB free" in text
+        assert "97 % busy" in text
+        assert "14.0 GiB held by python3, pid 4321, ada" in text
+        await press(pilot, "escape")
+        assert " 97 %" in screen_text(app).splitlines()[0]
+
+
+async def test_the_hardware_page_of_another_machine_stands_still() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        browse(app).what_if = fake.PRESET
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert not app.screen.shows_machine
+        app.machine = replace(fake.MACHINE, accelerators=())
+        await pilot.pause()
+        assert "not this machine" in screen_text(app)

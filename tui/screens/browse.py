@@ -52,6 +52,8 @@ class Browse(Screen[None]):
 
     # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
     AUTO_FOCUS = "#families"
+    shows_machine = True
+    """Whether the app looks at the hardware again and again while this screen is on top."""
     BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
 
     context: reactive[int] = reactive(DEFAULT_CONTEXT, repaint=False)
