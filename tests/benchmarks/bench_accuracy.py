@@ -17,6 +17,7 @@ for place in (HERE.parents[1], HERE.parent / "standins"):
 import held_out  # noqa: E402
 import known_models as known  # noqa: E402
 import speed_rows  # noqa: E402
+import transformers_rows  # noqa: E402
 from benchrow import row as bench_row  # noqa: E402
 
 from backends.memory.gguf_size import gguf_size  # noqa: E402
@@ -131,6 +132,18 @@ def main() -> int:
             f"{statistics.median(theirs):8.2%} {p95(theirs):8.2%}   {limits} {'ok' if kept else 'MISSED'}"
         )
         bench_row(f"{name}: median error", median * 100, statistics.median(theirs) * 100, "%", at_most=0.75)
+    peaks = list(transformers_rows.errors(TRUTH / "other_engines.csv", "4.46.0"))
+    kept = statistics.median(peaks) <= 0.03 and p95(peaks) <= 0.08
+    good &= kept
+    print(
+        f"{'Transformers 4.46.0 peaks':28} {len(peaks):5} {statistics.median(peaks):8.2%} {p95(peaks):8.2%}"
+        f"         3.0%, 8.0% {'ok' if kept else 'MISSED'}"
+    )
+    later = list(transformers_rows.errors(TRUTH / "other_engines.csv", "4.51.3"))
+    print(
+        f"{'Transformers 4.51.3 peaks':28} {len(later):5} {statistics.median(later):8.2%} {p95(later):8.2%}"
+        "         told only: that version's prefill holds next to no activations"
+    )
     devices, models = held_out_errors()
     of_devices = [statistics.median(errors) for errors in devices.values()]
     for name, errors, bounds in (
