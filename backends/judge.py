@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.cures import cheapest_cure, cluster_cure
+from backends.cures import cheapest_cure, cluster_cure, larger_machine, refusal_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
@@ -62,12 +62,16 @@ def judge(
     reason: str | None
     longest: int | None = None
     if refused is not None:
-        verdict, reason = "no", refused
+        # Where the sentence itself names who takes it, that is the change to make.
+        named = refused.endswith((" can", " takes it"))
+        cure = None if named else refusal_cure(variant, engine, machine, wish) or larger_machine(variant, engine, wish)
+        verdict, reason = "no", _join(refused, cure)
     elif verdict == "no":
         reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         if engine in {VLLM, SGLANG}:
             cure = _join(cure, cluster_cure(variant, demand, context))
+        cure = cure or larger_machine(variant, engine, wish)
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
@@ -81,6 +85,9 @@ def judge(
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
     devices = max(1, len(placed.cards)) if placed.verdict in {"gpu", "split"} else 1
+    if placed.verdict == "no" and placed.nearest == "cards" and demand.layer_split:
+        # The sum that the sentence names: each card has a process's share and a compute buffer of its own.
+        devices = sum(1 for card in found.cards if card.accelerator.kind == kind and not card.accelerator.parent_uuid)
     layered = engine == LLAMA_CPP and verdict in {"gpu", "split", "cpu"}
     return Option(
         variant=variant,
