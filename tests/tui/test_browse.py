@@ -695,3 +695,17 @@ async def test_the_hardware_page_of_another_machine_stands_still() -> None:
         app.machine = replace(fake.MACHINE, accelerators=())
         await pilot.pause()
         assert "not this machine" in screen_text(app)
+
+
+async def test_a_long_path_is_told_by_its_end_in_one_line() -> None:
+    class Deep(fake.FakeLibrary):
+        def path(self, variant: Variant) -> Path | None:
+            return Path("/" + "hub/models--publisher/snapshots/" * 4 + "the-file.gguf") if variant == Q4 else None
+
+    app = Deck(fake.services(on_disk=(Q4,), local_index=lambda: Deep(Q4.key)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose_llama(pilot)
+        lines = screen_text(app).splitlines()
+        told = next(line for line in lines if "on this disk" in line)
+        assert "the-file.gguf" in told
+        assert any("memory from" in line for line in lines)

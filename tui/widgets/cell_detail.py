@@ -144,9 +144,16 @@ class CellDetail(DrawnLines):
             ),
             between,
         )
-        for text in (self._disk_note, self._source(option), basis):
+        for text in (self._place_on_disk(room), self._source(option), basis):
             lines += [[(part, muted)] for part in wrapped(clean(text), room)[:2]]
         return lines[: max(1, lines_left)]
+
+    def _place_on_disk(self, room: int) -> str:
+        """Where it lies in one line: of a long path the end, which tells files apart."""
+        note = clean(self._disk_note)
+        words, colon, path = note.partition(": ")
+        left = room - len(words) - len(colon) - 1
+        return note if len(note) <= room or left < 8 else f"{words}{colon}{glyphs().ellipsis}{path[-left:]}"
 
     def _source(self, option: Option) -> str:
         between = f" {glyphs().dot} "
