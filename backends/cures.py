@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from backends.fit import Wish
 from backends.machine.model import Machine
+from backends.machine.presets import PRESETS, preset
 from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import place
@@ -40,6 +43,43 @@ def cheapest_cure(
     if other is not None:
         return other
     return _smaller_size(variant, machine, context, wish)
+
+
+def refusal_cure(variant: Variant, engine: str, machine: Machine, wish: Wish) -> str | None:
+    """What runs here instead where an engine does not take a variant: another engine, else another format of it."""
+    context = context_of(variant.family, wish)
+    for other in candidate_engines(variant.spec, variant.quantization):
+        if other == engine or refusal_of(variant, other, machine) is not None:
+            continue
+        demand = demand_of(variant, other)
+        if place(demand, _as_used_by(other, machine), context, cache_type_of(other, wish)).verdict != "no":
+            return f"{other} runs it here"
+    return _other_way(variant, engine, machine, context, wish)
+
+
+def larger_machine(variant: Variant, engine: str, wish: Wish) -> str | None:
+    """The smallest of the machines we have figures of that would run it, where nothing of the family runs here."""
+    context = context_of(variant.family, wish)
+    cache_type = cache_type_of(engine, wish)
+    demand = demand_of(variant, engine)
+    for name, machine in _by_memory():
+        if refusal_of(variant, engine, machine) is None:
+            placed = place(demand, _as_used_by(engine, machine), context, cache_type)
+            if placed.verdict in {"gpu", "split"}:
+                return f"a machine such as {name} runs it"
+    return None
+
+
+@cache
+def _by_memory() -> tuple[tuple[str, Machine], ...]:
+    """The presets, the one with the least memory first."""
+    known = [(name, preset(name)) for name in PRESETS]
+
+    def memory_bytes(one: tuple[str, Machine]) -> int:
+        cards = sum(card.total_bytes or 0 for card in one[1].accelerators if not card.unified)
+        return cards + (one[1].memory.total_bytes or 0)
+
+    return tuple(sorted(known, key=memory_bytes))
 
 
 def cluster_cure(variant: Variant, demand: Demand, context: int) -> str | None:

@@ -47,6 +47,11 @@ def with_engine_answer(
     far = _ask(header_path, header, FAR, cache_type, deadline_seconds)
     if near is None or far is None:
         return known
+    if known.weights_bytes is None and path is None:
+        # The whole header is here now, and with it the bytes of every tensor; further parts have headers of their own.
+        count = header.metadata.get("split.count", 1)
+        exact = header.tensors_bytes if not isinstance(count, int) or count < 2 else None
+        known = replace(known, architecture=header.architecture, weights_bytes=exact)
     return replace(known, compute=line_through(near, far, cache_type))
 
 

@@ -125,6 +125,8 @@ class Option:
     """Accelerators that hold layers, by the machine's numbers."""
     card_layers: tuple[int, ...] = ()
     """Layers on each of them."""
+    compute_by: str | None = None
+    """The llama-cpp-python whose own answer the compute buffers are; None: they follow from the formula."""
     kv_cache_type: str = "f16"
     """Type of the KV cache that it was judged with; f16 where the engine has no other."""
     device: str | None = None

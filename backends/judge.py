@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.cures import cheapest_cure, cluster_cure
+from backends.cures import cheapest_cure, cluster_cure, larger_machine, refusal_cure
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
 from backends.machine.model import Machine
@@ -24,6 +24,8 @@ from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
+_LAYER_REST: Final = 1 << 20
+"""A shortage below this is none of bytes."""
 UNKNOWN_CONTEXT_LIMIT: Final = 1 << 20
 """Tokens beyond which nobody asks, for families that do not say what they were trained for."""
 
@@ -60,12 +62,16 @@ def judge(
     reason: str | None
     longest: int | None = None
     if refused is not None:
-        verdict, reason = "no", refused
+        # Where the sentence itself names who takes it, that is the change to make.
+        named = refused.endswith((" can", " takes it"))
+        cure = None if named else refusal_cure(variant, engine, machine, wish) or larger_machine(variant, engine, wish)
+        verdict, reason = "no", _join(refused, cure)
     elif verdict == "no":
         reason = _missing(demand, found, placed)
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         if engine in {VLLM, SGLANG}:
             cure = _join(cure, cluster_cure(variant, demand, context))
+        cure = cure or larger_machine(variant, engine, wish)
         reason = f"{reason}; {cure}" if cure else reason
     else:
         longest = max_context(demand, found, placed.verdict, cache_type, variant.family.context_length)
@@ -79,6 +85,9 @@ def judge(
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
     devices = max(1, len(placed.cards)) if placed.verdict in {"gpu", "split"} else 1
+    if placed.verdict == "no" and placed.nearest == "cards" and demand.layer_split:
+        # The sum that the sentence names: each card has a process's share and a compute buffer of its own.
+        devices = sum(1 for card in found.cards if card.accelerator.kind == kind and not card.accelerator.parent_uuid)
     layered = engine == LLAMA_CPP and verdict in {"gpu", "split", "cpu"}
     return Option(
         variant=variant,
@@ -98,6 +107,7 @@ def judge(
         about=demand.about,
         card_indices=tuple(card.accelerator.index for card in placed.cards) if verdict in {"gpu", "split"} else (),
         card_layers=placed.card_layers if verdict in {"gpu", "split"} else (),
+        compute_by=demand.answered_by,
         kv_cache_type=cache_type,
         device=_device(engine, found, placed, status) if verdict != "no" else None,
         memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
@@ -226,9 +236,19 @@ def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     if not demand.on_cpu and not found.cards:
         return f"{demand.engine} needs an accelerator for these weights, and this machine has none"
     short, budget = placed.short_bytes, placed.budget_bytes
+    if placed.nearest == "cards" and short < _LAYER_REST:
+        # Together there is room enough, but a layer lies on one card as a whole.
+        return f"needs {amount(budget + short)}, and its layers do not divide into what {_cards(found)} have each"
     return (
         f"needs {amount(budget + short)} and {_nearest(found, placed)} {amount(budget)} to give: {amount(short)} short"
     )
+
+
+def _cards(found: Places) -> str:
+    """The cards that one process can use together: of MIG slices only the best one."""
+    whole = [card for card in found.cards if card.accelerator.parent_uuid is None]
+    usable = whole or [max(found.cards, key=lambda card: card.budget_bytes)]
+    return _names([card.accelerator.name for card in usable])
 
 
 def _nearest(found: Places, placed: Placement) -> str:
@@ -238,10 +258,10 @@ def _nearest(found: Places, placed: Placement) -> str:
     if placed.nearest == "card":
         best = max(found.cards, key=lambda card: card.budget_bytes)
         return f"the {_short_name(best.accelerator.name)} has"
-    names = _names([card.accelerator.name for card in found.cards])
+    names = _cards(found)
     if placed.nearest == "all" and not found.unified:
         return f"{names} with RAM have"
-    return f"{names} {'have' if len(found.cards) > 1 else 'has'}"
+    return f"{names} {'have' if ' x ' in names or ' and ' in names else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -335,6 +355,7 @@ def option_to_json(option: Option) -> dict[str, Any]:
             "weights_bytes": memory.weights_bytes,
             "kv_cache_bytes": memory.kv_cache_bytes,
             "compute_bytes": memory.compute_bytes,
+            "compute_basis": "engine" if option.compute_by else "formula",
             "overhead_bytes": memory.overhead_bytes,
             "total_bytes": memory.total_bytes,
             "basis": memory.basis,

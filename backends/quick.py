@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import ANSWER_TOKENS, CPU, Demand
-from backends.memory.estimators import demand_of
-from backends.memory.kv_cache import DEFAULT_UBATCH, layer_bytes, padded
+from backends.memory.demand import ANSWER_TOKENS, CPU
+from backends.memory.estimators import catalog_shape, demand_of_shape, has_imatrix
 from backends.memory.placement import place
+from backends.memory.shape import Shape
 from backends.places import Places, driven, places
-from backends.support import cache_type_of, context_of, platform_of, support
-from specs.engines import candidate_engines
-from specs.model import ENGINES, ModelSpec, Variant
+from backends.quick_sums import Sums
+from backends.support import cache_type_of, context_of, platform_of, spec_refusal
+from specs.engines import candidate_engines, part_count
+from specs.model import ENGINES, LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
-
-
-class _Sums:
-    """A demand with one cache type and one kind of device, folded into the few numbers that a verdict needs."""
-
-    __slots__ = (
-        "beside", "blocks", "card_overhead", "compute", "cpu_overhead", "demand", "fixed_card", "fixed_host",
-        "full", "largest", "last", "layered", "on_cpu", "outside", "padded", "per_token", "per_token_host",
-        "plain", "prompt", "share", "splits", "state", "step", "unified_only", "window", "window_cells", "window_row",
-    )  # fmt: skip
-
-    def __init__(self, demand: Demand, cache_type: str, kind: str) -> None:
-        self.demand = demand
-        kv = demand.kv
-        self.full = self.window_row = 0.0
-        self.state = 0
-        for count, layer in kv.groups:
-            if layer.kind == "none":
-                continue
-            self.state += count * layer.state_elements * 4
-            if layer.kind == "recurrent":
-                continue
-            if demand.padded:
-                row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
-            else:
-                row = (layer.key_elements + layer.value_elements) * demand.kv_element_bytes
-            if layer.kind == "window" and kv.window:
-                self.window_row += count * row
-            else:
-                self.full += count * row
-        self.padded = demand.padded
-        self.window = kv.window
-        self.window_cells = padded(kv.window + DEFAULT_UBATCH) if demand.padded else kv.window
-        self.compute = demand.compute_fixed
-        self.per_token = demand.compute_per_token
-        self.prompt = demand.prompt_bytes
-        self.step = demand.step
-        self.fixed_card = demand.weights_bytes - demand.host_bytes + demand.overhead_of(kind)
-        self.fixed_host = demand.weights_bytes + demand.overhead_of(CPU)
-        self.cpu_overhead = demand.overhead_of(CPU)
-        self.beside = demand.host_bytes + demand.host_compute_fixed
-        self.per_token_host = demand.host_compute_per_token
-        self.outside = demand.outside_bytes
-        self.last = demand.block_bytes[-1] if demand.block_bytes else 0
-        self.splits = demand.splits
-        self.on_cpu = demand.on_cpu
-        self.unified_only = demand.gpu_where_unified
-        self.share = demand.parallel_heads is not None
-        self.plain = len(kv.groups) == 1 and (demand.padded or not demand.splits)
-        self.layered = demand.layer_split
-        self.blocks = max(len(demand.block_bytes), 1)
-        self.largest = max(demand.block_bytes, default=0)
-        self.card_overhead = demand.overhead_of(kind)
+_PLATFORMS: Final = 8
+"""Machines and builds whose entries are kept: this one, and those that a user looks at beside it."""
 
 
 class _Room:
@@ -110,17 +60,51 @@ class _Room:
 
 
 class _Entry:
-    """One engine for one variant on one platform."""
+    """One engine for the variants of one content; its sums are made when a verdict first asks for them."""
 
     __slots__ = ("engine", "ready", "sums")
 
-    def __init__(self, engine: str, ready: bool, sums: _Sums) -> None:
+    def __init__(self, engine: str, ready: bool) -> None:
         self.engine = engine
         self.ready = ready
-        self.sums = sums
+        self.sums: Sums | Literal[False] | None = False
+        """False: not made yet; None: the engine does not take it on this platform."""
 
 
-_entries: dict[tuple[object, ...], dict[tuple[int, str], tuple[ModelSpec, tuple[_Entry, ...]]]] = {}
+class _Content:
+    """All variants that differ only in their names, with the engines that take their format."""
+
+    __slots__ = ("engines", "imatrix", "parted", "quantization", "shape", "spec")
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        quantization: str,
+        shape: Shape,
+        imatrix: bool,
+        parted: bool,
+        engines: tuple[_Entry, ...],
+    ) -> None:
+        self.spec = spec
+        self.quantization = quantization
+        self.shape = shape
+        self.imatrix = imatrix
+        self.parted = parted
+        """Whether the weights come in several files."""
+        self.engines = engines
+
+
+class _Spec:
+    """A spec that was met, with the contents of its variants by quantization."""
+
+    __slots__ = ("contents", "parted", "shape", "spec")
+
+    def __init__(self, spec: ModelSpec, shape: Shape) -> None:
+        self.spec = spec
+        """Kept so that its id stays its own."""
+        self.shape = shape
+        self.parted = any(hub.parts for hub in spec.hubs)
+        self.contents: dict[str, _Content] = {}
 
 
 class _Ground:
@@ -134,58 +118,146 @@ class _Ground:
         self.kind = self.found.cards[0].accelerator.kind if self.found.cards else CPU
 
 
-def _entries_for(
-    machine: Machine,
-    grounds: Mapping[str, _Ground],
+class _Stand:
+    """One machine with the memory that it has now, and the verdicts found for it."""
+
+    __slots__ = ("_verdicts", "grounds", "machine")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        plain = _Ground(machine)
+        self.grounds: dict[str, _Ground] = {}
+        for engine in ENGINES:
+            usable = driven(machine, None, engine)
+            self.grounds[engine] = plain if usable is machine else _Ground(usable)
+        self._verdicts: dict[int, tuple[_Platform, dict[int, dict[_Content, Verdict]]]] = {}
+
+    def judged(self, platform: _Platform) -> dict[int, dict[_Content, Verdict]]:
+        """The verdicts of one platform, by context and content."""
+        found = self._verdicts.get(id(platform))
+        if found is None:
+            if len(self._verdicts) > _PLATFORMS:
+                self._verdicts.clear()
+            found = self._verdicts[id(platform)] = (platform, {})
+        return found[1]
+
+
+class _Platform:
+    """What is kept of a catalog for one kind of machine, one cache type and one set of engines and corrections."""
+
+    __slots__ = ("contents", "corrections", "refusals", "specs", "statuses", "wish")
+
+    def __init__(
+        self, wish: Wish, statuses: Mapping[str, EngineStatus], corrections: Mapping[tuple[str, str], Correction]
+    ) -> None:
+        self.wish = wish
+        self.statuses = statuses
+        self.corrections = corrections
+        self.specs: dict[int, _Spec] = {}
+        """By the spec's id."""
+        self.contents: dict[tuple[object, ...], _Content] = {}
+        self.refusals: dict[tuple[str, str, str], bool] = {}
+
+    def spec(self, family: ModelFamily, spec: ModelSpec) -> _Spec:
+        """A spec that is met for the first time."""
+        found = self.specs[id(spec)] = _Spec(spec, catalog_shape(family, spec))
+        return found
+
+    def learn(self, variant: Variant, met: _Spec) -> _Content:
+        """The content of a variant that is met for the first time."""
+        spec, quantization, shape = met.spec, variant.quantization, met.shape
+        imatrix = spec.format == "ggufv2" and has_imatrix(variant)
+        # What a file says of engines is its own; all else follows from the shape, the names and being in parts.
+        parted = met.parted and part_count(spec, quantization) > 1
+        key = (id(shape), spec.format, quantization, imatrix, parted, id(spec) if spec.engines else None)
+        known = self.contents.get(key)
+        if known is None:
+            engines = [_Entry(engine, self._is_ready(engine)) for engine in candidate_engines(spec, quantization)]
+            # The ready ones first, as best_option takes them; the order is kept among equals.
+            engines.sort(key=_not_ready)
+            known = _Content(spec, quantization, shape, imatrix, parted, tuple(engines))
+            self.contents[key] = known
+        met.contents[quantization] = known
+        return known
+
+    def _is_ready(self, engine: str) -> bool:
+        status = self.statuses.get(engine)
+        return status is not None and status.status == "ready"
+
+    def sums(self, content: _Content, engine: str, stand: _Stand) -> Sums | None:
+        """The demand of a content under an engine; None: the engine does not take it here."""
+        spec, quantization = content.spec, content.quantization
+        if self._refuses(content, engine, stand.machine):
+            return None
+        imatrix = content.imatrix and engine == LLAMA_CPP
+        demand = demand_of_shape(content.shape, spec.format, quantization, engine, imatrix=imatrix)
+        correction = self.corrections.get((engine, spec.format))
+        if correction is not None:
+            demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
+        return Sums(demand, cache_type_of(engine, self.wish), stand.grounds[engine].kind)
+
+    def _refuses(self, content: _Content, engine: str, machine: Machine) -> bool:
+        spec, quantization = content.spec, content.quantization
+        status = self.statuses.get(engine)
+        if status is not None and status.status == "unsupported" and machine.label is None:
+            return True
+        if spec.engines or content.parted:
+            return spec_refusal(spec, quantization, engine, machine) is not None
+        key = (engine, spec.format, quantization)
+        known = self.refusals.get(key)
+        if known is None:
+            known = self.refusals[key] = spec_refusal(spec, quantization, engine, machine) is not None
+        return known
+
+
+def _not_ready(entry: _Entry) -> bool:
+    return not entry.ready
+
+
+_platforms: dict[tuple[object, ...], _Platform] = {}
+_stands: dict[int, _Stand] = {}
+"""The machines that were judged last, by id: this one as it was seen last, and one to compare with."""
+
+
+def _stand_on(machine: Machine) -> _Stand:
+    found = _stands.get(id(machine))
+    if found is None or found.machine is not machine:
+        if len(_stands) > 1:
+            _stands.clear()
+        found = _stands[id(machine)] = _Stand(machine)
+    return found
+
+
+def _platform_for(
+    stand: _Stand,
     wish: Wish,
     statuses: Mapping[str, EngineStatus],
     corrections: Mapping[tuple[str, str], Correction],
-) -> dict[tuple[int, str], tuple[ModelSpec, tuple[_Entry, ...]]]:
-    known = tuple(sorted((name, status.status) for name, status in statuses.items()))
-    kinds = tuple(ground.kind for ground in grounds.values())
-    platform = (
+) -> _Platform:
+    """What is kept for machines like this one."""
+    machine = stand.machine
+    key = (
         machine.os,
         machine.arch,
         *platform_of(machine),
         machine.label is None,
-        kinds,
+        tuple(ground.kind for ground in stand.grounds.values()),
         wish.kv_cache_type,
-        known,
-        tuple(sorted((key, one.loads) for key, one in corrections.items())),
+        tuple(sorted((name, status.status) for name, status in statuses.items())),
+        tuple(sorted((name, one.loads) for name, one in corrections.items())),
     )
-    found = _entries.get(platform)
-    if found is None:
-        if len(_entries) > 8:
-            _entries.clear()
-        found = _entries[platform] = {}
+    found = _platforms.get(key)
+    if found is None or len(found.contents) > _LIMIT or len(found.specs) > _LIMIT:
+        if len(_platforms) > _PLATFORMS:
+            _platforms.clear()
+        found = _platforms[key] = _Platform(wish, statuses, corrections)
     return found
-
-
-def _make(
-    variant: Variant,
-    machine: Machine,
-    grounds: Mapping[str, _Ground],
-    wish: Wish,
-    statuses: Mapping[str, EngineStatus],
-    corrections: Mapping[tuple[str, str], Correction],
-) -> tuple[_Entry, ...]:
-    entries = []
-    for engine in candidate_engines(variant.spec, variant.quantization):
-        state, refused = support(variant, engine, machine, statuses.get(engine))
-        if refused is None:
-            demand = demand_of(variant, engine)
-            correction = corrections.get((engine, variant.spec.format))
-            if correction is not None:
-                demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
-            sums = _Sums(demand, cache_type_of(engine, wish), grounds[engine].kind)
-            entries.append(_Entry(engine, state == "ready", sums))
-    # The ready ones first, as best_option takes them; the order is kept among equals.
-    return tuple(sorted(entries, key=lambda entry: not entry.ready))
 
 
 def forget() -> None:
     """Judge the next catalog as the first one."""
-    _entries.clear()
+    _platforms.clear()
+    _stands.clear()
 
 
 def quick_verdicts(
@@ -197,49 +269,65 @@ def quick_verdicts(
 ) -> list[Verdict]:
     """The verdict of every variant's best option, as judge() and best_option() would give it.
 
-    What depends on neither context nor free memory is kept from call to call, so that only the first call over a
-    catalog reads its architectures.
+    What depends on neither context nor free memory is kept from call to call, and shared by all variants that differ
+    only in their names, so that only the first call over a catalog reads its architectures. Threads may call it
+    together: what they write is the same whoever comes first.
     """
     wish = wish or Wish()
-    statuses = statuses or {}
-    corrections = corrections or {}
-    plain = _Ground(machine)
-    grounds: dict[str, _Ground] = {}
-    for engine in ENGINES:
-        usable = driven(machine, None, engine)
-        grounds[engine] = plain if usable is machine else _Ground(usable)
-    kept = _entries_for(machine, grounds, wish, statuses, corrections)
+    stand = _stand_on(machine)
+    platform = _platform_for(stand, wish, statuses or {}, corrections or {})
+    judged = stand.judged(platform)
+    specs = platform.specs
     verdicts: list[Verdict] = []
     append = verdicts.append
-    asked = wish.context
+    last: ModelSpec | None = None
+    table: dict[str, _Content] = {}
+    context = 0
+    known: dict[_Content, Verdict] = {}
     for variant in variants:
         spec = variant.spec
-        key = (id(spec), variant.quantization)
-        entry = kept.get(key)
-        if entry is None:
-            if len(kept) > _LIMIT:
-                kept.clear()
-            entry = kept[key] = (spec, _make(variant, machine, grounds, wish, statuses, corrections))
-        context = max(1, asked) if asked is not None else context_of(variant.family, wish)
-        best: Verdict = "no"
-        settled = False
-        for one in entry[1]:
-            if settled and not one.ready:
-                # A ready engine that runs it stands before one that would have to be installed.
-                break
-            ground = grounds[one.engine]
-            verdict = _verdict(one.sums, ground.found, ground.room, context, wish)
-            if verdict == "gpu":
-                best = verdict
-                break
-            if _RANK[verdict] < _RANK[best]:
-                best = verdict
-                settled = one.ready
-        append(best)
+        if spec is not last:
+            # Variants of one spec follow one another.
+            last = spec
+            met = specs.get(id(spec)) or platform.spec(variant.family, spec)
+            table = met.contents
+            asked = context_of(variant.family, wish)
+            if asked != context:
+                context = asked
+                known = judged.setdefault(context, {})
+        content = table.get(variant.quantization)
+        if content is None:
+            content = platform.learn(variant, met)
+        verdict = known.get(content)
+        if verdict is None:
+            verdict = known[content] = _best(content, platform, stand, context, wish)
+        append(verdict)
     return verdicts
 
 
-def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
+def _best(content: _Content, platform: _Platform, stand: _Stand, context: int, wish: Wish) -> Verdict:
+    best: Verdict = "no"
+    settled = False
+    for one in content.engines:
+        if settled and not one.ready:
+            # A ready engine that runs it stands before one that would have to be installed.
+            break
+        sums = one.sums
+        if sums is False:
+            sums = one.sums = platform.sums(content, one.engine, stand)
+        if sums is None:
+            continue
+        ground = stand.grounds[one.engine]
+        verdict = _verdict(sums, ground.found, ground.room, context, wish)
+        if verdict == "gpu":
+            return verdict
+        if _RANK[verdict] < _RANK[best]:
+            best = verdict
+            settled = one.ready
+    return best
+
+
+def _verdict(sums: Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
     if sums.padded:
         cells = -(-context // 256) * 256
         windowed = cells if not sums.window or sums.window_cells > cells else sums.window_cells
@@ -304,5 +392,5 @@ def _verdict(sums: _Sums, found: Places, room: _Room, context: int, wish: Wish) 
     return "cpu" if on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
 
 
-def _slow(sums: _Sums, found: Places, context: int, wish: Wish) -> Verdict:
+def _slow(sums: Sums, found: Places, context: int, wish: Wish) -> Verdict:
     return place(sums.demand, found, context, cache_type_of(sums.demand.engine, wish)).verdict

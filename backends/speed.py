@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.machine.model import Accelerator, Cpu, Machine
@@ -24,6 +25,8 @@ class Pace:
     """Time a block takes whatever its size: launches and small kernels, the ceiling of small models."""
     expert_seconds: float
     """Further time of a block with routed experts."""
+    low_bits: float = 1.0
+    """Share of the efficiency that is left below four bits a weight, where unpacking is the limit."""
 
 
 CUDA: Final = Pace(0.86, 62e-6, 15e-6)
@@ -31,12 +34,24 @@ CUDA: Final = Pace(0.86, 62e-6, 15e-6)
 CUDA_SERVER: Final = Pace(0.85, 120e-6, 25e-6)
 """A100, H100 and the like: more bandwidth at lower clocks. 138 and 144 tok/s on Llama 3 8B Q4_K_M, same source."""
 CUDA_TURING: Final = Pace(0.78, 90e-6, 25e-6)
-CUDA_PASCAL: Final = Pace(0.43, 240e-6, 100e-6)
+CUDA_PASCAL: Final = Pace(0.43, 240e-6, 100e-6, low_bits=0.42)
 """Without tensor cores, unpacking the weights is the limit, not memory. Fitted on a GTX 1050 Ti."""
+PASCAL_TERAFLOPS: Final[Mapping[str, float]] = {
+    "GTX 1050": 1.86, "GTX 1050 Ti": 2.14, "GTX 1060": 4.38, "GTX 1070": 6.46, "GTX 1070 Ti": 8.19, "GTX 1080": 8.87,
+    "GTX 1080 Ti": 11.34, "TITAN X": 10.97, "TITAN Xp": 12.15, "Tesla P4": 5.5, "Tesla P40": 11.76, "Tesla P100": 9.5,
+    "Quadro P2000": 3.0, "Quadro P4000": 5.3, "Quadro P5000": 8.9, "Quadro P6000": 12.6, "Tesla M40": 6.8,
+}  # fmt: skip
+"""Single-precision peak of cards without tensor cores. Source: NVIDIA's data sheets."""
+UNPACKED_BYTES: Final = 22.5
+"""Bytes a second that such a card unpacks for each GFLOP/s: 0.43 of a GTX 1050 Ti's bandwidth, 0.77 of a Tesla P40's
+(56 tok/s on Llama 2 7B Q4_0, llama.cpp's pull request 4766)."""
 METAL: Final = Pace(0.90, 130e-6, 50e-6)
 """Fitted on an M4 Pro; M2 to M4 of llama.cpp's discussion 4167 agree."""
 METAL_FIRST: Final = Pace(0.72, 160e-6, 100e-6)
 """M1: 14 tok/s on Llama 2 7B Q4_0 with 68 GB/s, same source."""
+METAL_FIRST_LARGE: Final = Pace(0.62, 160e-6, 100e-6)
+"""M1 Max and Ultra, whose cores unpack more slowly than their memory delivers: 35 to 61 tok/s at four bits of 7 to 8
+billion parameters with 400 GB/s, same source and XiongjieDai's benchmarks."""
 ROCM: Final = Pace(0.80, 80e-6, 30e-6)
 """Fitted on an RX 7900 XT."""
 HOST: Final = Pace(0.62, 60e-6, 60e-6)
@@ -55,15 +70,31 @@ def pace_of(accelerator: Accelerator) -> Pace:
     """How this device decodes."""
     name = accelerator.name
     if accelerator.kind == "metal":
+        if name.startswith(("Apple M1 Max", "Apple M1 Ultra")):
+            return METAL_FIRST_LARGE
         return METAL_FIRST if name.startswith("Apple M1") else METAL
     if accelerator.kind == "cuda":
         if any(word in name for word in SERVER_NAMES):
             return CUDA_SERVER
         major = (accelerator.compute_capability or "8").partition(".")[0]
         if major.isdigit() and int(major) < 7:
-            return CUDA_PASCAL
+            return _pascal(accelerator)
         return CUDA_TURING if major == "7" else CUDA
     return ROCM
+
+
+def _pascal(accelerator: Accelerator) -> Pace:
+    """A card that is as quick as it unpacks: its arithmetic against its bandwidth."""
+    known = max((name for name in PASCAL_TERAFLOPS if name in accelerator.name), key=len, default=None)
+    if known is None or not accelerator.bandwidth_bytes_per_second:
+        return CUDA_PASCAL
+    teraflops = PASCAL_TERAFLOPS[known]
+    unpacked = teraflops * UNPACKED_BYTES * 1e9
+    return replace(
+        CUDA_PASCAL,
+        efficiency=min(0.8, unpacked / accelerator.bandwidth_bytes_per_second),
+        block_seconds=CUDA_PASCAL.block_seconds * (PASCAL_TERAFLOPS["GTX 1050 Ti"] / teraflops) ** 0.5,
+    )
 
 
 def host_bandwidth_of(machine: Machine) -> int | None:
@@ -99,6 +130,7 @@ def decode_speed(demand: Demand, placed: Placement, machine: Machine, context: i
     total = read_bytes(demand)
     cache = demand.kv_bytes(min(DEPTH, context)) if blocks else 0
     routed = demand.active_share < 0.9
+    few_bits = demand.weights_bytes * 8 < 4 * demand.parameters
     seconds = 0.0
     rest = 1.0
     if placed.verdict in {"gpu", "split"}:
@@ -112,7 +144,8 @@ def decode_speed(demand: Demand, placed: Placement, machine: Machine, context: i
             share = 1 / len(placed.cards) if parallel else number / max(whole, layers)
             pace = pace_of(card.accelerator)
             each = blocks if parallel else blocks * share
-            part = (total + cache) * share / (bandwidth * pace.efficiency)
+            efficiency = pace.efficiency * (pace.low_bits if few_bits else 1.0)
+            part = (total + cache) * share / (bandwidth * efficiency)
             part += each * (pace.block_seconds + (pace.expert_seconds if routed else 0.0))
             seconds = max(seconds, part) if parallel else seconds + part
             rest -= share

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from backends.engines.engine import EngineStatus
 from backends.fit import DEFAULT_CONTEXT, Wish
 from backends.machine.model import Machine
-from specs.engines import refusal
-from specs.model import LLAMA_CPP, ModelFamily, Variant
+from specs.engines import part_count, refusal
+from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 CONTEXT_STEP: Final = 256
 """Contexts are searched in steps of llama.cpp's own padding."""
@@ -32,25 +32,33 @@ def support(variant: Variant, engine: str, machine: Machine, status: EngineStatu
 
 @lru_cache(maxsize=65_536)
 def _refusal_cached(
-    engine: str, spec_id: int, quantization: str, os: str, arch: str, capability: str | None, has_cuda: bool
+    engine: str, model_format: str, quantization: str, os: str, arch: str, capability: str | None, has_cuda: bool
 ) -> str | None:
-    spec = _specs[spec_id]
-    return refusal(engine, spec, quantization, os=os, arch=arch, compute_capability=capability, has_cuda=has_cuda)
-
-
-_specs: dict[int, Any] = {}
+    return refusal(
+        engine, model_format, quantization, os=os, arch=arch, compute_capability=capability, has_cuda=has_cuda
+    )
 
 
 def refusal_of(variant: Variant, engine: str, machine: Machine) -> str | None:
     """The sentence why the engine does not take the variant on this machine; None: it does."""
+    return spec_refusal(variant.spec, variant.quantization, engine, machine)
+
+
+def spec_refusal(spec: ModelSpec, quantization: str, engine: str, machine: Machine) -> str | None:
+    """The same of a spec's quantization."""
     capability, has_cuda = platform_of(machine)
-    spec_id = id(variant.spec)
-    if _specs.get(spec_id) is not variant.spec:
-        if len(_specs) > 60_000:
-            _specs.clear()
-            _refusal_cached.cache_clear()
-        _specs[spec_id] = variant.spec
-    return _refusal_cached(engine, spec_id, variant.quantization, machine.os, machine.arch, capability, has_cuda)
+    if spec.engines or part_count(spec, quantization) > 1:
+        # What the file itself says of engines and parts counts too.
+        return refusal(
+            engine,
+            spec,
+            quantization,
+            os=machine.os,
+            arch=machine.arch,
+            compute_capability=capability,
+            has_cuda=has_cuda,
+        )
+    return _refusal_cached(engine, spec.format, quantization, machine.os, machine.arch, capability, has_cuda)
 
 
 def platform_of(machine: Machine) -> tuple[str | None, bool]:

@@ -151,7 +151,7 @@ def refusal(
         _BY_FORMAT[model_format][name], os, arch, compute_capability, has_cuda
     )
     if why is None and spec is not None and _BY_FORMAT[model_format][name].single_file:
-        parts = _part_count(spec, quantization)
+        parts = part_count(spec, quantization)
         if parts > 1:
             return f"{name} reads GGUF as a single file, and {quantization} comes in {parts} parts; llama.cpp takes it"
     return why
@@ -283,13 +283,17 @@ def _takes(rule: Rule, quantization: str) -> bool:
     return not found or all(number in rule.bits for number in found)
 
 
-def _part_count(spec: ModelSpec, quantization: str) -> int:
+def part_count(spec: ModelSpec, quantization: str) -> int:
+    """Files that a quantization's weights come in, as far as the spec says."""
+    if not any(hub.parts for hub in spec.hubs):
+        return 1
     wanted = quantization.lower()
     return max(
         (len(parts) for hub in spec.hubs for name, parts in hub.parts.items() if name.lower() == wanted), default=1
     )
 
 
+@lru_cache(maxsize=256)
 def _capability(text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d{1,3})(?:\.(\d{1,3}))?", text.strip()) if text else None
     return (int(match[1]), int(match[2] or 0)) if match else None

@@ -337,7 +337,7 @@ class Deck(App[int]):
 
     def _refresh_machine(self) -> None:
         """Look at the memory again, unless nobody sees it or the last look is not back."""
-        if self._refreshing or self._current_mode != "browse" or len(self.screen_stack) > 1:
+        if self._refreshing or not getattr(self.screen, "shows_machine", False):
             return
         machine = self.machine
         if machine is None:

@@ -217,6 +217,16 @@ def _hub_knowledge(variants: Sequence[Variant]) -> Mapping[str, Knowledge]:
     return from_hubs(variants, HUB_SECONDS)
 
 
+def _engine_answer(variant: Variant, known: Knowledge, path: Path | None, cache_type: str) -> Knowledge | None:
+    from backends.engine_compute import with_engine_answer
+    from backends.errors import BackendError
+
+    try:
+        return with_engine_answer(variant, known, path=path, cache_type=cache_type)
+    except (BackendError, OSError):
+        return None  # no hub in reach, or an architecture that the library does not know: the formula stays
+
+
 def _scan_library(variants: Sequence[Variant], folders: Sequence[Path]) -> Stock:
     from backends.library import scan
 
@@ -349,6 +359,8 @@ class Services:
     """What whole weights on this disk tell of themselves, by the variants' keys."""
     hub_knowledge: Callable[[Sequence[Variant]], Mapping[str, Knowledge]] = _hub_knowledge
     """What the hubs tell of the files of variants that are not here, by the variants' keys."""
+    engine_answer: Callable[[Variant, Knowledge, Path | None, str], Knowledge | None] = _engine_answer
+    """llama.cpp's own buffers for weights on this disk or a header on the hub and a cache type; None: no answer."""
     plan: Callable[[Variant, str | None], Plan] = _plan
     open_queue: Callable[[Callable[[Job], None]], DownloadQueue] = open_queue_with
     search_hubs: Callable[[str], Found] = _search_hubs

@@ -27,6 +27,14 @@ def memory(memory_bytes: int | None, *, unit: bool = True) -> str:
     return f"{text} {word}" if unit else text
 
 
+def memory_like(memory_bytes: int | None, whole_bytes: int) -> str:
+    """A part of a sum in the sum's unit: "4.6", "0.3", "0.01" beside GiB, "39 MiB" beside less than one."""
+    if memory_bytes is None or whole_bytes < _GIB:
+        return memory(memory_bytes)
+    size = memory_bytes / (_GIB if whole_bytes < 1000 * _GIB else 1 << 40)
+    return f"{size:.1f}" if size >= 0.095 or not memory_bytes else f"{max(size, 0.01):.2f}"
+
+
 def file_size(file_bytes: int | None) -> str:
     """Bytes on a disk or a line in decimal units, as hubs print them: "4.92 GB"."""
     if file_bytes is None:

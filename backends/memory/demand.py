@@ -68,6 +68,8 @@ class Demand:
     """Activations that a prefill in one piece holds for each token of the prompt."""
     step: int = 0
     """Tokens of one prefill step where the engine takes the prompt in pieces; 0: in one."""
+    answered_by: str | None = None
+    """llama-cpp-python's version, where the compute buffers are its own answer; None: they follow from the formula."""
     loads: int = 0
     """How many loads on this machine its overhead is corrected by."""
 

@@ -8,25 +8,45 @@ from typing import Final
 from backends.fit import Compute, Knowledge
 from backends.memory import llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand
-from backends.memory.gguf_size import header_bytes
-from backends.memory.shape import Shape, is_whole, shape
+from backends.memory.gguf_size import gguf_size, header_bytes
+from backends.memory.kv_cache import kv_cache
+from backends.memory.shape import Shape, architecture_name, is_whole, shape, vocabulary_of
+from backends.memory.tensors import expert_parameters
 from specs.formats import Quantization, parse_quantization
-from specs.model import LLAMA_CPP, MLX, ModelSpec, Variant
+from specs.model import LLAMA_CPP, MLX, Architecture, ModelFamily, ModelSpec, Variant
 
 _LIMIT = 60_000
-_shapes: dict[int, tuple[ModelSpec, Shape]] = {}
-_demands: dict[tuple[int, str, str], tuple[ModelSpec, Demand]] = {}
+_NOTHING: Final = Architecture()
+_shapes: dict[tuple[object, ...], tuple[Architecture | None, Shape]] = {}
+_demands: dict[tuple[int, str, str, str, bool], tuple[Shape, Demand]] = {}
 
 
 def shape_of(variant: Variant, knowledge: Knowledge | None = None) -> Shape:
     """The model's shape, by the header where one was read, else by the catalog."""
     if knowledge is not None:
         return _shape(variant, knowledge)
-    found = _shapes.get(id(variant.spec))
+    return catalog_shape(variant.family, variant.spec)
+
+
+def catalog_shape(family: ModelFamily, spec: ModelSpec) -> Shape:
+    """The shape that the catalog gives: one object for all specs of a model, and for its fine-tunes."""
+    architecture = spec.architecture
+    given = architecture or _NOTHING
+    key = (
+        id(architecture),
+        given.architecture or architecture_name(family.name, given),
+        given.vocab_size or vocabulary_of(family.name),
+        spec.size_in_billions,
+        spec.parameters,
+        spec.active_size_in_billions,
+    )
+    found = _shapes.get(key)
     if found is None:
         if len(_shapes) > _LIMIT:
             _shapes.clear()
-        found = _shapes[id(variant.spec)] = (variant.spec, _shape(variant, None))
+        # The architecture is kept beside its shape, so that its id stays its own.
+        made = _catalog_shape(family, spec, architecture, from_file=False)
+        found = _shapes[key] = (architecture, made)
     return found[1]
 
 
@@ -40,15 +60,29 @@ def _shape(variant: Variant, knowledge: Knowledge | None) -> Shape:
         if architecture.tied_embeddings is None and known is not None and known.tied_embeddings is not None:
             # A header's first bytes do not tell whether there is an output matrix; the catalog may.
             architecture = replace(architecture, tied_embeddings=known.tied_embeddings)
+    return _catalog_shape(variant.family, spec, architecture, from_file=from_file)
+
+
+def _catalog_shape(
+    family: ModelFamily, spec: ModelSpec, architecture: Architecture | None, *, from_file: bool
+) -> Shape:
     active = spec.active_size_in_billions
     return shape(
         architecture,
         size_in_billions=float(spec.size_in_billions),
         parameters=spec.parameters,
         active_size_in_billions=float(active) if active else None,
-        family=variant.family.name,
+        family=family.name,
         from_file=from_file,
     )
+
+
+def forget() -> None:
+    """Read the next catalog's architectures as if for the first time."""
+    _shapes.clear()
+    _demands.clear()
+    for cached in (gguf_size, kv_cache, expert_parameters):
+        cached.cache_clear()
 
 
 IMATRIX_UPLOADERS: Final = frozenset({"bartowski", "lmstudio-community", "mradermacher", "unsloth", "legraphista"})
@@ -73,44 +107,55 @@ def answered(made: Demand, compute: Compute) -> Demand:
             compute_per_token=compute.device_per_token,
             host_compute_fixed=compute.host_fixed,
             host_compute_per_token=compute.host_per_token,
+            answered_by=compute.library,
         )
-    return replace(made, compute_fixed=compute.host_fixed, compute_per_token=compute.host_per_token)
+    return replace(
+        made,
+        compute_fixed=compute.host_fixed,
+        compute_per_token=compute.host_per_token,
+        answered_by=compute.library,
+    )
 
 
 def demand_of(variant: Variant, engine: str, knowledge: Knowledge | None = None) -> Demand:
     """What the variant takes under the engine; the same for every machine, so it is kept."""
-    if knowledge is not None:
-        return _make(variant, engine, knowledge)
-    key = (id(variant.spec), variant.quantization, engine)
+    imatrix = engine == LLAMA_CPP and has_imatrix(variant)
+    if knowledge is None:
+        known = catalog_shape(variant.family, variant.spec)
+        return demand_of_shape(known, variant.spec.format, variant.quantization, engine, imatrix=imatrix)
+    known = _shape(variant, knowledge)
+    quantization = parse_quantization(variant.spec.format, variant.quantization)
+    weights = knowledge.weights_bytes
+    if weights is None and knowledge.file_bytes is not None:
+        header = 0
+        if variant.spec.format == "ggufv2":
+            blocks = known.architecture.block_count or 1
+            header = header_bytes(known.architecture, 10 * blocks)
+        weights = max(knowledge.file_bytes - header, knowledge.file_bytes // 2)
+    download = knowledge.download_bytes or knowledge.file_bytes
+    made = _make(known, quantization, engine, weights, download, imatrix)
+    return made if engine != LLAMA_CPP or knowledge.compute is None else answered(made, knowledge.compute)
+
+
+def demand_of_shape(known: Shape, model_format: str, quantization: str, engine: str, *, imatrix: bool) -> Demand:
+    """The same from the catalog alone: kept by the model's shape, which many variants share."""
+    key = (id(known), model_format, quantization, engine, imatrix)
     found = _demands.get(key)
     if found is not None:
         return found[1]
-    made = _make(variant, engine, None)
+    made = _make(known, parse_quantization(model_format, quantization), engine, None, None, imatrix)
     if len(_demands) > _LIMIT:
         _demands.clear()
-    # The spec is kept beside its demand, so that its id stays its own.
-    _demands[key] = (variant.spec, made)
+    # The shape is kept beside its demand, so that its id stays its own.
+    _demands[key] = (known, made)
     return made
 
 
-def _make(variant: Variant, engine: str, knowledge: Knowledge | None) -> Demand:
-    quantization: Quantization = parse_quantization(variant.spec.format, variant.quantization)
-    known = shape_of(variant, knowledge)
-    weights = download = None
-    if knowledge is not None:
-        weights = knowledge.weights_bytes
-        if weights is None and knowledge.file_bytes is not None:
-            header = 0
-            if variant.spec.format == "ggufv2":
-                blocks = known.architecture.block_count or 1
-                header = header_bytes(known.architecture, 10 * blocks)
-            weights = max(knowledge.file_bytes - header, knowledge.file_bytes // 2)
-        download = knowledge.download_bytes or knowledge.file_bytes
+def _make(
+    known: Shape, quantization: Quantization, engine: str, weights: int | None, download: int | None, imatrix: bool
+) -> Demand:
     if engine == LLAMA_CPP:
-        made = llama_cpp.demand(
-            known, quantization, weights_bytes=weights, download_bytes=download, imatrix=has_imatrix(variant)
-        )
-        return made if knowledge is None or knowledge.compute is None else answered(made, knowledge.compute)
+        return llama_cpp.demand(known, quantization, weights_bytes=weights, download_bytes=download, imatrix=imatrix)
     if engine == MLX:
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
     if engine in {"vLLM", "SGLang"}:

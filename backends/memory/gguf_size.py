@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.mixes import Model, category, model_of, more_bits, tensor_type
-from backends.memory.tensors import Tensor, block_tensors, name_of, outer_tensors
+from backends.memory.mixes import (
+    Model,
+    category,
+    downs_before,
+    is_quantized,
+    model_of,
+    more_bits,
+    quantized_type,
+    tensor_type,
+)
+from backends.memory.tensors import Tensor, block_signature, block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, Quantization
 from specs.model import Architecture
 
@@ -94,31 +103,50 @@ VALUES: Final = frozenset({"v", "qkv", "kv_b"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Blocks in classes: those of one class have the same tensors and get the same types under every mix."""
+class _Class:
+    """Blocks that have the same tensors and get the same types under every mix."""
 
-    classes: tuple[tuple[tuple[tuple[Tensor, str], ...], int, int], ...]
-    """Tensors with their categories, and the number and the attn_v count of the first such block."""
+    touched: tuple[tuple[Tensor, str], ...]
+    """Tensors that the quantizer looks at, with their categories."""
+    kept_bytes: int
+    """All others, 32 bits an element."""
+    layer: int
+    """The number of the first such block."""
+    value: int
+    """How many attn_v-like tensors stand before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What of a model's tensors is the same under every mix."""
+
+    classes: tuple[_Class, ...]
     class_of: tuple[int, ...]
     """Class of each block."""
-    values: int
+    model: Model
     tensors: int
 
 
 @lru_cache(maxsize=4096)
 def _plan(architecture: Architecture) -> _Plan:
-    blocks = [block_tensors(architecture, index) for index in range(architecture.block_count or 0)]
-    listed: dict[tuple[Tensor, ...], tuple[tuple[Tensor, str], ...]] = {}
-    for block in blocks:
-        if block not in listed:
-            listed[block] = tuple((tensor, category(tensor.name)) for tensor in block)
-    values = sum(1 for block in blocks for _, kind in listed[block] if kind in VALUES)
-    count = len(blocks)
+    count = architecture.block_count or 0
+    signatures = [block_signature(architecture, index) for index in range(count)]
+    blocks: dict[tuple[object, ...], tuple[tuple[tuple[Tensor, str], ...], int, int, int]] = {}
+    for layer, signature in enumerate(signatures):
+        if signature in blocks:
+            continue
+        tensors = block_tensors(architecture, layer)
+        touched = tuple((tensor, category(tensor.name)) for tensor in tensors if is_quantized(tensor))
+        kept_bytes = sum(tensor_bytes(tensor, "F32") for tensor in tensors if not is_quantized(tensor))
+        values = sum(1 for _, kind in touched if kind in VALUES)
+        blocks[signature] = (touched, kept_bytes, values, len(tensors))
+    values = sum(blocks[signature][2] for signature in signatures)
+    model = model_of(architecture, values)
     classes: dict[tuple[object, ...], int] = {}
-    firsts: list[tuple[tuple[tuple[Tensor, str], ...], int, int]] = []
+    firsts: list[_Class] = []
     class_of: list[int] = []
     value = 0
-    for layer, block in enumerate(blocks):
+    for layer, signature in enumerate(signatures):
         # Everything that the rules ask of a block's number, see mixes.
         asked = (
             layer < count // 16,
@@ -127,14 +155,17 @@ def _plan(architecture: Architecture) -> _Plan:
             more_bits(layer, count),
             min(value, 4),
             more_bits(value, values),
+            downs_before(model, layer, "") < count // 8,
+            downs_before(model, layer, "shexp") < count // 8,
         )
-        key = (block, asked)
+        key = (signature, asked)
+        touched, kept_bytes, theirs, _ = blocks[signature]
         if key not in classes:
             classes[key] = len(firsts)
-            firsts.append((listed[block], layer, value))
+            firsts.append(_Class(touched, kept_bytes, layer, value))
         class_of.append(classes[key])
-        value += sum(1 for _, kind in listed[block] if kind in VALUES)
-    return _Plan(tuple(firsts), tuple(class_of), values, sum(len(block) for block in blocks))
+        value += theirs
+    return _Plan(tuple(firsts), tuple(class_of), model, sum(blocks[signature][3] for signature in signatures))
 
 
 @lru_cache(maxsize=16_384)
@@ -144,13 +175,14 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
     if mix is None:
         return None
     plan = _plan(architecture)
-    model: Model = model_of(architecture, plan.values)
+    model = plan.model
     sizes_of: list[int] = []
     experts_of: list[int] = []
-    for block, layer, value in plan.classes:
-        total = experts = 0
-        for tensor, kind in block:
-            size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, layer, value))
+    for one in plan.classes:
+        total, experts = one.kept_bytes, 0
+        for tensor, kind in one.touched:
+            chosen = quantized_type(tensor, kind, mix, model, quantization, imatrix, one.layer, one.value)
+            size = tensor_bytes(tensor, chosen)
             total += size
             if tensor.experts > 1:
                 experts += size

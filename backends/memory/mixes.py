@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backends.memory.kv_cache import per_layer
-from backends.memory.tensors import Tensor, is_tied, name_of
+from backends.memory.tensors import Tensor, has_shared_expert, is_tied, name_of
 from specs.formats import MIX_BASE_TYPES, TENSOR_TYPES, Quantization
 from specs.model import Architecture
 
@@ -65,6 +65,10 @@ class Model:
     tied: bool
     values: int
     """attn_v-like tensors in all."""
+    dense: int = 0
+    """Blocks before the first one with experts."""
+    shared: bool = False
+    """Whether the blocks with experts have a shared one beside them, with an ffn_down of its own."""
 
 
 def model_of(architecture: Architecture, values: int) -> Model:
@@ -83,7 +87,16 @@ def model_of(architecture: Architecture, values: int) -> Model:
         seventy,
         is_tied(architecture),
         values,
+        architecture.leading_dense_block_count or 0,
+        has_shared_expert(architecture),
     )
+
+
+def downs_before(model: Model, layer: int, name: str) -> int:
+    """How many ffn_down tensors stand before this one, which the smallest mixes count instead of blocks."""
+    if not model.shared or layer < model.dense:
+        return layer
+    return 2 * layer - model.dense + ("shexp" in name)
 
 
 def category(name: str) -> str:
@@ -122,9 +135,16 @@ def tensor_type(
         layer: the block's number.
         value: how many attn_v-like tensors stood before.
     """
-    base = MIX_BASE_TYPES[mix]
     if not is_quantized(tensor):
         return "F32"
+    return quantized_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
+
+
+def quantized_type(
+    tensor: Tensor, kind: str, mix: str, model: Model, quantization: Quantization, imatrix: bool, layer: int, value: int
+) -> str:
+    """The same of a tensor that the quantizer does touch."""
+    base = MIX_BASE_TYPES[mix]
     if quantization.embedding_type and kind in {"embedding", "output"}:
         return _fallback(tensor, quantization.embedding_type)
     if quantization.attention_type and kind in {"q", "k", "v", "qkv", "attn_output"}:
@@ -157,7 +177,7 @@ def _chosen(tensor: Tensor, kind: str, mix: str, base: str, model: Model, imatri
             "IQ3_XXS": "IQ3_S", "TQ1_0": "Q4_K", "TQ2_0": "Q4_K", "Q2_0": "Q4_K",
         }.get(mix, base)  # fmt: skip
     if mix in SMALL_IQ:
-        return _small_iq(kind, mix, base, model, layer)
+        return _small_iq(kind, mix, base, model, downs_before(model, layer, tensor.name))
     if kind == "qkv" and model.name not in NEW_FUSED_RULE:
         return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(mix, base)
     if kind in {"v", "qkv", "kv_b"}:
@@ -175,14 +195,14 @@ def _chosen(tensor: Tensor, kind: str, mix: str, base: str, model: Model, imatri
     return base
 
 
-def _small_iq(kind: str, mix: str, base: str, model: Model, layer: int) -> str:
+def _small_iq(kind: str, mix: str, base: str, model: Model, downs: int) -> str:
     higher = "IQ3_S" if mix in {"IQ2_S", "IQ2_M"} else "Q2_K"
     if kind == "v" or (kind in {"qkv", "kv_b"} and model.name in NEW_FUSED_RULE):
         return "Q4_K" if model.gqa >= 4 or model.experts >= 4 else higher
     if kind == "k" and model.experts == 8:
         return "Q4_K"
     if kind == "down":
-        return higher if layer < model.blocks // 8 else base
+        return higher if downs < model.blocks // 8 else base
     if kind == "attn_output":
         if model.experts == 8:
             return "Q5_K"

@@ -63,8 +63,9 @@ def place(demand: Demand, places: Places, context: int, cache_type: str) -> Plac
         if need <= places.host_bytes:
             return Placement("cpu", CPU, (), 0 if demand.splits else None, (), 0, places.host_bytes, 0)
         shortage.append((need - places.host_bytes, places.host_bytes, "ram"))
-    kind = places.cards[0].accelerator.kind if places.cards else CPU
     short, budget, nearest = min(shortage, default=(need, 0, "ram"))
+    # What the place that comes nearest would have to hold, which is what the sentence names.
+    kind = places.cards[0].accelerator.kind if places.cards and nearest != "ram" else CPU
     return Placement("no", kind, (), None, (), max(short, 1), budget, 0, nearest)
 
 

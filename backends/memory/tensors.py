@@ -170,6 +170,18 @@ class _Adder:
             self.tensors.append(Tensor(name, length, dimensions=1))
 
 
+def block_signature(architecture: Architecture, index: int) -> tuple[object, ...]:
+    """All that sets a block's tensors apart from another block's of the same model."""
+    dense = index < (architecture.leading_dense_block_count or 0) or not _has_experts(architecture, index)
+    return (
+        layer_kind(architecture, index),
+        per_layer(architecture.head_count, index),
+        per_layer(architecture.head_count_kv, index),
+        per_layer(architecture.feed_forward_length, index),
+        dense,
+    )
+
+
 def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
     """The tensors of one block."""
     name = name_of(architecture)
@@ -307,9 +319,7 @@ def _feed_forward(architecture: Architecture, index: int, width: int, traits: Tr
             add.vector("ffn_gate_exps.bias", each * experts)
             add.vector("ffn_up_exps.bias", each * experts)
             add.vector("ffn_down_exps.bias", width * experts)
-        shared = architecture.expert_shared_feed_forward_length or 0
-        if not shared:
-            shared = (whole(architecture.extra.get("expert_shared_count")) or 0) * each
+        shared = _shared_length(architecture, each)
         if shared:
             if traits.expert_shared_gate:
                 add.vector("ffn_gate_inp_shexp.weight", width)
@@ -330,6 +340,16 @@ def _feed_forward(architecture: Architecture, index: int, width: int, traits: Tr
     if traits.bias:
         add.vector("ffn_up.bias", forward)
         add.vector("ffn_down.bias", width)
+
+
+def _shared_length(architecture: Architecture, each: int) -> int:
+    length = architecture.expert_shared_feed_forward_length or 0
+    return length or (whole(architecture.extra.get("expert_shared_count")) or 0) * each
+
+
+def has_shared_expert(architecture: Architecture) -> bool:
+    """Whether blocks with experts have one beside them that every token takes."""
+    return bool(architecture.expert_count) and _shared_length(architecture, 1) > 0
 
 
 def _has_experts(architecture: Architecture, index: int) -> bool:

@@ -31,7 +31,8 @@ from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Knowledge, Speed, Wish
 from backends.judge import best_option, judge, option_to_json, options, quick_verdicts
 from backends.machine.model import Accelerator, Machine
-from specs.model import Variant
+from backends.machine.presets import preset
+from specs.model import ModelFamily, ModelSpec, Variant
 
 
 def test_a_small_model_runs_whole_on_a_large_card() -> None:
@@ -353,3 +354,20 @@ def test_more_memory_is_never_worse(machine: Machine, context: int) -> None:
         before = judge(one, "llama.cpp", machine, Wish(context)).verdict
         after = judge(one, "llama.cpp", more, Wish(context)).verdict
         assert rank.index(after) <= rank.index(before)
+
+
+def test_a_refusal_says_who_runs_it_here_instead() -> None:
+    option = judge(variant("ggufv2", 8, "Q4_K_M"), "vLLM", LAPTOP)
+    assert option.engine_status == "unsupported"
+    assert option.reason is not None
+    assert option.reason.endswith("; llama.cpp runs it here")
+
+
+def test_what_nothing_of_the_family_cures_names_the_smallest_machine_that_runs_it() -> None:
+    spec = ModelSpec("pytorch", 405, ("none",))
+    giant = Variant(ModelFamily("giant", 8192, ("en",), ("chat",), (spec,)), spec, "none")
+    reason = judge(giant, "Transformers", RTX_4090).reason
+    assert reason is not None
+    assert "short; a machine such as " in reason
+    named = reason.rpartition("a machine such as ")[2].removesuffix(" runs it")
+    assert judge(giant, "Transformers", preset(named)).verdict == "gpu"

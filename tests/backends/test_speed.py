@@ -6,6 +6,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import held_out
 import speed_rows
 from machines import EIGHT_H100, LAPTOP, RTX_3060, RTX_4090, card, linux, mac, variant
 
@@ -27,6 +28,28 @@ def test_measured_speeds_are_met() -> None:
     assert len(errors) == 268
     assert statistics.median(errors) <= 0.15
     assert errors[int(0.9 * len(errors))] <= 0.40
+
+
+def test_speeds_on_hardware_that_nothing_was_fitted_on_are_met() -> None:
+    # Ampere to Hopper, M1 to M4: other people's tables, named in the file.
+    runs = held_out.elsewhere(TRUTH.with_name("decode_speed_elsewhere.csv"))
+    errors = sorted(abs(predicted / measured - 1) for _, measured, predicted in runs)
+    assert len(errors) == 49
+    assert statistics.median(errors) <= 0.15
+    assert errors[int(0.9 * len(errors))] <= 0.40
+
+
+def test_a_device_that_the_fit_has_not_seen_is_met() -> None:
+    runs = list(held_out.truth(TRUTH))
+    errors = held_out.errors_without(runs, lambda one: one.device)
+    assert statistics.median(errors["Apple M3 Pro"]) <= 0.15
+    assert statistics.median(errors["AMD Radeon RX 7900 XT"]) <= 0.25
+
+
+def test_cards_without_tensor_cores_are_as_quick_as_they_unpack() -> None:
+    # 56.3 tok/s of Llama 2 7B at Q4_0, 33.4 at Q2_K. Source: llama.cpp's pull request 4766.
+    p40 = linux(64, card("Tesla P40", 24, capability="6.1", gbps=346))
+    assert speed("ggufv2", 8, "Q2_K", "llama.cpp", p40) < speed("ggufv2", 8, "Q4_K_M", "llama.cpp", p40)
 
 
 def test_llama_3_8b_on_a_4090_is_near_what_others_measured() -> None:

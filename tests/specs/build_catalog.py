@@ -54,7 +54,10 @@ def family_of(entry: dict[str, Any], notes: dict[str, Any], whole: dict[int, dic
     """The family as the facts have it, sizes ascending, each size's specs as published."""
     note = notes["families"].get(entry["name"], {})
     shapes = {
-        size: architecture_of(size, facts, note, notes["shapes"], whole) for size, facts in sizes_of(entry).items()
+        size: architecture_of(
+            size, facts, note, notes["shapes"], whole, widths_of(f"{entry['name']}/{size}", notes["widths"])
+        )
+        for size, facts in sizes_of(entry).items()
     }
     specs = [spec_of(spec, shapes) for spec in merged(entry["specs"])]
     specs.sort(key=lambda spec: (spec.size_in_billions, spec.active_size_in_billions or 0))
@@ -79,14 +82,26 @@ def sizes_of(entry: dict[str, Any]) -> dict[Any, dict[str, Any]]:
     return {size: known.get(size, {}) for size in sizes}
 
 
+def widths_of(model: str, widths: list[dict[str, Any]]) -> dict[str, Any]:
+    """What our notes give for one family and size."""
+    found = next((entry for entry in widths if model in entry["models"]), {})
+    return {key: value for key, value in found.items() if key != "models"}
+
+
 def architecture_of(
-    size: Any, facts: dict[str, Any], note: dict[str, Any], shapes: dict[str, Any], whole: dict[int, dict[str, Any]]
+    size: Any,
+    facts: dict[str, Any],
+    note: dict[str, Any],
+    shapes: dict[str, Any],
+    whole: dict[int, dict[str, Any]],
+    widths: dict[str, Any],
 ) -> tuple[int | None, Architecture | None]:
     """Count of parameters and architecture of one size: facts, what they say of its twin, then our notes."""
     twin = whole.get(facts.get("parameters", 0), {})
     if any(key in facts and twin.get(key) != facts[key] for key in ("block_count", "head_count", "head_count_kv")):
         twin = {}
     shape = {**twin, **facts, **shapes.get(note.get("shape_by_size", {}).get(str(size), note.get("shape", "")), {})}
+    shape |= widths
     for key in ("license", *note.get("unknown", ())):
         shape.pop(key, None)
     parameters = shape.pop("parameters", None)

@@ -184,6 +184,23 @@ def options(
     ]
 
 
+def answered_options(
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    knowledge: Mapping[str, Knowledge],
+    measured: Measured = Measured(),
+) -> list[Option]:
+    """Options that tell whose figure the compute buffers are, as the judge's do."""
+    found = []
+    for option in options(variants, machine, wish, statuses, knowledge, measured):
+        known = knowledge.get(option.variant.key)
+        by = known.compute.library if known and known.compute and option.engine == "llama.cpp" else None
+        found.append(replace(option, compute_by=by))
+    return found
+
+
 ORDER = ("no", "cpu", "split", "gpu")
 
 
@@ -293,6 +310,7 @@ def services(
         "local_index": lambda: library,
         "knowledge": lambda variants: {v.key: Knowledge(on_disk=True) for v in variants if library.path(v)},
         "hub_knowledge": lambda variants: {},
+        "engine_answer": lambda variant, known, path, cache_type: None,
         "measured": lambda machine: Measured(),
         "record_load": lambda machine, load: None,
         "as_built": lambda option, *rest: option,

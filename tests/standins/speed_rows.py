@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.fit import Wish
+from backends.fit import Option, Wish
 from backends.judge import judge
 from backends.machine.bandwidth import bandwidth_of, compute_capability_of
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
@@ -31,6 +31,8 @@ class SpeedRow:
     parameters: int
     active_parameters: int
     bandwidth: int
+    machine: Machine
+    option: Option
 
     @property
     def error(self) -> float:
@@ -76,5 +78,5 @@ def rows(truth: Path) -> Iterator[SpeedRow]:
             yield SpeedRow(
                 row["hardware"], row["model"], row["engine"], float(row["decode_tokens_per_second"]),
                 speed.value if speed else None, parameters, active,
-                machine.accelerators[0].bandwidth_bytes_per_second or 0,
+                machine.accelerators[0].bandwidth_bytes_per_second or 0, machine, option,
             )  # fmt: skip

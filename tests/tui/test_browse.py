@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import fake_services as fake
 import pytest
@@ -10,12 +12,15 @@ from textual import events
 from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction
-from specs.model import ModelFamily
+from backends.fit import Compute, Correction, Knowledge
+from backends.machine.model import Holder
+from specs.model import ModelFamily, Variant
+from tui import units
 from tui.app import Deck
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
+from tui.screens.hardware import Hardware
 from tui.services import Measured
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.family_list import FamilyList
@@ -370,15 +375,22 @@ async def test_quitting_closes_what_was_opened() -> None:
 
 
 async def test_a_live_look_at_the_machine_changes_the_strip_only() -> None:
-    app = Deck(fake.services())
+    judged: list[int] = []
+
+    def counted(variants: Sequence[Variant], *rest: object) -> list[str]:
+        judged.append(len(variants))
+        return fake.quick_verdicts(variants, *rest)  # type: ignore[arg-type]
+
+    app = Deck(fake.services(quick_verdicts=counted))
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        generation = browse(app)._generation
+        before = list(judged)
         first = fake.MACHINE.accelerators[0]
         less = replace(first, free_bytes=(first.free_bytes or 0) - (100 << 20))
         app.machine = replace(fake.MACHINE, accelerators=(less, *fake.MACHINE.accelerators[1:]))
         await pilot.pause()
-        assert browse(app)._generation == generation
+        assert before
+        assert judged == before
         assert "15.1/24" in screen_text(app)
 
 
@@ -586,3 +598,114 @@ async def test_what_loads_here_took_is_asked_for_and_can_be_forgotten() -> None:
         assert not seen[-1].corrections
         await press(pilot, "x")
         assert isinstance(app.screen, Browse)
+
+
+def answering(asked: list[tuple[str, str, bool]]) -> object:
+    """A service that answers for llama.cpp as the library does, and keeps what it was asked."""
+
+    def answer(variant: Variant, known: Knowledge, path: Path | None, cache_type: str) -> Knowledge:
+        asked.append((variant.quantization, cache_type, path is not None))
+        return replace(known, compute=Compute(cache_type, 0, 0.0, 77 << 20, 0.0, "0.3.36"))
+
+    return answer
+
+
+async def test_llama_cpp_is_asked_once_about_the_cell_on_this_disk_and_its_answer_is_told() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        assert asked == [("Q4_K_M", "f16", True)]
+        assert "compute by llama.cpp 0.3.36 itself" in " ".join(screen_text(app).split())
+        await press(pilot, "right", "left")
+        assert asked.count(("Q4_K_M", "f16", True)) == 1
+
+
+async def test_a_header_on_the_hub_is_read_only_once_its_family_was_opened() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash", *"3-inst", "enter")
+        assert asked == []
+        await press(pilot, "enter")
+        assert len(asked) == 1
+        assert asked[0][1:] == ("f16", False)
+
+
+async def test_another_cache_type_is_another_question() -> None:
+    asked: list[tuple[str, str, bool]] = []
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=answering(asked), options=fake.answered_options))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        browse(app).kv_cache_type = "q8_0"
+        await pilot.pause()
+        assert asked == [("Q4_K_M", "f16", True), ("Q4_K_M", "q8_0", True)]
+
+
+async def test_without_an_answer_the_formula_stays_and_nobody_is_asked_again() -> None:
+    asked: list[str] = []
+
+    def silent(variant: Variant, *_: object) -> None:
+        asked.append(variant.quantization)
+
+    app = Deck(fake.services(on_disk=(Q4,), engine_answer=silent))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "right", "left")
+        assert asked.count("Q4_K_M") == 1
+        assert "itself" not in screen_text(app)
+
+
+def test_the_parts_of_the_bar_are_told_in_the_unit_of_their_sum() -> None:
+    gib = 1 << 30
+    assert units.memory_like(int(4.62 * gib), 7 * gib) == "4.6"
+    assert units.memory_like(300 << 20, 7 * gib) == "0.3"
+    assert units.memory_like(12 << 20, 7 * gib) == "0.01"
+    assert units.memory_like(39 << 20, 300 << 20) == "39 MiB"
+    assert units.memory_like(None, 7 * gib) == "unknown"
+
+
+async def test_the_hardware_page_is_live_and_names_who_holds_memory() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert app.screen.shows_machine  # so the app goes on looking
+        card = fake.MACHINE.accelerators[0]
+        busy = replace(card, free_bytes=1 << 30, load_percent=97, holders=(Holder(4321, "python3", "ada", 14 << 30),))
+        app.machine = replace(fake.MACHINE, accelerators=(busy, *fake.MACHINE.accelerators[1:]))
+        await pilot.pause()
+        text = screen_text(app)
+        assert "1.0 GiB of 24.0 GiB free" in text
+        assert "97 % busy" in text
+        assert "14.0 GiB held by python3, pid 4321, ada" in text
+        await press(pilot, "escape")
+        assert " 97 %" in screen_text(app).splitlines()[0]
+
+
+async def test_the_hardware_page_of_another_machine_stands_still() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        browse(app).what_if = fake.PRESET
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert not app.screen.shows_machine
+        app.machine = replace(fake.MACHINE, accelerators=())
+        await pilot.pause()
+        assert "not this machine" in screen_text(app)
+
+
+async def test_a_long_path_is_told_by_its_end_in_one_line() -> None:
+    class Deep(fake.FakeLibrary):
+        def path(self, variant: Variant) -> Path | None:
+            return Path("/" + "hub/models--publisher/snapshots/" * 4 + "the-file.gguf") if variant == Q4 else None
+
+    app = Deck(fake.services(on_disk=(Q4,), local_index=lambda: Deep(Q4.key)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await choose_llama(pilot)
+        lines = screen_text(app).splitlines()
+        told = next(line for line in lines if "on this disk" in line)
+        assert "the-file.gguf" in told
+        assert any("memory from" in line for line in lines)

@@ -53,7 +53,7 @@ def folders() -> tuple[Path, ...]:
 
 def machine(arguments: argparse.Namespace, *, deadline_seconds: float = 2.0) -> Machine:
     """This machine, or the one that --machine names; the deadline is for the slowest driver."""
-    if not arguments.machine:
+    if arguments.machine is None:
         from backends.machine.detect import detect
 
         return detect(deadline_seconds=deadline_seconds)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Correction, Knowledge, Option, Verdict, Wish
+from backends.fit import DEFAULT_CONTEXT, Correction, Option, Wish
 from backends.machine.model import Machine
 from specs.model import ModelFamily, Variant
 from tui import units
-from tui.judging import Judged, judge_families, materially_different
+from tui.asking import EngineQuestions
+from tui.family_rows import FamilyRows, Filter, lying_here
+from tui.forgetting import ask_to_forget
+from tui.judge_work import Ground, JudgeWork
+from tui.judging import Judged
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted
+from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
 from tui.services import Measured, Services
+from tui.told import Question, Told
 from tui.widgets.cell_detail import CellDetail
-from tui.widgets.cell_words import cell_title, disk_note, family_title
+from tui.widgets.cell_words import cell_title, disk_note, family_title, why_words
 from tui.widgets.family_list import FamilyList
 from tui.widgets.fit_matrix import FitMatrix
 from tui.widgets.hardware_strip import HardwareStrip
@@ -32,18 +38,13 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean
 from tui.widgets.too_small import TooSmall
+from tui.wishes import next_cache_type, next_context, wish_for
 
 if TYPE_CHECKING:
     from tui.app import Deck
 
-CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
-"""Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
-KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
-LIST_SHARE: Final = 0.05
-"""Share of a place's memory that must come or go before the whole list is judged again."""
-UNFIT: Final = frozenset({"no"})
 
 
 class Browse(Screen[None]):
@@ -51,6 +52,8 @@ class Browse(Screen[None]):
 
     # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
     AUTO_FOCUS = "#families"
+    shows_machine = True
+    """Whether the app looks at the hardware again and again while this screen is on top."""
     BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
 
     context: reactive[int] = reactive(DEFAULT_CONTEXT, repaint=False)
@@ -61,59 +64,20 @@ class Browse(Screen[None]):
     fits_only: reactive[bool] = reactive(False, repaint=False)
     on_disk_only: reactive[bool] = reactive(False, repaint=False)
 
-    class ListJudged(Message):
-        """The best verdict of every family is known for one state of wish and machine."""
-
-        def __init__(self, generation: int, verdicts: Mapping[int, Verdict]) -> None:
-            super().__init__()
-            self.generation = generation
-            self.verdicts = verdicts
-
-    class FamilyJudged(Message):
-        """Every option of one family is known for one state of wish and machine."""
-
-        def __init__(self, generation: int, judged: Judged) -> None:
-            super().__init__()
-            self.generation = generation
-            self.judged = judged
-
-    class HubsTold(Message):
-        """What the hubs said of one family's files."""
-
-        def __init__(self, knowledge: Mapping[str, Knowledge]) -> None:
-            super().__init__()
-            self.knowledge = knowledge
-
-    class DiskRead(Message):
-        """Which variants lie on this disk."""
-
-        def __init__(self, keys: frozenset[str], families: frozenset[int]) -> None:
-            super().__init__()
-            self.keys = keys
-            self.families = families
-
     app: Deck
 
     def __init__(self, services: Services) -> None:
         super().__init__()
         self._services = services
-        self._families: tuple[ModelFamily, ...] = ()
-        self._index: dict[str, int] = {}
-        self._verdicts: Mapping[int, Verdict] = {}
+        self._rows = FamilyRows()
         self._keys_on_disk: frozenset[str] = frozenset()
-        self._families_on_disk: frozenset[int] = frozenset()
         self._judged: Judged | None = None
         self._family: ModelFamily | None = None
         self._engine: str | None = None
-        self._generation = 0
-        self._family_generation = 0
         self._moved_at = 0.0
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
-        self._told: Mapping[str, Knowledge] = {}
-        self._asked: set[str] = set()
-        self._judged_for: Machine | None = None
-        self._family_judged_for: Machine | None = None
+        self._told = Told()
         self._wished = ""
         """What the user asked of the cell before it was known which one it is."""
 
@@ -133,6 +97,8 @@ class Browse(Screen[None]):
         self._detail = self.query_one(CellDetail)
         self._strip = self.query_one(HardwareStrip)
         app = self.app
+        self._work = JudgeWork(self._services, app.in_background, self.post_message, lambda: not self.is_attached)
+        self._questions = EngineQuestions(self, self._services, self._told, app.in_background, self._question)
         if app.settings is not None:
             self.set_reactive(Browse.context, app.settings.context or DEFAULT_CONTEXT)
             self.set_reactive(Browse.kv_cache_type, app.settings.kv_cache_type)
@@ -152,13 +118,8 @@ class Browse(Screen[None]):
     # State that comes from the app
 
     def _catalog_changed(self) -> None:
-        catalog = self.app.catalog
         chosen = self._family
-        known = {family.name for family in catalog.families} if catalog else set()
-        guests = tuple(family for family in self.app.guests if family.name not in known)
-        self._families = (*catalog.families, *guests) if catalog else ()
-        self._index = {family.name: index for index, family in enumerate(self._families)}
-        self._verdicts = {}
+        self._rows = FamilyRows(self.app.catalog, self.app.guests)
         self._show_rows(chosen)
         self._judge_soon()
         self._library_changed()
@@ -169,9 +130,9 @@ class Browse(Screen[None]):
         machine = self.app.machine
         if self.what_if is not None or machine is None:
             return
-        if materially_different(self._judged_for, machine, LIST_SHARE):
+        if self._work.list_is_stale(machine):
             self._judge_soon()
-        elif materially_different(self._family_judged_for, machine):
+        elif self._work.family_is_stale(machine):
             self._judge_family()
 
     def _statuses_changed(self) -> None:
@@ -183,25 +144,19 @@ class Browse(Screen[None]):
 
     def _library_changed(self) -> None:
         library = self.app.library
-        families = self._families
+        families = self._rows.families
         if library is None or not families:
             return
 
         def read() -> None:
-            keys: set[str] = set()
-            here: set[int] = set()
-            for index, family in enumerate(families):
-                for variant in family.variants():
-                    if library.path(variant) is not None:
-                        keys.add(variant.key)
-                        here.add(index)
-            self.post_message(self.DiskRead(frozenset(keys), frozenset(here)))
+            self.post_message(DiskRead(*lying_here(families, library)))
 
         self._services.background(read)
 
-    def on_browse_disk_read(self, message: DiskRead) -> None:
-        self._keys_on_disk, self._families_on_disk = message.keys, message.families
-        self._list.judge(self._verdicts, self._families_on_disk)
+    @on(DiskRead)
+    def _disk_read(self, message: DiskRead) -> None:
+        self._keys_on_disk, self._rows.on_disk = message.keys, message.families
+        self._list.judge(self._rows.verdicts, self._rows.on_disk)
         self._jobs_changed()
         if self.on_disk_only:
             self._show_rows(self._family)
@@ -219,44 +174,13 @@ class Browse(Screen[None]):
 
     def _show_rows(self, keep: ModelFamily | None = None) -> None:
         """Filter the families and show them, with the cursor where it was if that row is still there."""
-        catalog = self.app.catalog
-        query = self._list.query_text.strip()
-        if catalog is None:
-            rows: Sequence[int] = ()
-        elif query:
-            rows = [self._index[family.name] for family in catalog.search(query)]
-            words = query.lower().split()
-            rows += [
-                index
-                for index, family in enumerate(self._families)
-                if index not in rows and family in self.app.guests and all(word in family.name for word in words)
-            ]
-            start = query.lower()
-            rows.sort(key=lambda index: not self._families[index].name.lower().startswith(start))
-        else:
-            rows = range(len(self._families))
-        if self.fits_only and self._verdicts:
-            rows = [index for index in rows if self._verdicts.get(index, "no") not in UNFIT]
-        if self.on_disk_only:
-            rows = [index for index in rows if index in self._families_on_disk]
-        cursor = 0
-        if keep is not None and keep.name in self._index:
-            wanted = self._index[keep.name]
-            cursor = next((row for row, index in enumerate(rows) if index == wanted), 0)
-        notes = [word for wish, word in ((self.fits_only, "fits"), (self.on_disk_only, "on this disk")) if wish]
-        self._list.show(self._families, rows, cursor=cursor, empty=self._empty_words(), note=", ".join(notes))
+        wanted = Filter(self._list.query_text, self.fits_only, self.on_disk_only)
+        rows = self._rows.shown(wanted)
+        index = self._rows.find(keep.name) if keep is not None else None
+        cursor = next((row for row, found in enumerate(rows) if found == index), 0)
+        empty = wanted.empty_words(has_catalog=self.app.catalog is not None)
+        self._list.show(self._rows.families, rows, cursor=cursor, empty=empty, note=wanted.note)
         self._show_family_soon(at_once=not self._family)
-
-    def _empty_words(self) -> str:
-        if self.app.catalog is None:
-            return "reading the catalog"
-        if self._list.query_text:
-            return "nothing matches: backspace for less, esc for all, f4 searches the hubs"
-        if self.on_disk_only:
-            return "nothing on this disk yet: o shows all, d downloads"
-        if self.fits_only:
-            return "nothing fits this machine: f shows all"
-        return "no families: add some with modeldeck specs import"
 
     def on_family_list_filter_changed(self) -> None:
         self._show_rows(self._family)
@@ -296,12 +220,12 @@ class Browse(Screen[None]):
 
     def open_family(self, name: str) -> None:
         """Show a family by name, whatever the filter."""
-        index = self._index.get(name)
+        index = self._rows.find(name)
         if index is None:
             return
         self._list.query_text = ""
         self.fits_only = self.on_disk_only = False
-        self._show_rows(self._families[index])
+        self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
 
@@ -313,24 +237,42 @@ class Browse(Screen[None]):
         self.add_class("-family")
         self._matrix.focus()
         self._ask_hubs()
+        self._questions.soon()
 
     def _ask_hubs(self) -> None:
         """Ask the hubs for exact sizes of the family that was opened, once, without anybody waiting for it."""
         family = self._family
-        if family is None or family.name in self._asked:
+        if family is None or not self._told.first_time(family.name):
             return
-        self._asked.add(family.name)
 
         def work() -> None:
             variants = tuple(v for v in family.variants() if v.key not in self._keys_on_disk)
-            self.post_message(self.HubsTold(self._services.hub_knowledge(variants)))
+            self.post_message(HubsTold(self._services.hub_knowledge(variants)))
 
         self.app.in_background(work, f"asking the hubs about {clean(family.name)}")
 
-    def on_browse_hubs_told(self, message: HubsTold) -> None:
+    @on(HubsTold)
+    def _hubs_told(self, message: HubsTold) -> None:
         if message.knowledge:
-            self._told = {**self._told, **message.knowledge}
+            self._told.hubs_told(message.knowledge)
             self._judge_family()
+
+    def _question(self) -> Question | None:
+        """What llama.cpp may be asked of this cell: a header is fetched only of a family that was opened."""
+        variant = self._matrix.variant
+        path = self._path_of(variant)
+        if path is None and not self.has_class("-family"):
+            return None
+        return self._told.question(self.option, self.kv_cache_type, path)
+
+    @on(EngineTold)
+    def _engine_told(self, message: EngineTold) -> None:
+        if (
+            self._told.engine_told(message.question, message.knowledge)
+            and message.question.variant.family is self._family
+        ):
+            self._judge_family()
+        self._questions.soon()
 
     def on_fit_matrix_left(self) -> None:
         self._leave_family()
@@ -351,12 +293,7 @@ class Browse(Screen[None]):
 
     def wish(self, family: ModelFamily | None = None) -> Wish:
         """What the user asks of a load; a family's own context where it is shorter."""
-        context: int | None = self.context
-        if family is not None and family.context_length:
-            context = min(self.context, family.context_length)
-        elif self.context == DEFAULT_CONTEXT:
-            context = None
-        return Wish(context=context, kv_cache_type=self.kv_cache_type)
+        return wish_for(family, self.context, self.kv_cache_type)
 
     def _judge_soon(self) -> None:
         """Judge the family at once and the list when the hand rests."""
@@ -369,61 +306,36 @@ class Browse(Screen[None]):
         else:
             self._judge_list()
 
-    def _judge_list(self) -> None:
+    def _ground(self) -> Ground | None:
+        """What verdicts are for; None: it is not known yet."""
         machine, statuses = self.judged_machine(), self.app.statuses
-        if machine is None or statuses is None or not self._families:
+        return Ground(machine, statuses, self.measured()) if machine is not None and statuses is not None else None
+
+    def _judge_list(self) -> None:
+        ground = self._ground()
+        if ground is not None and self._rows.families:
+            self._work.judge_list(self._rows.families, ground, self.wish())
+
+    @on(ListJudged)
+    def _list_judged(self, message: ListJudged) -> None:
+        if not self._work.is_wanted(message):
             return
-        self._judged_for = machine
-        self._generation += 1
-        generation = self._generation
-        wish = self.wish()
-        measured = self.measured()
-
-        def verdicts_of(variants: Sequence[Variant]) -> Sequence[Verdict]:
-            return self._services.quick_verdicts(variants, machine, wish, statuses, measured)
-
-        work = partial(
-            judge_families,
-            self._families,
-            verdicts_of,
-            lambda: generation != self._generation or not self.is_attached,
-            lambda verdicts: self.post_message(self.ListJudged(generation, verdicts)),
-        )
-        self.app.in_background(work, "judging the catalog")
-
-    def on_browse_list_judged(self, message: ListJudged) -> None:
-        if message.generation != self._generation:
-            return
-        self._verdicts = message.verdicts
-        self._list.judge(self._verdicts, self._families_on_disk)
+        self._rows.verdicts = message.verdicts
+        self._list.judge(self._rows.verdicts, self._rows.on_disk)
         if self.fits_only:
             self._show_rows(self._family)
 
     def _judge_family(self) -> None:
-        family, machine, statuses = self._family, self.judged_machine(), self.app.statuses
-        if family is None or machine is None or statuses is None:
+        family, ground = self._family, self._ground()
+        if family is None or ground is None:
             self._show_cell()
             return
-        self._family_judged_for = machine
-        self._family_generation += 1
-        generation = self._family_generation
-        wish = self.wish(family)
-        told = self._told
-        measured = self.measured()
+        beside = partial(self._told.beside, cache_type=self.kv_cache_type)
+        self._work.judge_family(family, ground, self.wish(family), beside)
 
-        def work() -> None:
-            variants = tuple(family.variants())
-            if generation != self._family_generation:
-                return
-            knowledge = {**told, **self._services.knowledge(variants)}
-            options = self._services.options(variants, machine, wish, statuses, knowledge, measured)
-            judged = Judged.of(family, options, self._services.best_option)
-            self.post_message(self.FamilyJudged(generation, judged))
-
-        self.app.in_background(work, f"judging {clean(family.name)}")
-
-    def on_browse_family_judged(self, message: FamilyJudged) -> None:
-        if message.generation != self._family_generation or message.judged.family is not self._family:
+    @on(FamilyJudged)
+    def _family_judged(self, message: FamilyJudged) -> None:
+        if not self._work.is_wanted(message) or message.judged.family is not self._family:
             return
         first = self._judged is None
         self._judged = message.judged
@@ -483,8 +395,7 @@ class Browse(Screen[None]):
         option = self.option
         variant = self._matrix.variant
         library = self.app.library
-        here = variant is not None and library is not None and variant.key in self._keys_on_disk
-        path = library.path(variant) if here and library is not None and variant is not None else None
+        path = self._path_of(variant)
         checked = library.checked(variant) if path is not None and library is not None and variant is not None else None
         self._detail.retitle(cell_title(variant, self._judged, option))
         self._detail.show(
@@ -493,6 +404,14 @@ class Browse(Screen[None]):
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
         )
+        self._questions.soon()
+
+    def _path_of(self, variant: Variant | None) -> Path | None:
+        """Where a variant's weights lie on this disk."""
+        library = self.app.library
+        if variant is None or library is None or variant.key not in self._keys_on_disk:
+            return None
+        return library.path(variant)
 
     def _waiting_words(self, variant: Variant | None) -> str:
         if self._family is None:
@@ -550,11 +469,10 @@ class Browse(Screen[None]):
             self.on_family_list_opened()
 
     def action_context(self, steps: int) -> None:
-        now = next((i for i, context in enumerate(CONTEXTS) if context >= self.context), len(CONTEXTS) - 1)
-        self.context = CONTEXTS[max(0, min(len(CONTEXTS) - 1, now + steps))]
+        self.context = next_context(self.context, steps)
 
     def action_kv_cache(self) -> None:
-        self.kv_cache_type = KV_CACHE_TYPES[(KV_CACHE_TYPES.index(self.kv_cache_type) + 1) % len(KV_CACHE_TYPES)]
+        self.kv_cache_type = next_cache_type(self.kv_cache_type)
 
     def action_fits(self) -> None:
         self.fits_only = not self.fits_only
@@ -613,28 +531,10 @@ class Browse(Screen[None]):
 
     def action_forget_loads(self) -> None:
         """Take the estimate as it was before anything was loaded here."""
-        option, machine = self.option, self.app.machine
+        option = self.option
         correction = self._correction_of(option)
-        if option is None or machine is None or correction is None:
-            return
-        from tui.screens.ask import Ask
-
-        engine, format_name = option.engine, option.variant.spec.format
-
-        def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-
-            def work() -> None:
-                self._services.forget_loads(machine, engine, format_name)
-                self.app.read_measured()
-
-            self.app.in_background(work, "forgetting measured loads")
-
-        count = len(correction.loads)
-        loads = "1 load" if count == 1 else f"{count} loads"
-        question = f"{loads} of {format_name} with {engine} took {correction.ratio:.2f} times what was predicted."
-        self.app.push_screen(Ask("Forget what was measured here?", f"{question} Forget it?"), answered)
+        if option is not None and correction is not None:
+            ask_to_forget(self.app, option, correction)
 
     def _next_engine(self, variant: Variant) -> None:
         engines = [option.engine for option in self._judged.of_variant(variant)] if self._judged else []
@@ -646,14 +546,6 @@ class Browse(Screen[None]):
         assert self._judged is not None
         self._matrix.judge(self._judged.chosen(self._engine))
         self._show_cell()
-        self._say_why(variant)
-
-    def _say_why(self, variant: Variant) -> None:
-        """The engine's place among those that take this variant, and what speaks for it or against it."""
-        from backends.engines.choice import choices
-
-        offered = choices(self._judged.of_variant(variant) if self._judged else (), self.app.statuses)
-        for place, choice in enumerate(offered, 1):
-            if choice.option.engine == self._engine:
-                line = f"{self._engine}, {place} of {len(offered)}: {choice.why}"
-                self.app.say(f"{line}; {choice.install_line}" if choice.install_line else line)
+        why = why_words(self._engine, self._judged.of_variant(variant), self.app.statuses)
+        if why:
+            self.app.say(why)

@@ -73,19 +73,28 @@ def describe(machine: Machine) -> Content:
 
 
 class Hardware(ModalScreen[None]):
-    """A page to read and leave."""
+    """A page to read and leave; of this machine its figures are live."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,w,enter", "dismiss", "close", id="hardware.close")]
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
         self._machine = machine
+        self.shows_machine = machine.label is None
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="box") as box:
             box.border_title = plain("Hardware")
             box.border_subtitle = plain("esc closes")
             yield Static(describe(self._machine))
+
+    def on_mount(self) -> None:
+        if self.shows_machine:
+            self.watch(self.app, "machine", self._show, init=False)
+
+    def _show(self, machine: Machine | None) -> None:
+        if machine is not None:
+            self.query_one(Static).update(describe(machine))
 
     async def action_dismiss(self, result: None = None) -> None:
         self.dismiss(result)

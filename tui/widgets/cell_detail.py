@@ -105,7 +105,9 @@ class CellDetail(DrawnLines):
         needed = units.memory(option.memory.total_bytes)
         if option.budget_bytes is None:
             return f"{about}{needed}"
-        return f"{about}{needed} of {units.memory(option.budget_bytes)}"
+        budget = units.memory(option.budget_bytes)
+        number, _, unit = needed.partition(" ")
+        return f"{about}{number if budget.endswith(f' {unit}') else needed} of {budget}"
 
     def _words(self, option: Option, room: int, lines_left: int, muted: Style) -> list[list[Piece]]:
         signs = glyphs()
@@ -137,13 +139,21 @@ class CellDetail(DrawnLines):
         basis = joined(
             (
                 BASIS_WORDS[option.memory.basis],
+                f"compute by llama.cpp {option.compute_by} itself" if option.compute_by else "",
                 f"KV cache {self._kv_cache_type} for {units.count(option.context)} tokens",
             ),
             between,
         )
-        for text in (self._disk_note, self._source(option), basis):
+        for text in (self._place_on_disk(room), self._source(option), basis):
             lines += [[(part, muted)] for part in wrapped(clean(text), room)[:2]]
         return lines[: max(1, lines_left)]
+
+    def _place_on_disk(self, room: int) -> str:
+        """Where it lies in one line: of a long path the end, which tells files apart."""
+        note = clean(self._disk_note)
+        words, colon, path = note.partition(": ")
+        left = room - len(words) - len(colon) - 1
+        return note if len(note) <= room or left < 8 else f"{words}{colon}{glyphs().ellipsis}{path[-left:]}"
 
     def _source(self, option: Option) -> str:
         between = f" {glyphs().dot} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,7 @@ from tui.widgets.lines import plain
 
 if TYPE_CHECKING:
     from backends.downloads import Job
+    from backends.engines.engine import EngineStatus
 
 STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
 """Engine statuses in the order of the title, and the word before their engines."""
@@ -73,3 +74,15 @@ def disk_note(variant: Variant | None, jobs: Iterable[Job], path: Path | None, c
         return ""
     by_size = " (checked by size only)" if checked == "size" else ""
     return f"{glyphs().on_disk} on this disk{by_size}: {path}"
+
+
+def why_words(engine: str, options: Sequence[Option], statuses: Mapping[str, EngineStatus] | None) -> str:
+    """An engine's place among those that take a variant, and what speaks for it or against it; "" where it is none."""
+    from backends.engines.choice import choices
+
+    offered = choices(options, statuses)
+    for place, choice in enumerate(offered, 1):
+        if choice.option.engine == engine:
+            line = f"{engine}, {place} of {len(offered)}: {choice.why}"
+            return f"{line}; {choice.install_line}" if choice.install_line else line
+    return ""

@@ -34,6 +34,8 @@ class Gauge:
     name: str
     free_bytes: int | None
     total_bytes: int | None
+    load_percent: int | None = None
+    """How busy the busiest of them is; None: not known."""
 
     @property
     def used_share(self) -> float | None:
@@ -60,11 +62,13 @@ def gauges(machine: Machine) -> list[Gauge]:
         free = [card.free_bytes for card in cards if card.free_bytes is not None]
         total = [card.total_bytes for card in cards if card.total_bytes is not None]
         label = f"{len(cards)}x {name}" if len(cards) > 1 else name
+        loads = [card.load_percent for card in cards if card.load_percent is not None]
         result.append(
             Gauge(
                 label,
                 sum(free) if len(free) == len(cards) else None,
                 sum(total) if len(total) == len(cards) else None,
+                max(loads, default=None),
             )
         )
     unified = any(card.unified for card in machine.accelerators)
@@ -150,6 +154,11 @@ class HardwareStrip(DrawnLines):
                     (" ", Style.null()),
                 ]
             pieces.append((self._amount(gauge, wordy), muted))
+            if cells and gauge.load_percent is not None:
+                # Three places whatever it is, so that nothing moves when it changes.
+                pieces.append(
+                    (f" {gauge.load_percent:>3} %", self._style("high") if gauge.load_percent > 90 else muted)
+                )
         return pieces
 
     def _amount(self, gauge: Gauge, wordy: bool) -> str:

@@ -78,13 +78,14 @@ def bar_pieces(
 def legend_pieces(
     estimate: MemoryEstimate, signs: Glyphs, styles: Mapping[str, Style], gap: str = "   "
 ) -> list[Piece]:
-    """The hatch, word and GiB of each part."""
+    """The hatch, word and size of each part, all in the unit of their sum."""
+    largest = estimate.total_bytes
     hatches = (signs.weights, signs.kv_cache, signs.compute, signs.overhead)
     pieces: list[Piece] = []
     for hatch, (word, taken) in zip(hatches, part_bytes(estimate), strict=True):
         pieces += [
             (f"{hatch} ", styles[word]),
             (f"{word} ", styles["muted"]),
-            (f"{units.memory(taken, unit=taken is None or taken < 1 << 30)}{gap}", styles["plain"]),
+            (f"{units.memory_like(taken, largest)}{gap}", styles["plain"]),
         ]
     return pieces

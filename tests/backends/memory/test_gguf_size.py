@@ -8,10 +8,13 @@ import statistics
 from pathlib import Path
 
 import pytest
-from known_models import GEMMA3_270M, LLAMA3_8B
+from known_models import DEEPSEEK_V2_LITE, GEMMA3_270M, LLAMA3_8B, MIXTRAL
 
 from backends.memory.gguf_size import gguf_size
+from backends.memory.mixes import downs_before, model_of
+from backends.memory.shape import is_whole
 from backends.memory.tensors import parameter_count
+from specs.catalog import load_catalog
 from specs.formats import parse_quantization
 from specs.model import Architecture
 
@@ -85,3 +88,28 @@ def test_blocks_and_the_rest_add_up() -> None:
 
 def test_a_mix_that_nobody_knows_has_no_size() -> None:
     assert gguf_size(LLAMA3_8B, parse_quantization("ggufv2", "Q9_ZZ")) is None
+
+
+def test_the_tensors_of_the_catalogs_architectures_add_up_to_the_published_counts() -> None:
+    counted = {
+        (family.name, spec.size_in_billions): parameter_count(spec.architecture) / spec.parameters - 1
+        for family in load_catalog().families
+        for spec in family.specs
+        if spec.parameters
+        and spec.architecture is not None
+        and is_whole(spec.architecture)
+        # A vision model's count holds its image encoder, which no GGUF file of the language model has.
+        and "vision" not in family.abilities
+    }
+    assert len(counted) > 100
+    assert sum(error == 0 for error in counted.values()) >= 0.8 * len(counted)
+    assert sum(abs(error) < 0.001 for error in counted.values()) >= 0.9 * len(counted)
+
+
+def test_the_smallest_mixes_count_a_shared_experts_ffn_down_too() -> None:
+    # i_ffn_down of llama-quant.cpp goes up by each ffn_down tensor, two a block with a shared expert, while n_ffn_down
+    # is the number of blocks: of DeepSeek V2 Lite's 27 blocks, eighths of 3, only the first three tensors are raised.
+    model = model_of(DEEPSEEK_V2_LITE, 0)
+    assert [downs_before(model, layer, "ffn_down_exps") for layer in range(4)] == [0, 1, 3, 5]
+    assert [downs_before(model, layer, "ffn_down_shexp") for layer in range(1, 4)] == [2, 4, 6]
+    assert [downs_before(model_of(MIXTRAL, 0), layer, "ffn_down_exps") for layer in range(3)] == [0, 1, 2]
