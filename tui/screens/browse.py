@@ -21,7 +21,7 @@ from specs.model import ModelFamily, Variant
 from tui import units
 from tui.judging import Judged, judge_families, materially_different
 from tui.keys import BROWSE
-from tui.messages import ChatWanted, DownloadWanted
+from tui.messages import ChatWanted, DownloadWanted, FamilyKept
 from tui.services import Measured, Services
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.cell_words import cell_title, disk_note, family_title
@@ -34,7 +34,7 @@ from tui.widgets.lines import clean
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.state import State
 
 CONTEXTS: Final = tuple(1024 * 2**step for step in range(11))
 """Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
@@ -92,7 +92,7 @@ class Browse(Screen[None]):
             self.keys = keys
             self.families = families
 
-    app: Deck
+    app: State
 
     def __init__(self, services: Services) -> None:
         super().__init__()
@@ -541,7 +541,7 @@ class Browse(Screen[None]):
     def action_keep(self) -> None:
         """Put the family that is shown into the user's own catalog."""
         if self._family is not None:
-            self.app.keep_guest(self._family)
+            self.post_message(FamilyKept(self._family))
 
     def action_other_side(self) -> None:
         if self._matrix.has_focus:
