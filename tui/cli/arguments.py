@@ -105,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     _specs_flag(top, "specs_before")
+    _looks_flags(top, plain=False, low_bandwidth=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str, example: str, *, json: bool = True, **more: object) -> argparse.ArgumentParser:
@@ -118,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
             **more,  # type: ignore[arg-type]
         )
         _specs_flag(command, "specs")
+        _looks_flags(command, plain=argparse.SUPPRESS, low_bandwidth=argparse.SUPPRESS)
         if json:
             command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
         return command
@@ -281,6 +283,22 @@ def _specs_flag(to: argparse.ArgumentParser, target: str) -> None:
         default=[],
         metavar="PATH",
         help="add spec files for this call: a file or a folder; may be given more than once",
+    )
+
+
+def _looks_flags(to: argparse.ArgumentParser, *, plain: bool | str, low_bandwidth: bool | str) -> None:
+    """Flags that may stand before the command or after it; a suppressed default leaves what stood before."""
+    to.add_argument(
+        "--plain",
+        action="store_true",
+        default=plain,
+        help="lines only: no full screen, no colours, no cursor movement; chats line by line",
+    )
+    to.add_argument(
+        "--low-bandwidth",
+        action="store_true",
+        default=low_bandwidth,
+        help="the app over a slow line: fewer repaints, no animations, no hover",
     )
 
 
