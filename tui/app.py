@@ -8,6 +8,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from textual.app import SystemCommand
@@ -16,7 +17,7 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from tui.glyphs import ASCII, glyphs
-from tui.keys import APP
+from tui.keys import APP, GUIDE
 from tui.messages import ChatWanted, FamilyKept, FamilyShown, FamilyWanted
 from tui.services import Services
 from tui.state import READING_DISK
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from tui.settings import Settings
+
+SETTINGS_SECONDS = 2.0
+"""How often it is asked whether the settings were changed: one stat() each time."""
 
 
 def _palette_provider() -> type[Provider]:
@@ -60,6 +64,10 @@ class Deck(Talking):
         super().__init__(services)
         self.leave: Callable[[int], NoReturn] | None = None
         """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
+        self.tour_wanted = False
+        """Whether this is somebody's first run."""
+        self._settings_path = Path()
+        self._settings_stamp: tuple[int, int] | None = None
         self._launch = launch
         self._request = request
         self._conversation = conversation
@@ -73,18 +81,63 @@ class Deck(Talking):
         }
         for own in THEMES:
             self.register_theme(own)
-        wanted = theme if theme not in {None, "modeldeck"} else default_theme()
-        self.theme = wanted if wanted in self.available_themes else default_theme()
+        self.theme = self._theme_called(theme)
 
     def adopt_settings(self, settings: Settings) -> None:
         """Take over what the user chose: keys, context, notices about the file itself."""
-        if settings.keys:
+        before, self.settings = self.settings, settings
+        if settings.keys or before is not None:
             self.set_keymap(dict(settings.keys))
         if settings.low_bandwidth:
             self.animation_level = "none"
-        self.settings = settings
-        for problem in settings.problems:
+        if before is not None and settings.theme != before.theme:
+            self.theme = self._theme_called(settings.theme)
+        for problem in (*settings.problems, *self._unknown_words(settings)):
             self.notice(problem)
+
+    def _theme_called(self, name: str | None) -> str:
+        wanted = name if name not in {None, "modeldeck"} else default_theme()
+        return wanted if wanted in self.available_themes else default_theme()
+
+    def _unknown_words(self, settings: Settings) -> Iterable[str]:
+        """A line for a theme or a key that nothing here is called."""
+        from tui.settings import nearest
+
+        themes = ("modeldeck", *self.available_themes)
+        if settings.theme not in themes:
+            near = nearest(settings.theme, themes)
+            yield f"theme: there is no theme {settings.theme!r}" + (f"; did you mean {near}?" if near else "")
+        if settings.keys:
+            known = tuple(str(binding.id) for _, group in GUIDE for binding in group)
+            for name in settings.keys:
+                # Dialogs have keys of their own, which the guide does not list: only slips are worth a line.
+                if name not in known and (near := nearest(name, known)):
+                    yield f"keys: nothing is called {name!r}; did you mean {near}?"
+
+    def watch_settings_file(self) -> None:
+        """Take over themes and keys whenever the file changes; the rest of it counts from the next start."""
+        from backends.home import config_file
+
+        self._settings_path = config_file()
+        self._settings_stamp = self._stamp()
+        self.set_interval(SETTINGS_SECONDS, self._look_at_settings)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._settings_path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+    def _look_at_settings(self) -> None:
+        stamp = self._stamp()
+        if stamp == self._settings_stamp:
+            return
+        self._settings_stamp = stamp
+        from tui.settings import load_settings
+
+        self.adopt_settings(load_settings(self._settings_path))
+        self.say("the settings were read again: theme and keys are in force")
 
     def _browse(self) -> Screen[None]:
         from tui.screens.browse import Browse
@@ -126,7 +179,22 @@ class Deck(Talking):
         if not self.is_headless:
             self._listen_to_signals()
             self._take_title()
+            self._calm_mouse()
+            self.watch_settings_file()
+        if self.tour_wanted:
+            self.call_after_refresh(self._show_tour)
         self.call_after_refresh(self._learn_everything)
+
+    def _show_tour(self) -> None:
+        from tui.screens.tour import Tour
+
+        self.push_screen(Tour())
+
+    def _calm_mouse(self) -> None:
+        """Over a slow line have the terminal tell of clicks and drags only: moving the mouse then sends nothing."""
+        settings, driver = self.settings, self._driver
+        if settings is not None and settings.low_bandwidth and settings.mouse and driver is not None:
+            driver.write("\x1b[?1003l\x1b[?1000h\x1b[?1002h")
 
     def _listen_to_signals(self) -> None:
         """End as after ctrl+q when asked from outside, so that the terminal is left as it was found."""
@@ -246,7 +314,7 @@ class Deck(Talking):
 
     def _give_title_back(self) -> None:
         if self._driver is not None and not self.is_headless:
-            self._driver.write("\x1b[23;2t")
+            self._driver.write("\x1b[?1002l\x1b[23;2t")
 
     async def on_unmount(self) -> None:
         self._give_title_back()

@@ -57,6 +57,19 @@ def run_app(
     return code
 
 
+def _first_run() -> bool:
+    """Whether the app was never opened with this home; from now on it was."""
+    from backends.home import private_folder, tour_file
+
+    path = tour_file()
+    try:
+        private_folder(path.parent)
+        path.touch(mode=0o600, exist_ok=False)
+    except OSError:  # there already, or nothing can be remembered: rather no tour than one every time
+        return False
+    return True
+
+
 def _leave(code: int) -> NoReturn:
     """End the process at once: engines and hubs that are still busy would hold the user's shell for seconds.
 
@@ -107,6 +120,7 @@ def _run(
     )
     deck = Deck(services, theme=settings.theme, launch=launch, request=request, conversation=conversation)
     deck.adopt_settings(settings)
+    deck.tour_wanted = launch is None and request is None and conversation is None and _first_run()
 
     def leave(code: int) -> NoReturn:
         release()
