@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
+    from tui.app import Deck
 
 LOW_BANDWIDTH_FPS = "8"
 
@@ -37,19 +39,29 @@ def run_app(
         The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
     """
     from backends.home import log_file
+    from tui import first_frame
     from tui.terminal import claim_terminal
 
     # Most objects made from here to the first frame live as long as the app: collecting among them is for nothing.
     gc.disable()
     log_path = log_file()
     release = claim_terminal(log_path)
+    before = signal.signal(signal.SIGTERM, _end)  # until the app listens itself
+    take_away = first_frame.draw()
     try:
-        code = _run(specs, launch, request, conversation, release)
+        try:
+            deck, mouse = _deck(specs, launch, request, conversation, release)
+        except BaseException:
+            take_away()
+            raise
+        deck.run(mouse=mouse)
+        code = deck.return_code or 0
     except KeyboardInterrupt:
         code = 130
     finally:
         release()
         gc.enable()
+        signal.signal(signal.SIGTERM, before)
     if code == 1:
         sys.stderr.write(f"modeldeck: the app ended with an error; the details are in {log_path}\n")
     if threading.active_count() > 1:
@@ -81,13 +93,18 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(
+def _end(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    """Leave by way of what puts the terminal in order."""
+    raise SystemExit(128 + number)
+
+
+def _deck(
     specs: tuple[Path, ...],
     launch: Option | None,
     request: LoadRequest | None,
     conversation: str | None,
     release: Callable[[], None],
-) -> int:
+) -> tuple[Deck, bool]:
     from dataclasses import replace
     from functools import partial
 
@@ -127,5 +144,4 @@ def _run(
         _leave(code)
 
     deck.leave = leave
-    deck.run(mouse=settings.mouse)
-    return deck.return_code or 0
+    return deck, settings.mouse

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fake_services as fake
+import pexpect
 import pytest
 from ttybench import TtySession
 
 from tui.app import Deck
+from tui.first_frame import outline
 from tui.screens.tour import Tour
 from tui.settings import load_settings
 
@@ -84,8 +87,6 @@ async def test_the_tour_is_skipped_and_swallows_no_key(config: Path, key: str, m
 def app(home: Path, *flags: str) -> TtySession:
     environment = {**os.environ, "MODELDECK_HOME": str(home), "HF_ENDPOINT": "http://127.0.0.1:9"}
     environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-    import sys
-
     return TtySession([sys.executable, "-m", "tui", *flags], 100, 30, env=environment)
 
 
@@ -98,3 +99,19 @@ def test_the_tour_comes_once(tmp_path: Path) -> None:
         session.quiesce(0.5, 10)
         assert "1 of 3" not in session.dump_text()
         session.close("ctrl+q")
+
+
+def test_a_start_that_comes_to_nothing_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("import tui.start\ntui.start._deck = lambda *a: 1 / 0\ntui.start.run_app()\n")
+    environment = {**os.environ, "MODELDECK_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+    ran = pexpect.spawn(sys.executable, [str(script)], env=environment, encoding="utf-8", timeout=30)
+    ran.expect(pexpect.EOF)
+    assert ran.before.index("\x1b[?1049h") < ran.before.index("\x1b[?25h\x1b[?1049l") < ran.before.index("ZeroDivision")
+
+
+def test_the_outline_stands_where_the_app_draws_its_list() -> None:
+    drawn = outline(80, 24, plain=False)
+    assert "\x1b[1;1H modeldeck\x1b[2;1H╭" in drawn
+    assert "\x1b[23;1H╰" in drawn and "\x1b[24;1H" not in drawn
+    assert outline(80, 24, plain=True).isascii()

@@ -32,6 +32,8 @@ def _guarded(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 gets "?" instead of an exception
             stream.reconfigure(errors="replace")
+    if not arguments and _can_draw():  # the grammar costs 20 ms that the first frame need not wait for
+        return _app()
     from tui.cli.arguments import WrongUsage
 
     name = "modeldeck"
@@ -94,14 +96,18 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
     return found
 
 
-def _app(parsed: argparse.Namespace) -> int:
-    if os.environ.get("TERM") == "dumb" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+def _can_draw() -> bool:
+    return os.environ.get("TERM") != "dumb" and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _app(parsed: argparse.Namespace | None = None) -> int:
+    if parsed is not None and not _can_draw():
         from tui.cli.plain import welcome
 
         return welcome(parsed)
     from tui.start import run_app
 
-    return run_app(specs=tuple(parsed.specs))
+    return run_app(specs=tuple(parsed.specs) if parsed is not None else ())
 
 
 def _go_plain() -> None:

@@ -39,10 +39,6 @@ class Tour(ModalScreen[None]):
         Binding("backspace", "step(-1)", "back", id="tour.back"),
         Binding("escape", "step(3)", "skip", id="tour.skip"),
     ]
-    DEFAULT_CSS = """
-    Tour { align: right bottom; background: transparent; }
-    Tour > .box { width: 48; margin: 0 1 1 0; }
-    """
 
     def __init__(self) -> None:
         super().__init__()
