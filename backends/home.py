@@ -31,6 +31,11 @@ def database_file() -> Path:
     return _folder("data") / "modeldeck.sqlite3"
 
 
+def tour_file() -> Path:
+    """There once the tour was shown."""
+    return _folder("data") / "tour-was-shown"
+
+
 def downloads_folder() -> Path:
     """The download queue's own state, not the weights."""
     return _folder("data") / "downloads"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from backends.fit import Correction, Option
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.state import State
 
 
-def ask_to_forget(app: Deck, option: Option, correction: Correction) -> None:
+def ask_to_forget(app: State, option: Option, correction: Correction) -> None:
     """Ask whether to take the estimates of an engine and format as they were before anything was loaded here."""
     from tui.screens.ask import Ask
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the values of downloads bring HTTP along: 30 ms before the 
     from backends.downloads import Job
     from backends.fit import Option
     from backends.loaded import LoadRequest
-    from specs.model import Variant
+    from specs.model import ModelFamily, Variant
 
 
 class ChatWanted(Message):
@@ -66,3 +66,27 @@ class LoadWanted(Message):
     def __init__(self, request: LoadRequest) -> None:
         super().__init__()
         self.request = request
+
+
+class FamilyShown(Message):
+    """A family of a repository that the catalog may not have is to be shown on the browse screen."""
+
+    def __init__(self, family: ModelFamily) -> None:
+        super().__init__()
+        self.family = family
+
+
+class FamilyKept(Message):
+    """The user wants a family written into their own catalog."""
+
+    def __init__(self, family: ModelFamily) -> None:
+        super().__init__()
+        self.family = family
+
+
+class FamilyWanted(Message):
+    """A family of the catalog is to be shown on the browse screen."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from tui.messages import FamilyWanted
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from specs.catalog import Catalog
 
 MAX_FAMILIES = 50
 """More hits than anyone reads slow the palette down."""
@@ -20,15 +21,6 @@ MAX_FAMILIES = 50
 
 class Everything(Provider):
     """Actions of the screen and of the app, then the families by name."""
-
-    @property
-    def deck(self) -> Deck:
-        """The app as ours."""
-        from tui.app import Deck
-
-        app = self.app
-        assert isinstance(app, Deck)
-        return app
 
     def _actions(self) -> Iterator[tuple[str, str, str]]:
         """Label, words and the key to press for each action that is possible now."""
@@ -50,7 +42,7 @@ class Everything(Provider):
     async def discover(self) -> Hits:
         for label, words, key in self._actions():
             yield DiscoveryHit(label, partial(self._press, key), help=words)
-        for command in self.deck.get_system_commands(self.screen):
+        for command in self.app.get_system_commands(self.screen):
             yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
@@ -59,11 +51,11 @@ class Everything(Provider):
             score = max(matcher.match(label), matcher.match(words) * 0.6)
             if score > 0:
                 yield Hit(score, matcher.highlight(label), partial(self._press, key), help=words)
-        for command in self.deck.get_system_commands(self.screen):
+        for command in self.app.get_system_commands(self.screen):
             score = matcher.match(command.title)
             if score > 0:
                 yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
-        catalog = self.deck.catalog
+        catalog: Catalog | None = getattr(self.app, "catalog", None)
         if catalog is None:
             return
         for family in catalog.search(query)[:MAX_FAMILIES]:
@@ -73,7 +65,7 @@ class Everything(Provider):
             yield Hit(
                 0.3 + near * 0.5,
                 Content(name),
-                partial(self.deck.open_family, family.name),
+                partial(self.app.post_message, FamilyWanted(family.name)),
                 text=name,
                 help=f"{', '.join(family.abilities)}: {sizes}",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
+    from tui.app import Deck
 
 LOW_BANDWIDTH_FPS = "8"
 
@@ -37,24 +39,47 @@ def run_app(
         The exit code: 0 after quitting, 1 after an error that the app could not show, 130 when interrupted.
     """
     from backends.home import log_file
+    from tui import first_frame
     from tui.terminal import claim_terminal
 
     # Most objects made from here to the first frame live as long as the app: collecting among them is for nothing.
     gc.disable()
     log_path = log_file()
     release = claim_terminal(log_path)
+    before = signal.signal(signal.SIGTERM, _end)  # until the app listens itself
+    take_away = first_frame.draw()
     try:
-        code = _run(specs, launch, request, conversation, release)
+        try:
+            deck, mouse = _deck(specs, launch, request, conversation, release)
+        except BaseException:
+            take_away()
+            raise
+        deck.run(mouse=mouse)
+        code = deck.return_code or 0
     except KeyboardInterrupt:
         code = 130
     finally:
         release()
         gc.enable()
+        signal.signal(signal.SIGTERM, before)
     if code == 1:
         sys.stderr.write(f"modeldeck: the app ended with an error; the details are in {log_path}\n")
     if threading.active_count() > 1:
         _leave(code)
     return code
+
+
+def _first_run() -> bool:
+    """Whether the app was never opened with this home; from now on it was."""
+    from backends.home import private_folder, tour_file
+
+    path = tour_file()
+    try:
+        private_folder(path.parent)
+        path.touch(mode=0o600, exist_ok=False)
+    except OSError:  # there already, or nothing can be remembered: rather no tour than one every time
+        return False
+    return True
 
 
 def _leave(code: int) -> NoReturn:
@@ -68,13 +93,18 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(
+def _end(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    """Leave by way of what puts the terminal in order."""
+    raise SystemExit(128 + number)
+
+
+def _deck(
     specs: tuple[Path, ...],
     launch: Option | None,
     request: LoadRequest | None,
     conversation: str | None,
     release: Callable[[], None],
-) -> int:
+) -> tuple[Deck, bool]:
     from dataclasses import replace
     from functools import partial
 
@@ -107,11 +137,11 @@ def _run(
     )
     deck = Deck(services, theme=settings.theme, launch=launch, request=request, conversation=conversation)
     deck.adopt_settings(settings)
+    deck.tour_wanted = launch is None and request is None and conversation is None and _first_run()
 
     def leave(code: int) -> NoReturn:
         release()
         _leave(code)
 
     deck.leave = leave
-    deck.run(mouse=settings.mouse)
-    return deck.return_code or 0
+    return deck, settings.mouse

@@ -103,7 +103,7 @@ def main() -> int:
         ours, bare, quits = [], [], []
         for _ in range(ROUNDS):  # in turn, so that what else the machine does meets both alike
             bare.append(ready_ms([str(hello)], "Ready", home)[0])
-            at, quit_ms = ready_ms(["-m", "tui"], "modeldeck", home)
+            at, quit_ms = ready_ms(["-m", "tui"], "ctrl.q quit", home)
             ours.append(at)
             quits += [quit_ms] if quit_ms is not None else []
         beside = "a bare Textual app"

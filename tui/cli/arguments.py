@@ -20,12 +20,16 @@ COMMANDS: Final = {
     "search": "tui.cli.search:search",
     "specs": "tui.cli.specs:specs",
     "bench": "tui.cli.bench:bench",
+    "config": "tui.cli.config:config",
+    "completion": "tui.cli.completion:completion",
     "doctor": "tui.cli.doctor:doctor",
 }
 """Where each command lives; its module is imported when it is called."""
 
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 NAME: Final = "a family of the catalog, or a hub's repository as owner/name"
+LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
+SORT_KEYS: Final = ("name", "size", "largest", "context", "license", "source")
 ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")
 
 
@@ -77,6 +81,18 @@ def size_in_billions(text: str) -> Number:
     return int(value) if value.is_integer() else value
 
 
+def _columns(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    wrong = next((name for name in names if name not in LIST_COLUMNS), None)
+    if wrong is not None or not names:
+        from tui.settings import nearest
+
+        near = nearest(wrong or "", LIST_COLUMNS)
+        cure = f"did you mean {near}?" if near else f"the columns are {', '.join(LIST_COLUMNS)}"
+        raise argparse.ArgumentTypeError(f"there is no column {wrong or text!r}; {cure}")
+    return names
+
+
 def _count(text: str) -> int:
     cleaned = text.replace(",", "").replace("_", "")
     if not cleaned.isdecimal() or int(cleaned) < 1:
@@ -105,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     _specs_flag(top, "specs_before")
+    _looks_flags(top, plain=False, low_bandwidth=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str, example: str, *, json: bool = True, **more: object) -> argparse.ArgumentParser:
@@ -118,12 +135,17 @@ def parser() -> argparse.ArgumentParser:
             **more,  # type: ignore[arg-type]
         )
         _specs_flag(command, "specs")
+        _looks_flags(command, plain=argparse.SUPPRESS, low_bandwidth=argparse.SUPPRESS)
         if json:
             command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
         return command
 
     one = add(
-        "list", "list the families of the catalog", "modeldeck list llama --fits\nmodeldeck list --format mlx --json"
+        "list",
+        "list the families of the catalog",
+        "modeldeck list llama --fits\n"
+        "modeldeck list --sort context --reverse --columns name,context\n"
+        "modeldeck list --format mlx --json",
     )
     one.add_argument("query", nargs="?", default="", metavar="QUERY", help="words that all must occur in it")
     one.add_argument("--format", choices=FORMATS, metavar="F", help="only with this format: " + ", ".join(FORMATS))
@@ -134,6 +156,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--max-size", type=size_in_billions, metavar="B", help="only up to so many billion parameters")
     one.add_argument("--fits", action="store_true", help="only what runs on this machine")
     one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
+    one.add_argument(
+        "--sort",
+        choices=SORT_KEYS,
+        metavar="KEY",
+        help="by " + ", ".join(SORT_KEYS) + "; without it as the catalog does",
+    )
+    one.add_argument("--reverse", action="store_true", help="the other way round")
+    one.add_argument(
+        "--columns", type=_columns, metavar="A,B", help="these columns in this order: " + ", ".join(LIST_COLUMNS)
+    )
     one.add_argument("--url", metavar="URL", help="instead of the catalog, the models of this server")
     one.add_argument("--key-env", metavar="VARIABLE", help="the environment variable that holds the server's key")
     _machine_flag(one)
@@ -268,6 +300,24 @@ def parser() -> argparse.ArgumentParser:
         "--runs", type=_count, default=3, metavar="N", help="take the median of so many runs (%(default)s)"
     )
 
+    one = add(
+        "config",
+        "show the settings that are in force, or write the commented file",
+        "modeldeck config\nmodeldeck config --init\nMODELDECK_CONTEXT=4096 modeldeck config --json",
+    )
+    one.add_argument("--init", action="store_true", help="write the commented file, unless there is one")
+    one.add_argument("--example", action="store_true", help="print the commented file")
+
+    one = add(
+        "completion",
+        "print a script that completes commands, flags, families and quantizations",
+        "modeldeck completion bash > ~/.local/share/bash-completion/completions/modeldeck\n"
+        "modeldeck completion zsh > ~/.zfunc/_modeldeck\n"
+        "modeldeck completion fish > ~/.config/fish/completions/modeldeck.fish",
+        json=False,
+    )
+    one.add_argument("shell", choices=("bash", "zsh", "fish"))
+
     add("doctor", "print one report for a bug report, without secrets", "modeldeck doctor")
     return top
 
@@ -281,6 +331,22 @@ def _specs_flag(to: argparse.ArgumentParser, target: str) -> None:
         default=[],
         metavar="PATH",
         help="add spec files for this call: a file or a folder; may be given more than once",
+    )
+
+
+def _looks_flags(to: argparse.ArgumentParser, *, plain: bool | str, low_bandwidth: bool | str) -> None:
+    """Flags that may stand before the command or after it; a suppressed default leaves what stood before."""
+    to.add_argument(
+        "--plain",
+        action="store_true",
+        default=plain,
+        help="lines only: no full screen, no colours, no cursor movement; chats line by line",
+    )
+    to.add_argument(
+        "--low-bandwidth",
+        action="store_true",
+        default=low_bandwidth,
+        help="the app over a slow line: fewer repaints, no animations, no hover",
     )
 
 

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from specs.model import ModelFamily, ModelSpec, Variant
 from tui.cli import choose
 from tui.cli.output import Column, clean, document, lines, note, number, table
+
+COLUMNS: Final[dict[str, tuple[Column, Callable[[ModelFamily], str]]]] = {
+    "name": (Column("NAME"), lambda one: one.name),
+    "sizes": (
+        Column("SIZES", wide=True, leaves=1),
+        lambda one: " ".join(number(size) for size in one.sizes_in_billions),
+    ),
+    "context": (
+        Column("CONTEXT", right=True, leaves=3),
+        lambda one: f"{one.context_length:,}" if one.context_length else "unknown",
+    ),
+    "abilities": (Column("ABILITIES", wide=True), lambda one: " ".join(one.abilities)),
+    "formats": (Column("FORMATS", wide=True, leaves=2), lambda one: " ".join(one.formats)),
+    "languages": (Column("LANGUAGES", wide=True), lambda one: " ".join(one.languages) or "unknown"),
+    "license": (Column("LICENSE", wide=True), lambda one: one.license or "unknown"),
+    "source": (Column("SOURCE", wide=True), lambda one: one.source or "unknown"),
+}
+DEFAULT_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats")
+SORTS: Final[dict[str, Callable[[ModelFamily], Any]]] = {
+    "name": lambda one: one.name.lower(),
+    "size": lambda one: min(one.sizes_in_billions, default=None),
+    "largest": lambda one: max(one.sizes_in_billions, default=None),
+    "context": lambda one: one.context_length or None,
+    "license": lambda one: one.license,
+    "source": lambda one: one.source,
+}
+"""What --sort goes by; None: unknown."""
 
 
 def list_families(arguments: argparse.Namespace) -> int:
@@ -26,32 +54,26 @@ def list_families(arguments: argparse.Namespace) -> int:
         families = _downloaded(families, arguments)
     if arguments.fits:
         families = _fitting(families, arguments)
+    families = _sorted(families, arguments)
     if arguments.json:
         document({"families": [_summary(one) for one in families], "problems": list(catalog.problems)})
         return 0
     if not families:
         note("no family of the catalog matches; fewer words or flags find more")
         return 0
-    table(
-        [
-            Column("NAME"),
-            Column("SIZES", wide=True, leaves=1),
-            Column("CONTEXT", right=True, leaves=3),
-            Column("ABILITIES", wide=True),
-            Column("FORMATS", wide=True, leaves=2),
-        ],
-        [
-            (
-                one.name,
-                " ".join(number(size) for size in one.sizes_in_billions),
-                f"{one.context_length:,}" if one.context_length else "unknown",
-                " ".join(one.abilities),
-                " ".join(one.formats),
-            )
-            for one in families
-        ],
-    )
+    chosen = [COLUMNS[name] for name in arguments.columns or DEFAULT_COLUMNS]
+    table([column for column, _ in chosen], [[tell(one) for _, tell in chosen] for one in families])
     return 0
+
+
+def _sorted(families: tuple[ModelFamily, ...], arguments: argparse.Namespace) -> tuple[ModelFamily, ...]:
+    """In the order of --sort; what is unknown comes last, either way round."""
+    if arguments.sort is None:
+        return tuple(reversed(families)) if arguments.reverse else families
+    key = SORTS[arguments.sort]
+    known = [one for one in families if key(one) is not None]
+    unknown = [one for one in families if key(one) is None]
+    return (*sorted(known, key=key, reverse=arguments.reverse), *unknown)
 
 
 def _list_server(arguments: argparse.Namespace) -> int:

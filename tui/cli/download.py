@@ -13,7 +13,7 @@ from backends.downloads import Downloaded, Plan, Progress
 from specs.model import Variant
 from tui import units
 from tui.cli import choose
-from tui.cli.output import Column, clean, document, lines, note, table
+from tui.cli.output import Column, clean, document, lines, moves_on_error, note, table
 from tui.cli.patience import interruptible
 
 HUB_NAMES: Final = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
@@ -48,7 +48,7 @@ def fetch_with_progress(planned: Plan) -> Downloaded:
     place = f"{HUB_NAMES.get(planned.hub, planned.hub)}, {planned.model_id}"
     if planned.missing_bytes:
         note(f"downloading {units.file_size(planned.missing_bytes)} from {place}")
-    show, finish = _progress_line() if sys.stderr.isatty() else (_quiet, lambda: None)
+    show, finish = _progress_line() if moves_on_error() else (_quiet, lambda: None)
     try:
         done = interruptible(lambda: fetch(planned, show, cancel), cancel.set)
     except KeyboardInterrupt:

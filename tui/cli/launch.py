@@ -31,11 +31,17 @@ ENOUGH_TOKENS: Final = 32
 
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
-    prompt = _prompt(arguments)
+    talks = _talks_plainly(arguments)
+    prompt = None if talks else _prompt(arguments)
     conversation = found(arguments.conversation) if arguments.conversation else None
     if arguments.url or arguments.engine == REMOTE:
-        return _from_server(arguments, prompt, conversation)
+        return _from_server(arguments, prompt, conversation, talks=talks)
     option, machine = option_for(arguments, force=arguments.force)
+    if talks:
+        from tui.cli.plain import talk
+
+        path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
+        return talk(arguments, load_request(option, path), conversation)
     if prompt is None:
         from tui.start import run_app
 
@@ -52,7 +58,9 @@ def launch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _from_server(arguments: argparse.Namespace, prompt: str | None, conversation: Conversation | None) -> int:
+def _from_server(
+    arguments: argparse.Namespace, prompt: str | None, conversation: Conversation | None, *, talks: bool
+) -> int:
     """Talk to a model of a server, or have it answer one prompt."""
     from backends.servers import models_of, remote_request, server_url
     from tui.cli import choose
@@ -74,6 +82,10 @@ def _from_server(arguments: argparse.Namespace, prompt: str | None, conversation
     if arguments.context is not None:
         model = replace(model, context=min(arguments.context, model.context or arguments.context))
     request = remote_request(model, url, key_variable)
+    if talks:
+        from tui.cli.plain import talk
+
+        return talk(arguments, request, conversation)
     if prompt is None:
         from tui.start import run_app
 
@@ -105,14 +117,22 @@ def _run(answer: _Answer) -> None:
             raise
 
 
+def _talks_plainly(arguments: argparse.Namespace) -> bool:
+    """Whether to chat line by line: asked for, or somebody types where the app cannot draw."""
+    if arguments.prompt is not None or arguments.json:
+        return False
+    draws = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return bool(arguments.plain) or (sys.stdin.isatty() and not draws)
+
+
 def _prompt(arguments: argparse.Namespace) -> str | None:
     """The prompt of the flag or of standard input; None: the user wants to chat."""
     if arguments.prompt is not None and arguments.prompt != "-":
         prompt = str(arguments.prompt)
     elif arguments.prompt == "-" or not sys.stdin.isatty():
         prompt = sys.stdin.buffer.read().decode("utf-8", errors="replace")
-    elif arguments.json or not sys.stdout.isatty():
-        raise WrongUsage("a chat needs a terminal; give --prompt TEXT for one answer", "modeldeck launch")
+    elif arguments.json:
+        raise WrongUsage("--json goes with one answer; give --prompt TEXT", "modeldeck launch")
     else:
         return None
     if not prompt.strip():

@@ -15,7 +15,7 @@ from specs.model import ModelFamily
 from tui import units
 from tui.cli import choose
 from tui.cli.arguments import WrongUsage
-from tui.cli.output import Column, clean, document, note, table
+from tui.cli.output import Column, clean, document, moves_on_error, note, table
 from tui.cli.patience import interruptible
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _verify(arguments: argparse.Namespace, catalog: Catalog) -> int:
 def with_progress(work: Callable[[Callable[[int], None]], None], total_bytes: int, cancel: threading.Event) -> None:
     """Run slow reading in a thread, with its share on standard error where that is a terminal."""
     done = drawn = 0.0
-    screen = sys.stderr.isatty()
+    screen = moves_on_error()
 
     def show(count: int) -> None:
         nonlocal done, drawn

@@ -32,7 +32,7 @@ def _guarded(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that is not UTF-8 gets "?" instead of an exception
             stream.reconfigure(errors="replace")
-    if not arguments:
+    if not arguments and _can_draw():  # the grammar costs 20 ms that the first frame need not wait for
         return _app()
     from tui.cli.arguments import WrongUsage
 
@@ -41,6 +41,10 @@ def _guarded(arguments: list[str]) -> int:
         parsed = _parse(arguments)
         if parsed.version:
             return _version()
+        if parsed.plain:
+            _go_plain()
+        if parsed.low_bandwidth:
+            os.environ["MODELDECK_LOW_BANDWIDTH"] = "true"
         parsed.specs = [*parsed.specs_before, *getattr(parsed, "specs", [])]
         if parsed.command is None:
             return _app(parsed)
@@ -92,13 +96,24 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
     return found
 
 
+def _can_draw() -> bool:
+    return os.environ.get("TERM") != "dumb" and sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _app(parsed: argparse.Namespace | None = None) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("modeldeck: the app needs a terminal; modeldeck --help lists the commands that do not", file=sys.stderr)
-        return USAGE
+    if parsed is not None and not _can_draw():
+        from tui.cli.plain import welcome
+
+        return welcome(parsed)
     from tui.start import run_app
 
-    return run_app(specs=tuple(parsed.specs) if parsed else ())
+    return run_app(specs=tuple(parsed.specs) if parsed is not None else ())
+
+
+def _go_plain() -> None:
+    """Have everything, libraries and child processes too, take this terminal for one that only prints lines."""
+    os.environ["TERM"] = "dumb"
+    os.environ["NO_COLOR"] = "1"
 
 
 def _version() -> int:

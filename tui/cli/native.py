@@ -29,7 +29,7 @@ class Screen:
 
     def passing(self, text: str) -> None:
         """A line that the next one replaces; nothing where standard error is no terminal."""
-        if self.err_is_terminal:
+        if self.err_is_terminal and os.environ.get("TERM") != "dumb":
             self.err.write(f"\r\x1b[K{text}")
             self.err.flush()
 

@@ -43,6 +43,11 @@ def has_screen() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def moves_on_error() -> bool:
+    """Whether standard error is a terminal on which a line can be drawn over."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def verdict(of: Verdict) -> str:
     """A verdict as "● GPU", in ASCII where the output takes nothing else."""
     glyph, plain, word = VERDICTS[of]

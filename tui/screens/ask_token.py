@@ -16,7 +16,7 @@ from tui.services import Services
 from tui.widgets.lines import clean, plain
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.state import State
 
 
 class AskToken(ModalScreen[str | None]):
@@ -45,7 +45,7 @@ class AskToken(ModalScreen[str | None]):
             super().__init__()
             self.words = words
 
-    app: Deck
+    app: State
 
     def __init__(self, services: Services, reason: str, page: str | None) -> None:
         super().__init__()

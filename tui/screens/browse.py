@@ -25,7 +25,7 @@ from tui.forgetting import ask_to_forget
 from tui.judge_work import Ground, JudgeWork
 from tui.judging import Judged
 from tui.keys import BROWSE
-from tui.messages import ChatWanted, DownloadWanted
+from tui.messages import ChatWanted, DownloadWanted, FamilyKept
 from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
 from tui.services import Measured, Services
 from tui.told import Question, Told
@@ -41,7 +41,7 @@ from tui.widgets.too_small import TooSmall
 from tui.wishes import next_cache_type, next_context, wish_for
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.state import State
 
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
@@ -64,7 +64,7 @@ class Browse(Screen[None]):
     fits_only: reactive[bool] = reactive(False, repaint=False)
     on_disk_only: reactive[bool] = reactive(False, repaint=False)
 
-    app: Deck
+    app: State
 
     def __init__(self, services: Services) -> None:
         super().__init__()
@@ -460,7 +460,7 @@ class Browse(Screen[None]):
     def action_keep(self) -> None:
         """Put the family that is shown into the user's own catalog."""
         if self._family is not None:
-            self.app.keep_guest(self._family)
+            self.post_message(FamilyKept(self._family))
 
     def action_other_side(self) -> None:
         if self._matrix.has_focus:

@@ -23,7 +23,7 @@ from tui.widgets.lines import joined, plain, wrapped
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.fetching import Fetching
 
 UNDER_WAY = frozenset({"queued", "running", "verifying", "paused"})
 
@@ -42,7 +42,7 @@ class Downloads(Screen[None]):
             super().__init__()
             self.free_bytes = free_bytes
 
-    app: Deck
+    app: Fetching
 
     def __init__(self, services: Services) -> None:
         super().__init__()

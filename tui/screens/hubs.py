@@ -18,6 +18,7 @@ from backends.hubs.repository import Found
 from specs.model import ModelFamily
 from tui.glyphs import glyphs
 from tui.keys import HUB_SEARCH
+from tui.messages import FamilyShown
 from tui.services import Services
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.hardware_strip import HardwareStrip
@@ -27,7 +28,7 @@ from tui.widgets.lines import clean, joined, wrapped
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.fetching import Fetching
 
 FEWEST_LETTERS = 2
 """A shorter query asks the hubs for everything they have."""
@@ -59,7 +60,7 @@ class HubSearch(Screen[None]):
             self.family = family
             self.error = error
 
-    app: Deck
+    app: Fetching
 
     def __init__(self, services: Services, query: str = "") -> None:
         super().__init__()
@@ -172,7 +173,7 @@ class HubSearch(Screen[None]):
         self._list.say("")
         error = message.error
         if message.family is not None:
-            self.app.open_guest(message.family)
+            self.post_message(FamilyShown(message.family))
         elif isinstance(error, AccessDenied):
             self.app.offer_token(error, message.hit.hub, partial(self.look_into, message.hit))
         else:

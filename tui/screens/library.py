@@ -30,7 +30,7 @@ from tui.widgets.stored_list import Stored, StoredList
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
-    from tui.app import Deck
+    from tui.state import State
 
 MATCH_WORDS = {"sum": "its sum says so", "size": "its name and size say so", "name": "its name says so"}
 MOST_KEPT = 3
@@ -99,7 +99,7 @@ class LibraryScreen(Screen[None]):
             self.severity = severity
             self.changed = changed
 
-    app: Deck
+    app: State
 
     def __init__(self, services: Services) -> None:
         super().__init__()

@@ -202,13 +202,13 @@ def test_ctrl_c_stops_the_engine_and_is_exit_code_130(
     assert adapter.engines[0].closed
 
 
-def test_a_chat_needs_a_terminal(launch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_goes_with_one_answer(launch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setattr(sys, "stdin", Terminal())
-    code, _, err = launch("--yes")
+    code, _, err = launch("--yes", "--json")
     assert code == 2
     assert "--prompt" in err
 

@@ -102,12 +102,6 @@ def test_an_unknown_machine_is_one_line(modeldeck: Any) -> None:
     assert "abacus" in ran.error_line
 
 
-def test_without_a_terminal_the_app_says_that_it_needs_one(modeldeck: Any) -> None:
-    ran = modeldeck()
-    assert ran.code == 2
-    assert "needs a terminal" in ran.error_line
-
-
 def test_an_empty_prompt_is_wrong_usage(modeldeck: Any, spec_file: Path) -> None:
     ran = modeldeck("launch", "--model-name", "small-talk", "--specs", spec_file, "--prompt", "-", input=" \n")
     assert ran.code == 2

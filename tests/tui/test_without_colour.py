@@ -1,0 +1,38 @@
+"""Nothing is said by colour alone: what differs in meaning differs in its sign or its word."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.cli.output import VERDICTS
+from tui.glyphs import ASCII, UNICODE, Glyphs, ascii_wanted
+
+
+@pytest.mark.parametrize("signs", [UNICODE, ASCII])
+def test_every_verdict_and_every_part_of_the_memory_bar_has_a_sign_of_its_own(signs: Glyphs) -> None:
+    verdicts = [signs.verdict(one) for one in ("gpu", "split", "cpu", "no", None)]
+    assert len({*verdicts, signs.unpublished, signs.on_disk}) == 7
+    assert len({signs.weights, signs.kv_cache, signs.compute, signs.overhead, signs.room, signs.limit}) == 6
+
+
+def test_the_command_line_says_every_verdict_in_a_word() -> None:
+    assert len({word for _, _, word in VERDICTS.values()}) == len(VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({"TERM": "xterm", "LC_ALL": "de_DE.ISO-8859-1"}, True),
+        ({"TERM": "xterm", "LANG": "en_US.UTF-8"}, False),
+        ({"TERM": "linux", "LANG": "en_US.UTF-8"}, True),
+        ({"TERM": "dumb"}, True),
+    ],
+)
+def test_ascii_comes_by_itself_where_the_terminal_has_nothing_else(
+    environment: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TERM", "LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ascii_wanted() is wanted

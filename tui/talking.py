@@ -1,0 +1,235 @@
+"""The way to a chat: from the wish to talk to a variant or a server to the chat screen that loads it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from tui import units
+from tui.fetching import Fetching
+from tui.messages import ChatWanted, DownloadWanted, LoadAndTalk, LoadWanted
+from tui.services import Library, Services
+
+if TYPE_CHECKING:
+    from backends.engines.remote import RemoteModel
+    from backends.fit import Option
+    from backends.loaded import LoadRequest
+    from specs.model import Variant
+    from tui.widgets.chat_pane import ChatPane
+
+logger = logging.getLogger("modeldeck")
+
+ENOUGH_TOKENS = 16
+"""Decoded tokens below which an answer's speed says little."""
+
+
+class Talking(Fetching):
+    """Asks what must be asked first, has missing weights downloaded, and hands over to the chat screen."""
+
+    class ServerTold(Message):
+        """A server named its models, or did not."""
+
+        def __init__(
+            self, url: str, key_variable: str | None, models: tuple[RemoteModel, ...], problem: str = ""
+        ) -> None:
+            super().__init__()
+            self.url = url
+            self.key_variable = key_variable
+            self.models = models
+            self.problem = problem
+
+    def __init__(self, services: Services | None = None) -> None:
+        super().__init__(services)
+        self._before_library: ChatWanted | None = None
+        """A chat that was asked for before it was known what lies on this disk."""
+
+    def watch_library(self, library: Library | None) -> None:
+        if library is None:
+            return
+        self._close_moot_question()
+        waiting, self._before_library = self._before_library, None
+        if waiting is not None:
+            self.post_message(waiting)
+        self._talk_when_here()
+
+    def watch_jobs(self) -> None:
+        self._close_moot_question()
+
+    def _close_moot_question(self) -> None:
+        from tui.screens.ask import Ask
+
+        if self.screen_stack and isinstance(self.screen, Ask):
+            self.screen.close_if_moot()
+
+    def on_chat_wanted(self, message: ChatWanted) -> None:
+        option = message.option
+        if option.engine_status != "ready":
+            status = (self.statuses or {}).get(option.engine)
+            words = (status.reason if status else None) or option.reason or f"{option.engine} is {option.engine_status}"
+            line = f"; {status.install_line}" if status and status.install_line else ""
+            self.say(f"{words}{line}", severity="warning")
+            return
+        self._awaited = None
+        if self.library is None:
+            self._before_library = message
+            return
+        path = message.path or self.library.path(option.variant)
+        if path is None:
+            self._offer_download(message)
+        elif option.verdict == "no":
+            self._ask(
+                "It does not fit",
+                f"{option.reason or 'This machine has not enough memory for it.'} Load it all the same?",
+                partial(self._talk, option, path, message.beside),
+            )
+        else:
+            self._talk(option, path, message.beside)
+
+    def _offer_download(self, message: ChatWanted) -> None:
+        option = message.option
+        variant: Variant = option.variant
+        size = f", {units.file_size(option.download_bytes)}" if option.download_bytes is not None else ""
+        verb = "chat" if variant.family.chats else "write on with it"
+
+        def here() -> bool:
+            return self.library is not None and self.library.path(variant) is not None
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._awaited = message
+                self.post_message(DownloadWanted(variant))
+            elif yes is None:  # it came meanwhile
+                self.post_message(message)
+
+        from tui.screens.ask import Ask
+
+        question = f"Download {variant.family.name} {variant.quantization}{size}, then {verb}?"
+        self.push_screen(Ask("Not on this disk", question, moot=here), answered)
+
+    def _talk_when_here(self) -> None:
+        """Open the chat that a download was for, if the user still waits for it."""
+        wanted = self._awaited
+        if wanted is None or self.library is None or self.library.path(wanted.option.variant) is None:
+            return
+        self._awaited = None
+        if not self._moved_on(wanted.option.variant):
+            self.post_message(wanted)
+
+    def _moved_on(self, variant: Variant) -> bool:
+        """Whether the user does something else now than wait for a variant."""
+        from tui.screens.browse import Browse
+
+        if len(self.screen_stack) > 1 or self._current_mode == "chat":
+            return True
+        screen = self.screen
+        return isinstance(screen, Browse) and screen.busy_with_other(variant)
+
+    def _ask(self, title: str, question: str, then: Callable[[], object]) -> None:
+        from tui.screens.ask import Ask
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                then()
+
+        self.push_screen(Ask(title, question), answered)
+
+    def _talk(self, option: Option, path: Path, beside: bool) -> None:
+        self._awaited = None
+        self.switch_mode("chat")
+        screen, machine, statuses, measured = self.screen, self.machine, self.statuses, self.measured
+        if option.verdict == "no" or machine is None or statuses is None:
+            screen.post_message(LoadAndTalk(option, path, beside=beside))
+            return
+
+        def work() -> None:
+            from backends.errors import BackendError
+
+            chosen = option
+            try:
+                knowledge = self.services.knowledge((option.variant,))
+                built = self.services.as_built(option, machine, statuses, knowledge, measured)
+            except (BackendError, OSError):
+                logger.exception("judging a load")
+            else:
+                # Where the installed build has no room for it the engine says so itself.
+                chosen = built if built.verdict != "no" else option
+            screen.post_message(LoadAndTalk(chosen, path, beside=beside))
+
+        self.in_background(work, "finding out how to load it")
+
+    def action_talk_to_server(self) -> None:
+        """Ask for a server's URL, then for one of its models, and open a pane with it."""
+        from tui.screens.ask_line import AskLine
+
+        first = self.settings.remote_url if self.settings is not None else ""
+
+        def named(text: str | None) -> None:
+            if text and text.strip():
+                self._ask_server(text)
+
+        self.push_screen(AskLine("Talk to a server", first, "its URL, such as http://box:8000/v1"), named)
+
+    def _ask_server(self, text: str) -> None:
+        from backends.errors import EngineError
+        from backends.servers import models_of, server_url
+
+        settings, key_variable = self.settings, None
+        try:
+            url = server_url(text)
+            # A key goes to the server that it was set for, and to no other.
+            if settings is not None and settings.remote_url and server_url(settings.remote_url) == url:
+                key_variable = settings.remote_key_env or None
+        except EngineError as error:
+            self.say(str(error), severity="error")
+            return
+
+        def work() -> None:
+            try:
+                offered = models_of(url, key_variable)
+            except EngineError as error:
+                self._post(self.ServerTold(url, key_variable, (), str(error)))
+            else:
+                self._post(self.ServerTold(url, key_variable, offered))
+
+        self.in_background(work, f"asking {url} for its models")
+
+    def on_talking_server_told(self, message: ServerTold) -> None:
+        from backends.servers import remote_request
+        from tui.screens.servers import ServerModels
+
+        if message.problem or not message.models:
+            self.say(message.problem or f"{message.url} offers no model", severity="error")
+            return
+
+        def chosen(model: RemoteModel | None) -> None:
+            if model is not None:
+                self._talk_to(remote_request(model, message.url, message.key_variable))
+
+        if len(message.models) == 1:
+            chosen(message.models[0])
+        else:
+            self.push_screen(ServerModels(message.url, message.models), chosen)
+
+    def _talk_to(self, request: LoadRequest) -> None:
+        self._awaited = None
+        self.switch_mode("chat")
+        self.screen.post_message(LoadWanted(request))
+
+    def on_chat_pane_answered(self, message: ChatPane.Answered) -> None:
+        """The speed of an answer is known."""
+        model, stats, machine = message.pane.model, message.pane.last_stats, self.machine
+        if model is None or stats is None or machine is None or stats.decoded_tokens < ENOUGH_TOKENS:
+            return
+        speed = stats.tokens_per_second
+
+        def work() -> None:
+            from backends.loaded import load_record
+
+            self._record_load(machine, load_record(model.request, None, speed))
+
+        self.in_background(work, "keeping the speed of an answer")
