@@ -313,7 +313,10 @@ def discard_parts(plan: Plan, kept_for: Iterable[Plan] = ()) -> None:
     needed = {part_file(other, file) for other in kept_for for file in other.files}
     for file in plan.files:
         part = part_file(plan, file)
-        busy = plan.hub != MODELSCOPE and hf_cache.busy(plan.model_id, _etag(file))
+        if plan.hub == MODELSCOPE:
+            busy = hf_cache.is_held(ms_cache.lock(plan.model_id, plan.revision, file.name))
+        else:
+            busy = hf_cache.busy(plan.model_id, _etag(file))
         if part not in needed and not busy:
             kept = [part.with_name(f"{part.name}.{ending}") for ending in ("kept", "again")]
             for path in (part, *kept) if plan.hub == MODELSCOPE else (part, part.with_suffix(".json")):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backends import records
-from backends.adoption import adopt, adopt_as
+from backends.adoption import adopt, adopt_as, local_family
 from backends.disk import free_bytes
 from backends.errors import BackendError, NotFound
 from backends.hubs import listings
 from backends.hubs.hub import RepoFile
 from backends.hubs.selection import needed_files
+from backends.loose import matched_by, names_of
 from backends.removal import RemovalPlan, plan_removal, remove
-from backends.shelves import Entry, StoredFile, all_entries
+from backends.shelves import LLAMA_CPP_CACHE, Entry, StoredFile, all_entries
 from backends.verification import Verification, verify
 from specs.model import HUBS, Variant
 
@@ -31,6 +32,7 @@ __all__ = [
     "adopt_as",
     "find",
     "library_to_json",
+    "local_family",
     "plan_removal",
     "remove",
     "scan",
@@ -165,6 +167,9 @@ class _Catalog:
         self._by_sum: dict[str, list[str]] = {}
         self._by_size: dict[tuple[str, int], list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
+        self._tensors: list[tuple[Variant, str, tuple[RepoFile, ...]]] = []
+        """Variants in safetensors of repositories whose listing was read before, with the files that they need."""
+        self._listed: set[str] = set()
         self._learn()
 
     def matched(self, entry: Entry) -> Entry:
@@ -180,15 +185,38 @@ class _Catalog:
             if keys:
                 known = all(self._size_known(file) for file in entry.files[:1])
                 return replace(entry, variants=keys, matched_by="size" if known else "name")
-        if entry.format == "ggufv2":
-            name = first.name.rpartition("/")[2].lower()
-            found = self._by_size.get((name, first.file_bytes))
-            if found:
+        if entry.format != "ggufv2":
+            return self._folder(entry) if entry.model_id is None else entry
+        names = tuple(names_of(first.path.name, prefixed=entry.owner == LLAMA_CPP_CACHE))
+        for name in names:
+            if found := self._by_size.get((name, first.file_bytes)):
                 return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="size")
-            found = self._by_name.get(name) or self._by_name.get(_without_owner(name, self._by_name))
-            if found:
+        for name in names:
+            if found := self._by_name.get(name):
                 return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="name")
         return entry
+
+    def _folder(self, entry: Entry) -> Entry:
+        """A folder of safetensors that no hub's name is known of."""
+        sizes = {file.name: file.file_bytes for file in entry.files}
+        fitting = [
+            (variant.key, model_id)
+            for variant, model_id, needed in self._tensors
+            if matched_by(entry.path, sizes, variant, model_id, needed) == "size"
+        ]
+        called = [(key, model_id) for key, model_id in fitting if _last(model_id) == entry.path.name.lower()]
+        if keys := tuple(dict.fromkeys(key for key, _ in called or fitting)):
+            return replace(entry, variants=keys, matched_by="size")
+        keys = tuple(
+            dict.fromkeys(
+                variant.key
+                for model_id, variants in self._by_id.items()
+                if model_id not in self._listed
+                for variant in variants
+                if variant.spec.format != "ggufv2" and matched_by(entry.path, sizes, variant, model_id, ()) == "name"
+            )
+        )
+        return replace(entry, variants=keys, matched_by="name") if keys else entry
 
     def _of_repository(self, entry: Entry, ours: Sequence[Variant]) -> tuple[str, ...]:
         listed = tuple(RepoFile(file.name, file.file_bytes) for file in entry.files)
@@ -229,6 +257,7 @@ class _Catalog:
                         self._by_name.setdefault(names[0].rpartition("/")[2].lower(), []).append(variant.key)
         for hub in HUBS:
             for kept in listings.kept_listings(hub):
+                self._listed.add(kept.model_id.lower())
                 for variant in self._by_id.get(kept.model_id.lower(), ()):
                     source_here = variant.source(hub)
                     if source_here is None:
@@ -238,6 +267,8 @@ class _Catalog:
                     except BackendError:
                         continue
                     self._note(variant.key, chosen[0].name, chosen[0].file_bytes, chosen[0].sha256)
+                    if variant.spec.format != "ggufv2":
+                        self._tensors.append((variant, kept.model_id, chosen))
 
     def _note(self, key: str, name: str, file_bytes: int | None, sha256: str | None) -> None:
         if sha256:
@@ -246,14 +277,8 @@ class _Catalog:
             self._by_size.setdefault((name.rpartition("/")[2].lower(), file_bytes), []).append(key)
 
 
-def _without_owner(name: str, known: Mapping[str, object]) -> str:
-    """llama.cpp's cache puts owner and repository before the file's name, all joined by underscores."""
-    pieces = name.split("_")
-    for start in range(1, min(len(pieces), 12)):
-        rest = "_".join(pieces[start:])
-        if rest in known:
-            return rest
-    return ""
+def _last(model_id: str) -> str:
+    return model_id.rpartition("/")[2].lower()
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

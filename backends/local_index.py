@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backends import records
 from backends.errors import BackendError
-from backends.hubs import environment, hf_cache, listings, ms_cache
+from backends.hubs import environment, hf_cache, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
 from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
@@ -21,7 +21,9 @@ class LocalIndex:
     """What lies on this disk at one moment. Building it lists folders; asking it is a look into a dictionary."""
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self._named = _named(folders) if folders else {}
+        from backends.loose import LooseWeights  # it reads folders by what stands here
+
+        self._loose = LooseWeights(folders)
         self._records = {record.key: record for record in records.all_records()}
         self._snapshots = _snapshots()
         self._whole: dict[str, Path | None] = {}
@@ -32,7 +34,7 @@ class LocalIndex:
         if local:
             path = Path(local).expanduser()
             return path if path.exists() else None
-        if not self._records and not self._snapshots and not self._named:
+        if not self._records and not self._snapshots and not self._loose:
             return None
         key: str | None = None
         for source in variant.spec.hubs:
@@ -49,20 +51,7 @@ class LocalIndex:
         record = self._records.get(variant.key) if self._records else None
         if record is not None and record.whole():
             return record.path
-        return self._in_folders(variant) if self._named else None
-
-    def _in_folders(self, variant: Variant) -> Path | None:
-        """A GGUF file in folders of the user that is called as the hub calls it, and is as long where that is known."""
-        for source in variant.spec.hubs:
-            names = source.file_names(variant.quantization) if variant.spec.format == "ggufv2" else None
-            found = self._named.get(names[0].rpartition("/")[2].lower()) if names else None
-            if found is not None and names is not None:
-                path, file_bytes = found
-                told = listings.kept_listing(source.hub, source.model_id(variant.quantization), source.revision)
-                sizes = {file.name: file.file_bytes for file in told.files} if told else {}
-                if sizes.get(names[0]) in {None, file_bytes}:
-                    return path
-        return None
+        return self._loose.path(variant) if self._loose else None
 
     def checked(self, variant: Variant) -> str | None:
         """How it is known that the weights are whole.
@@ -96,18 +85,6 @@ def local_index(folders: Sequence[Path] = ()) -> LocalIndex:
 def local_weights(variant: Variant) -> Path | None:
     """Where a variant's whole weights lie on this disk; None: not here. For many variants use local_index()."""
     return LocalIndex().path(variant)
-
-
-def _named(folders: Sequence[Path]) -> dict[str, tuple[Path, int]]:
-    """Whole GGUF files (the first parts) in folders of the user's, by their names in lower case, with their bytes."""
-    from backends.shelves import FOLDER, folder_entries  # it reads folders by what stands here
-
-    return {
-        entry.path.name.lower(): (entry.path, entry.files[0].file_bytes)
-        for folder in folders
-        for entry in folder_entries(folder.expanduser(), FOLDER)
-        if entry.format == "ggufv2" and entry.whole
-    }
 
 
 def _snapshots() -> dict[tuple[str, str], list[Path]]:

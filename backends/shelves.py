@@ -222,7 +222,7 @@ def adopted_entries() -> Iterator[Entry]:
             StoredFile(file.name, record.root / file.name, file.file_bytes, file.sha256) for file in record.files
         )
         problem = None if record.whole() else "a file has gone or has changed its size"
-        form = "ggufv2" if record.path.suffix.lower() == ".gguf" else "safetensors"
+        form = "ggufv2" if record.path != record.root else "safetensors"  # Ollama's blobs have no ending
         yield Entry(
             ADOPTED,
             record.path.name,

@@ -136,7 +136,7 @@ HITS: Final = (
 HUB_SEARCH: Final = (_key("hubs.back", "escape", "back", "models", "Back to the models", "esc"),)
 
 STORED: Final = (
-    _key("stored.chat", "enter", "choose", "chat", "Talk to it; adopts first what the catalog does not know", "↵"),
+    _key("stored.chat", "enter", "choose", "chat", "Talk to it, whether the catalog knows it or not", "↵"),
     *ROWS,
 )
 

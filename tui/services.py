@@ -257,6 +257,12 @@ def _adopt(path: Path) -> tuple[ModelFamily, Path]:
     return adopt(path)
 
 
+def _local_family(path: Path, name: str) -> ModelFamily:
+    from backends.library import local_family
+
+    return local_family(path, name=name)
+
+
 def _search_hubs(query: str) -> Found:
     from backends.hubs.repository import search
 
@@ -376,6 +382,7 @@ class Services:
     plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
     remove_entry: Callable[[RemovalPlan], int] = _remove_entry
     adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
+    local_family: Callable[[Path, str], ModelFamily] = _local_family
     """Makes a family of weights at a path and keeps it; the second is its spec file."""
     adapter: Callable[[str], Adapter] = adapter_with
     record_load: Callable[[Machine, Load], None] = record_load

@@ -111,14 +111,33 @@ def locked(
     model_id: str, etag: str, cancel: threading.Event | None = None, waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Hold the lock that huggingface_hub takes for this blob, so that two programs transfer it once."""
+    folder = environment.cache_folder() / ".locks" / repository_folder(model_id).name
+    with held(folder / f"{etag}.lock", cancel, waiting):
+        yield
+
+
+@contextlib.contextmanager
+def held(
+    file: Path,
+    cancel: threading.Event | None = None,
+    waiting: Callable[[], None] | None = None,
+    refusal: Callable[[OSError], DownloadError] | None = None,
+) -> Iterator[None]:
+    """Hold a lock file against other programs.
+
+    Args:
+        file: The lock.
+        cancel: Ends the wait with Cancelled when set.
+        waiting: Called once where another program holds it.
+        refusal: Makes the error of a folder that takes no file.
+    """
     import filelock
 
-    folder = environment.cache_folder() / ".locks" / repository_folder(model_id).name
+    folder = file.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(error) from error
-    file = folder / f"{etag}.lock"
+        raise (refusal or cannot_write)(error) from error
     lock: filelock.BaseFileLock = filelock.FileLock(file, mode=0o664)
     told = False
     while True:
@@ -135,7 +154,7 @@ def locked(
         except NotImplementedError:
             lock = filelock.SoftFileLock(file, mode=0o664)  # file systems without flock
         except OSError as error:
-            raise cannot_write(error) from error
+            raise (refusal or cannot_write)(error) from error
     try:
         yield
     finally:
@@ -145,9 +164,13 @@ def locked(
 
 def busy(model_id: str, etag: str) -> bool:
     """Whether a program is transferring this blob just now."""
+    return is_held(environment.cache_folder() / ".locks" / repository_folder(model_id).name / f"{etag}.lock")
+
+
+def is_held(file: Path) -> bool:
+    """Whether a program holds this lock file just now."""
     import filelock
 
-    file = environment.cache_folder() / ".locks" / repository_folder(model_id).name / f"{etag}.lock"
     if not file.exists():
         return False
     try:

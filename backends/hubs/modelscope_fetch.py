@@ -14,7 +14,7 @@ from typing import Any
 from backends import records
 from backends.disk import free_bytes, full
 from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubTrouble, HubUnreachable, RateLimited
-from backends.hubs import modelscope, ms_cache
+from backends.hubs import hf_cache, modelscope, ms_cache
 from backends.meter import Meter
 from backends.plans import FileOutcome, Patience, Plan, PlannedFile
 
@@ -52,8 +52,26 @@ def fetch_files(
         # Whole files with a wrong sum are removed by the client before it starts.
         meter.done_bytes = plan.total_bytes - needed
     for file in sorted(missing, key=lambda file: file.file_bytes):
-        _OneFile(plan, file, meter, cancel, patience).run()
+        _fetch_one(plan, file, meter, cancel, patience)
     return tuple(FileOutcome(file.name, file.file_bytes, file.sha256) for file in plan.files)
+
+
+def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Event | None, patience: Patience) -> None:
+    """Transfer a file, or wait for another modeldeck that does."""
+    place = (plan.model_id, plan.revision, file.name)
+    before = ms_cache.present_bytes(*place, file.file_bytes)
+    waiting = "another modeldeck is downloading the same file; waiting for it"
+    with hf_cache.held(ms_cache.lock(*place), cancel, lambda: meter.say(waiting), _cannot_write):
+        meter.say(None)
+        meter.done_bytes += ms_cache.present_bytes(*place, file.file_bytes) - before  # brought meanwhile
+        if not _is_whole(ms_cache.files_folder(plan.model_id, plan.revision) / file.name, file, {}, meter, cancel):
+            _OneFile(plan, file, meter, cancel, patience).run()
+
+
+def _cannot_write(error: OSError) -> DownloadError:
+    why = (error.strerror or str(error)).lower()
+    cure = "set MODELSCOPE_CACHE to a folder that you may write to"
+    return DownloadError(f"cannot write to the cache {ms_cache.cache_folder()} ({why}); {cure}")
 
 
 def _known_whole(plan: Plan) -> dict[str, tuple[int, str | None]]:

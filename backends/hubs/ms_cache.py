@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,12 @@ def part(model_id: str, revision: str, name: str) -> Path:
     """Where the bytes of an unfinished file lie: the client's own name, from whose end it goes on."""
     file = files_folder(model_id, revision) / name
     return file.with_name(f"{file.name}.incomplete")
+
+
+def lock(model_id: str, revision: str, name: str) -> Path:
+    """What one modeldeck holds while it transfers a file: ModelScope's client would write one part file from two."""
+    digest = hashlib.sha256(f"{revision}/{name}".encode()).hexdigest()[:32]
+    return cache_folder() / ".locks" / f"models--{model_id.replace('/', '--')}" / f"{digest}.lock"
 
 
 def present_bytes(model_id: str, revision: str, name: str, file_bytes: int) -> int:

@@ -93,7 +93,7 @@ class _PatientSocket:
         self._connection.settimeout(_TICK_SECONDS)
 
     def close(self) -> None:
-        self._connection.close()
+        """Leave it open: http.client closes once it has read "Connection: close", and the body is still to come."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,86 @@ def test_an_ollama_blob_is_matched_by_its_sum(hub: Any, nobody_elses_home: Path)
     ollama(nobody_elses_home, "tiny:latest", GGUF)
     (entry,) = library.scan([variant]).entries
     assert (entry.owner, entry.variants, entry.matched_by) == ("Ollama", (variant.key,), "sum")
+
+
+def test_an_ollama_blob_runs_as_the_variant_that_its_sum_says(hub: Any, nobody_elses_home: Path) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF, "tiny-Q8_0.gguf": GGUF[::-1]})
+    variant = make_variant()
+    downloads.plan(variant)
+    sum_ = ollama(nobody_elses_home, "tiny:latest", GGUF)
+    blob = nobody_elses_home / ".ollama/models/blobs" / f"sha256-{sum_}"
+    index = downloads.local_index()
+    assert (index.path(variant), index.checked(variant)) == (blob, "size")
+    assert index.path(make_variant("Q8_0")) is None
+
+
+def test_llama_cpps_cache_runs_unless_its_size_speaks_against_it(hub: Any, nobody_elses_home: Path) -> None:
+    variant = make_variant()
+    file = put(nobody_elses_home / "llama" / "maker_Tiny-GGUF_tiny-Q4_K_M.gguf", GGUF)
+    assert downloads.local_index().path(variant) == file
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF + b"longer"})
+    downloads.plan(variant)
+    assert downloads.local_index().path(variant) is None
+
+
+CONFIG = json.dumps(
+    {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "vocab_size": 100}
+).encode()
+TENSORS = os.urandom(300_000)
+
+
+def torch_variant(repo: str = "maker/Tiny") -> Any:
+    return make_variant("none", model_format="pytorch", repo=repo, file=None)
+
+
+def test_a_plain_folder_of_safetensors_is_matched_by_the_sizes_of_its_files(hub: Any, tmp_path: Path) -> None:
+    hub.add("maker/Tiny", {"model.safetensors": TENSORS, "config.json": CONFIG})
+    variant = torch_variant()
+    downloads.plan(variant)
+    folder = put(tmp_path / "mine" / "whatever" / "config.json", CONFIG).parent
+    put(folder / "model.safetensors", TENSORS)
+    (entry,) = library.scan([variant], [tmp_path / "mine"]).entries
+    assert (entry.variants, entry.matched_by) == ((variant.key,), "size")
+    assert downloads.local_index([tmp_path / "mine"]).path(variant) == folder
+    put(folder / "model.safetensors", TENSORS[:-1])
+    assert not library.scan([variant], [tmp_path / "mine"]).entries[0].variants
+    assert downloads.local_index([tmp_path / "mine"]).path(variant) is None
+
+
+def test_a_plain_folder_is_matched_by_name_only_where_its_configuration_agrees(tmp_path: Path) -> None:
+    from specs.model import Architecture
+
+    folder = put(tmp_path / "mine" / "Tiny" / "config.json", CONFIG).parent
+    put(folder / "model.safetensors", TENSORS)
+    for blocks, found in ((2, "name"), (3, None)):
+        plain = torch_variant()
+        spec = replace(plain.spec, architecture=Architecture(block_count=blocks, embedding_length=64))
+        variant = replace(plain, spec=spec, family=replace(plain.family, specs=(spec,)))
+        assert library.scan([variant], [tmp_path / "mine"]).entries[0].matched_by == found
+        assert downloads.local_index([tmp_path / "mine"]).path(variant) == (folder if found else None)
+
+
+def test_a_folder_that_fits_two_repositories_runs_as_the_one_it_is_called_by(hub: Any, tmp_path: Path) -> None:
+    files = {"model.safetensors": TENSORS, "config.json": CONFIG}
+    base, tuned = torch_variant("maker/Tiny"), torch_variant("maker/Tiny-Instruct")
+    for variant in (base, tuned):
+        hub.add(variant.spec.hubs[0].id, files)
+        downloads.plan(variant)
+    for name, runs in (("Tiny-Instruct", [tuned]), ("neither", [])):
+        folder = tmp_path / name / name
+        for file, content in files.items():
+            put(folder / file, content)
+        index = downloads.local_index([tmp_path / name])
+        assert [one for one in (base, tuned) if index.path(one) == folder] == runs
+
+
+def test_a_blob_without_an_ending_is_adopted_by_what_stands_in_it(gemma_gguf: Path, nobody_elses_home: Path) -> None:
+    blob = nobody_elses_home / "blobs" / "sha256-0"
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(gemma_gguf)
+    family = library.local_family(blob, name="gemma3:270m")
+    (variant,) = family.variants()
+    assert (variant.quantization, variant.spec.path, family.context_length) == ("Q4_K_M", str(blob), 32768)
 
 
 def test_the_same_weights_twice_are_shown_with_what_they_waste(hub: Any, nobody_elses_home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fake_services as fake
@@ -153,10 +154,24 @@ async def test_weights_outside_the_catalog_are_adopted_by_their_path() -> None:
 
     app, _ = deck(adopt=adopt)
     async with app.run_test(size=(120, 30)) as pilot:
-        await press(pilot, "f9", "down", "down", "enter")
+        await press(pilot, "f9", "down", "down", "a")
         assert isinstance(app.screen, AskLine)
         await press(pilot, "enter")
         assert adopted == [UNKNOWN.path]
+
+
+async def test_enter_talks_to_weights_that_the_catalog_does_not_know() -> None:
+    asked: list[tuple[Path, str]] = []
+
+    def local_family(path: Path, name: str) -> ModelFamily:
+        asked.append((path, name))
+        return replace(fake.LLAMA3, specs=(replace(Q4.spec, quantizations=("Q4_K_M",)),))
+
+    app, talked = deck(local_family=local_family)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f9", "down", "down", "enter")
+        assert asked == [(UNKNOWN.path, UNKNOWN.name)]
+        assert [path for _, path in talked] == [UNKNOWN.path]
 
 
 async def test_an_empty_disk_says_how_to_begin() -> None:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from backends.downloads import Downloaded, Plan, Progress
-from specs.model import Variant
+from backends.errors import AccessDenied
+from specs.model import HUGGINGFACE, Variant
 from tui import units
 from tui.cli import choose
 from tui.cli.output import Column, clean, document, lines, moves_on_error, note, table
 from tui.cli.patience import interruptible
+
+T = TypeVar("T")
 
 HUB_NAMES: Final = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 
 def download(arguments: argparse.Namespace) -> int:
     """Fetch what is missing, with progress on standard error."""
-    planned = plan_of(choose.one_variant(choose.family(arguments), arguments), arguments.hub)
+    variant = choose.one_variant(choose.family(arguments), arguments)
+    may_ask = not arguments.json
+    planned = plan_of(variant, arguments.hub, may_ask=may_ask)
     if arguments.dry_run:
         _print_plan(planned, as_json=arguments.json)
         return 0
-    done = fetch_with_progress(planned)
+    done = fetch_with_progress(planned, may_ask=may_ask)
     if arguments.json:
         document(downloaded_document(done))
     else:
@@ -33,15 +39,45 @@ def download(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def plan_of(variant: Variant, hub: str | None = None) -> Plan:
-    """What a download would fetch; asks the hub."""
+def plan_of(variant: Variant, hub: str | None = None, *, may_ask: bool = False) -> Plan:
+    """What a download would fetch; asks the hub, and the user for a token where it refuses and may_ask allows it."""
     from backends.downloads import plan
 
-    return interruptible(lambda: plan(variant, hub), lambda: None)
+    source = variant.source(hub)
+    may_ask = may_ask and source is not None and source.hub == HUGGINGFACE
+    return _with_token(lambda: interruptible(lambda: plan(variant, hub), lambda: None), may_ask=may_ask)
 
 
-def fetch_with_progress(planned: Plan) -> Downloaded:
+def fetch_with_progress(planned: Plan, *, may_ask: bool = False) -> Downloaded:
     """Download with a line of progress on standard error; ctrl+c leaves what is there for the next time."""
+    may_ask = may_ask and planned.hub == HUGGINGFACE
+    return _with_token(lambda: _fetch(planned), may_ask=may_ask)
+
+
+def _with_token(work: Callable[[], T], *, may_ask: bool) -> T:
+    """Work that a hub may refuse: a user at a terminal may type a token, which is neither shown nor written elsewhere.
+
+    ModelScope's client has no store of that kind: its token comes from MODELSCOPE_API_TOKEN.
+    """
+    try:
+        return work()
+    except AccessDenied as error:
+        if not may_ask or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        note(clean(str(error)))
+        if error.url and error.url not in str(error):
+            note(clean(error.url))
+        typed = getpass.getpass("a token for Hugging Face, which is not shown (enter gives up): ", sys.stderr)
+        if not typed.strip():
+            raise
+    from backends.hubs.token import keep_token
+
+    user = interruptible(lambda: keep_token(typed), lambda: None)
+    note(f"kept in the hub's own store, readable by you alone: you are {clean(user)}")
+    return work()
+
+
+def _fetch(planned: Plan) -> Downloaded:
     from backends.downloads import fetch
 
     cancel = threading.Event()

@@ -48,7 +48,7 @@ def launch(arguments: argparse.Namespace) -> int:
         return run_app(
             specs=tuple(arguments.specs), launch=option, conversation=conversation.id if conversation else None
         )
-    path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
+    path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes, may_ask=not arguments.json)
     answer = _Answer(arguments, load_request(option, path), prompt, conversation)
     _run(answer)
     answer.keep_measured(machine)

@@ -80,7 +80,7 @@ def _untaken(variant: Variant, engine: str | None) -> str:
     return f"{asked} does not take {variant.spec.format} {variant.quantization}; {' or '.join(takers)} would"
 
 
-def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
+def weights_here(variant: Variant, *, hub: str | None, yes: bool, may_ask: bool = False) -> Path:
     """The weights of a variant, downloaded first when they are missing and the user agrees."""
     from backends.downloads import local_index
 
@@ -89,12 +89,12 @@ def weights_here(variant: Variant, *, hub: str | None, yes: bool) -> Path:
         return path
     from tui.cli.download import HUB_NAMES, fetch_with_progress, plan_of
 
-    planned = plan_of(variant, hub)
+    planned = plan_of(variant, hub, may_ask=may_ask)
     size = units.file_size(planned.missing_bytes)
     place = f"{HUB_NAMES.get(planned.hub, planned.hub)} ({planned.model_id})"
     if planned.missing_bytes and not yes and not agreed(f"download {size} from {place}?"):
         raise BackendError(f"the weights are not here, and nothing was downloaded; --yes fetches {size} from {place}")
-    return fetch_with_progress(planned).path
+    return fetch_with_progress(planned, may_ask=may_ask).path
 
 
 def agreed(question: str) -> bool:

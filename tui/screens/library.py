@@ -224,15 +224,15 @@ class LibraryScreen(Screen[None]):
         if not stored.entry.whole:
             self.app.say(stored.entry.problem or "it is not whole", severity="warning")
             return
-        if stored.variant is None:
-            self.action_adopt()
-            return
         if machine is None or statuses is None:
             self.app.say("looking at the hardware")
             return
-        variant, path = stored.variant, stored.entry.path
+        known, path, name = stored.variant, stored.entry.path, stored.name
 
         def work() -> None:
+            variant = known or self._unknown(path, name)
+            if variant is None:
+                return
             knowledge = self._services.knowledge((variant,))
             options = self._services.options((variant,), machine, self._wish(), statuses, knowledge, self.app.measured)
             if options:
@@ -241,7 +241,15 @@ class LibraryScreen(Screen[None]):
                 words = f"no engine of ours takes {variant.spec.format} {variant.quantization}"
                 self.post_message(self.Happened(words, severity="warning"))
 
-        self.app.in_background(work, f"judging {clean(variant.family.name)}")
+        self.app.in_background(work, f"judging {clean(name)}")
+
+    def _unknown(self, path: Path, name: str) -> Variant | None:
+        """Weights that the catalog does not know, by what they say of themselves; None, and said: not whole."""
+        try:
+            return next(self._services.local_family(path, name).variants())
+        except (BackendError, SpecError, OSError) as error:
+            self.post_message(self.Happened(str(error), severity="error"))
+            return None
 
     def _wish(self) -> Wish:
         settings = self.app.settings

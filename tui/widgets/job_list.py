@@ -36,8 +36,14 @@ def job_name(job: Job) -> str:
     return clean(f"{variant.family.name} {size_label(variant.spec.size_in_billions)} {variant.quantization}")
 
 
-def progress_words(job: Job) -> str:
-    """Where a download stands: state, bytes, speed and time left, or what it waits for."""
+def progress_words(job: Job, running: Sequence[Job] = (), *, most_cells: int | None = None) -> str:
+    """Where a download stands: state, bytes, speed and time left, or what it waits for.
+
+    Args:
+        job: The download.
+        running: Those that run now, for which a queued one waits.
+        most_cells: The room there is; what can be said shorter is where it is too little.
+    """
     progress = job.progress
     whole = units.file_size(progress.total_bytes)
     between = f" {glyphs().dot} "
@@ -50,9 +56,20 @@ def progress_words(job: Job) -> str:
     if progress.state == "running":
         speed = units.speed(progress.bytes_per_second) if progress.bytes_per_second is not None else None
         left = f"{units.duration(progress.seconds_left)} left" if progress.seconds_left is not None else None
-        return joined((amount, speed, left, clean(progress.note) if progress.note else None), between)
+        words = joined((amount, speed, left, clean(progress.note) if progress.note else None), between)
+        if left and most_cells is not None and cell_len(words) > most_cells:
+            words = words.replace(left, left.removesuffix(" left"))
+        return words
     note = clean(progress.note) if progress.note else None
+    if progress.state == "queued" and running and note is None:
+        first = clean(running[0].plan.variant.family.name)
+        note = f"waits for {first}" if len(running) == 1 else f"waits for one of {len(running)}"
+        return joined((amount, note), between)
     return joined((STATE_WORDS[progress.state], amount, note), between)
+
+
+def _running(jobs: Sequence[Job]) -> tuple[str, ...]:
+    return tuple(job.id for job in jobs if job.progress.state in {"running", "verifying"})
 
 
 class JobList(LineList):
@@ -78,7 +95,7 @@ class JobList(LineList):
         self._jobs = jobs
         if [job.id for job in before] == [job.id for job in jobs]:
             for row, (old, new) in enumerate(zip(before, jobs, strict=True)):
-                if old != new:
+                if old != new or (new.progress.state == "queued" and _running(before) != _running(jobs)):
                     self._refresh_row(row)
             return
         cursor = next((row for row, job in enumerate(jobs) if here is not None and job.id == here.id), self.cursor)
@@ -101,13 +118,15 @@ class JobList(LineList):
         which = clean(f" {size_label(variant.spec.size_in_billions)} {variant.quantization}")
         own_name = clean(variant.family.name)
         name = fitted(own_name, min(cell_len(own_name), max(4, name_cells - cell_len(which))), signs.ellipsis) + which
+        running = [one for one in self._jobs if one.id in _running(self._jobs)]
+        words = progress_words(job, running, most_cells=max(0, rest))
         pieces: list[Piece] = [
             (f" {fitted(name, name_cells, signs.ellipsis)} ", Style.null()),
             (signs.bar_start, muted),
             (bar(share, bar_cells, signs), style + ink(self, on="panel")),
             (signs.bar_end, muted),
             (f" {share:4.0%}  ", Style.null()),
-            (fitted(progress_words(job), max(0, rest), signs.ellipsis), words_style),
+            (fitted(words, max(0, rest), signs.ellipsis), words_style),
             (f"  {hub}" if hub else "", muted),
         ]
         return line(pieces, width, base)

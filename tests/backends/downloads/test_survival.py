@@ -249,3 +249,21 @@ def test_a_hub_that_fails_is_no_matter_when_nothing_is_missing(hub: Any, variant
     downloads.fetch(downloads.plan(variant))
     hub.fault(match=CDN, kind="refuse")
     assert downloads.fetch(downloads.plan(variant), patience=Patience(tries=1)).transferred_bytes == 0
+
+
+def test_two_processes_at_once_transfer_a_file_of_modelscope_once(hub: Any) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="slow", bps=12_000_000)
+    code = CHILD.format(root=str(Path(__file__).parents[3])).replace(
+        "make_variant()", "make_variant(hubs=('modelscope',))"
+    )
+    children = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+        for _ in range(2)
+    ]
+    moved = sorted(int(child.communicate()[0]) for child in children)
+    path = downloads.local_weights(make_variant(hubs=("modelscope",)))
+    assert path is not None
+    assert path.read_bytes() == GGUF
+    assert moved == [0, SIZE]
+    assert sent(hub) == SIZE
