@@ -186,8 +186,9 @@ def _runs(thread: threading.Thread) -> bool:
     """
     if thread.is_alive() or sys.version_info >= (3, 13):
         return thread.is_alive()
-    if sys.platform == "linux":
-        return Path(f"/proc/self/task/{thread.native_id}").exists()
+    tasks = Path("/proc/self/task")
+    if tasks.is_dir():
+        return (tasks / str(thread.native_id)).exists()
     try:
         signal.pthread_kill(thread.ident or 0, 0)
     except ProcessLookupError:

@@ -332,7 +332,8 @@ def _context(model: Any) -> int | None:
 def _told(openai: Any, error: Exception, url: str) -> EngineError:
     """A server's or the network's error in our words, with its own line."""
     if isinstance(error, openai.APIConnectionError):
-        return EngineError(f"no answer from {url}", str(error.__cause__ or error))
+        cause = error.__cause__ or error
+        return EngineError(f"no answer from {url}", str(cause) or f"the connection broke ({type(cause).__name__})")
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return EngineError(f"{url} does not take this key", _message(error))
     return EngineError(f"{url} refused", _message(error))

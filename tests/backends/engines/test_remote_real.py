@@ -127,7 +127,7 @@ def test_a_stop_string_ends_it(engine: Engine) -> None:
 
 
 def test_a_prompt_beyond_the_server_s_context_is_an_error_and_no_empty_answer(engine: Engine) -> None:
-    """This server says nothing of it: its stream begins with status 200 and breaks off."""
-    with pytest.raises(EngineError, match=r"did not say why.*longer than its context \(1,024 tokens"):
+    """This server says nothing of it: it breaks the connection off, before or after it has said 200."""
+    with pytest.raises(EngineError, match=r"did not say why.*longer than its context \(1,024 tokens|connection broke"):
         list(engine.complete("word " * 1500, GREEDY))
     assert "12" in text(list(engine.complete(COUNT, GREEDY)))
