@@ -31,6 +31,11 @@ def database_file() -> Path:
     return _folder("data") / "modeldeck.sqlite3"
 
 
+def at_work_folder() -> Path:
+    """Notes of which models are in the memory of running processes."""
+    return _folder("data") / "at-work"
+
+
 def downloads_folder() -> Path:
     """The download queue's own state, not the weights."""
     return _folder("data") / "downloads"

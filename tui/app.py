@@ -30,6 +30,7 @@ from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from backends.at_work import Crashed
     from backends.downloads import Job, Plan
     from backends.engines.remote import RemoteModel
     from backends.errors import AccessDenied
@@ -80,6 +81,8 @@ class Deck(App[int]):
     library: reactive[Library | None] = reactive(None, repaint=False)
     measured: reactive[Measured] = reactive(Measured, repaint=False)
     """What loads on this machine took."""
+    crashed_loads: reactive[tuple[Crashed, ...]] = reactive((), repaint=False)
+    """Models that took the app down last time; in this one they are loaded apart."""
     jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)
@@ -246,6 +249,7 @@ class Deck(App[int]):
         self.learn("machine", services.detect_machine, "looking at the hardware")
         self.read_catalog()
         self.learn("library", services.local_index, READING_DISK)
+        self.learn("crashed_loads", services.crashed_loads, "looking for what ended the app last time")
         if services.refresh_seconds:
             self.set_interval(services.refresh_seconds, self._refresh_machine)
         if self._launch is not None:
@@ -293,6 +297,15 @@ class Deck(App[int]):
             self.library = NothingHere()
         if message.what.startswith("planning"):
             self.say(str(message.error), severity="error")
+
+    def watch_crashed_loads(self, crashed_loads: tuple[Crashed, ...]) -> None:
+        for one in crashed_loads:
+            line = (
+                f"the app ended last time while {one.engine} held {one.name}; "
+                "this time it is loaded in a process of its own, so that a crash ends its pane alone"
+            )
+            self.notice(line)
+            self.say(line, severity="warning")
 
     def watch_library(self, library: Library | None) -> None:
         if library is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
+    from backends.at_work import Crashed
     from backends.downloads import Job, Plan
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
@@ -175,6 +176,13 @@ def record_load(machine: Machine, load: Load) -> None:
 
     with contextlib.suppress(sqlite3.Error, OSError):
         record(machine, load)
+
+
+def _crashed_loads() -> tuple[Crashed, ...]:
+    from backends.at_work import crashed
+    from backends.home import at_work_folder
+
+    return crashed(at_work_folder())
 
 
 def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
@@ -368,6 +376,8 @@ class Services:
     adapter: Callable[[str], Adapter] = adapter_with
     record_load: Callable[[Machine, Load], None] = record_load
     """Keeps what a load took, so that later fits are corrected by it."""
+    crashed_loads: Callable[[], tuple[Crashed, ...]] = _crashed_loads
+    """Models that were in the memory of an app which ended without giving them back; told once."""
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""
