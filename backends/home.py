@@ -36,6 +36,11 @@ def tour_file() -> Path:
     return _folder("data") / "tour-was-shown"
 
 
+def at_work_folder() -> Path:
+    """Notes of which models are in the memory of running processes."""
+    return _folder("data") / "at-work"
+
+
 def downloads_folder() -> Path:
     """The download queue's own state, not the weights."""
     return _folder("data") / "downloads"

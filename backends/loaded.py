@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from backends.at_work import AtWork, Crashed
 from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.errors import BackendError, EngineError
 from backends.fit import Option
@@ -201,16 +202,19 @@ class LoadedModel:
         adapter: Callable[[str], Adapter],
         ended: Callable[[LoadedModel], None],
         loaded: Callable[[LoadedModel], None] | None = None,
+        at_work: AtWork | None = None,
     ) -> None:
         def work() -> None:
             self._take_turns_quickly()
-            self._load(adapter)
+            self._load(adapter, at_work)
             if loaded is not None and self.state == "ready":
                 loaded(self)
             while (job := self._jobs.get()) is not None:
                 job()
             if self.engine is not None:
                 self.engine.close()
+            if at_work is not None:
+                at_work.remove(self._note)
             self.state = "closed" if self.state != "failed" else "failed"
             ended(self)
             self._tell()
@@ -219,7 +223,11 @@ class LoadedModel:
         self._thread = threading.Thread(target=work, name=f"model {self.name}", daemon=True)
         self._thread.start()
 
-    def _load(self, adapter: Callable[[str], Adapter]) -> None:
+    @property
+    def _note(self) -> Crashed:
+        return Crashed(self.request.key, self.request.engine, self.name)
+
+    def _load(self, adapter: Callable[[str], Adapter], at_work: AtWork | None) -> None:
         def progress(share: float, doing: str) -> None:
             self.share, self.doing = share, doing
             self._tell()
@@ -231,6 +239,8 @@ class LoadedModel:
                 from backends.engines.registry import hosted
 
                 found = hosted(found, isolated=True)
+            if at_work is not None and getattr(found, "may_be_isolated", True):
+                at_work.add(self._note)
             engine = found.load(self.request.weights, self.request.options, progress)
         except BackendError as error:
             self.error, self.state = error, "failed"
@@ -275,12 +285,20 @@ class LoadedModels:
     Args:
         adapter: The adapter of an engine.
         on_loaded: Called on a model's thread once it is ready.
+        at_work: Notes on the disk what is in this process's memory; None: nothing is noted.
+        crashed: Models that took a process down before: they are loaded in processes of their own.
     """
 
     def __init__(
-        self, adapter: Callable[[str], Adapter], on_loaded: Callable[[LoadedModel], None] | None = None
+        self,
+        adapter: Callable[[str], Adapter],
+        on_loaded: Callable[[LoadedModel], None] | None = None,
+        at_work: AtWork | None = None,
+        crashed: Callable[[], tuple[Crashed, ...]] = tuple,
     ) -> None:
         self._adapter = adapter
+        self._at_work = at_work
+        self._crashed = crashed
         self._on_loaded = on_loaded
         self._models: list[LoadedModel] = []
         self._lock = threading.Lock()
@@ -292,6 +310,8 @@ class LoadedModels:
 
     def open(self, request: LoadRequest, listener: Callable[[LoadedModel], None]) -> LoadedModel:
         """The model that answers this request: one that is there already is shared."""
+        if any((one.key, one.engine) == (request.key, request.engine) for one in self._crashed()):
+            request = replace(request, isolated=True)
         with self._lock:
             for model in self._models:
                 if model.request == request and model.state in ("loading", "ready") and not model._closing.is_set():
@@ -301,7 +321,7 @@ class LoadedModels:
             model = LoadedModel(request, users=1)
             model.listen(listener)
             self._models.append(model)
-        model._start(self._adapter, self._ended, self._on_loaded)
+        model._start(self._adapter, self._ended, self._on_loaded, self._at_work)
         return model
 
     def release(self, model: LoadedModel, listener: Callable[[LoadedModel], None]) -> None:
@@ -338,3 +358,5 @@ class LoadedModels:
         deadline = time.monotonic() + CLOSE_SECONDS
         for model in models:
             model.wait_closed(max(0.0, deadline - time.monotonic()))
+        if self._at_work is not None:
+            self._at_work.clear()  # what has not come back by now goes with the process, and that is no crash

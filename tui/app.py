@@ -212,6 +212,7 @@ class Deck(Talking):
         self.learn("machine", services.detect_machine, "looking at the hardware")
         self.read_catalog()
         self.learn("library", services.local_index, READING_DISK)
+        self.learn("crashed_loads", services.crashed_loads, "looking for what ended the app last time")
         if services.refresh_seconds:
             self.set_interval(services.refresh_seconds, self._refresh_machine)
         if self._launch is not None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 ms
+    from backends.at_work import Crashed
     from backends.downloads import Job, Plan
+    from backends.engines.cluster import Node
     from backends.engines.engine import Adapter, EngineStatus
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
     from backends.hubs.hub import RepoSummary
@@ -81,6 +85,10 @@ class Measured:
     """By variant key and engine."""
 
 
+CLUSTER_SECONDS = 60.0
+"""How long what a Ray cluster said of its cards is good."""
+
+
 def in_thread(work: Callable[[], None]) -> None:
     """Run in a thread of its own that never holds the app's exit."""
     threading.Thread(target=work, daemon=True, name="modeldeck-background").start()
@@ -133,9 +141,48 @@ def _options(
     )
 
 
+def options_on_cluster(
+    ray_address: str,
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Statuses,
+    knowledge: Mapping[str, Knowledge],
+    measured: Measured,
+) -> list[Option]:
+    """The same with vLLM's options laid over the cards of a Ray cluster; they say it where no cluster answers."""
+    from specs.model import VLLM
+
+    judged = _options(variants, machine, wish, statuses, knowledge, measured)
+    if machine.label is not None or not any(one.engine == VLLM and one.engine_status == "ready" for one in judged):
+        return judged  # another machine's cluster is not ours, and without vLLM here nobody could drive it
+    from backends.clustered import on_cluster
+    from backends.errors import BackendError
+
+    try:
+        nodes = _cluster_cards(ray_address, int(time.monotonic() / CLUSTER_SECONDS))
+        return on_cluster(judged, nodes, ray_address, knowledge)
+    except BackendError as error:
+        return [_with_reason(one, str(error)) if one.engine == VLLM else one for one in judged]
+
+
+@lru_cache(maxsize=1)
+def _cluster_cards(ray_address: str, _period: int) -> tuple[Node, ...]:
+    """The cluster's cards, asked for once in a period: every machine has to answer, and a key press judges anew."""
+    from backends.engines.cluster import cluster_cards
+
+    return cluster_cards(ray_address)
+
+
+def _with_reason(option: Option, reason: str) -> Option:
+    return replace(option, reason=f"{reason}; {option.reason}" if option.reason else reason)
+
+
 def _as_built(
     option: Option, machine: Machine, statuses: Statuses, knowledge: Mapping[str, Knowledge], measured: Measured
 ) -> Option:
+    if option.ray_address is not None:
+        return option  # judged on a cluster's cards, of which this machine's build says nothing
     from backends.fit import Wish
     from backends.judge import judge
 
@@ -175,6 +222,13 @@ def record_load(machine: Machine, load: Load) -> None:
 
     with contextlib.suppress(sqlite3.Error, OSError):
         record(machine, load)
+
+
+def _crashed_loads() -> tuple[Crashed, ...]:
+    from backends.at_work import crashed
+    from backends.home import at_work_folder
+
+    return crashed(at_work_folder())
 
 
 def _forget_loads(machine: Machine, engine: str, format_name: str) -> int:
@@ -387,6 +441,8 @@ class Services:
     adapter: Callable[[str], Adapter] = adapter_with
     record_load: Callable[[Machine, Load], None] = record_load
     """Keeps what a load took, so that later fits are corrected by it."""
+    crashed_loads: Callable[[], tuple[Crashed, ...]] = _crashed_loads
+    """Models that were in the memory of an app which ended without giving them back; told once."""
     presets: Callable[[], Sequence[Machine]] = _presets
     load_machine: Callable[[str], Machine] = _load_machine
     """A machine by a preset's name, a description such as "2x RTX 3090", or a file; ValueError says what is wrong."""

@@ -37,6 +37,8 @@ class Settings:
     """Further folders with weights that the library looks through."""
     engine_isolation: str = "thread"
     """thread: engines load inside the app; process: each in a process of its own, which survives their crashes."""
+    ray_address: str = ""
+    """The Ray cluster whose cards vLLM takes, as box:6379, or auto; "": this machine's cards."""
     remote_url: str = ""
     """The server that "talk to a server" offers first, as http://box:8000/v1."""
     remote_key_env: str = ""
@@ -215,6 +217,7 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
         '"thread"',
         _one_of("thread", "process"),
     ),
+    "ray_address": ("vLLM: the Ray cluster whose cards it takes; auto finds it.", '"box:6379"', _text),
     "remote_url": ("A server with OpenAI's protocol to talk to.", '"http://box:8000/v1"', _text),
     "remote_key_env": ("The environment variable that holds that server's key.", '"BOX_API_KEY"', _text),
     "low_bandwidth": ("Fewer repaints and no animations, for slow lines.", "false", _switch),

@@ -124,6 +124,7 @@ def _deck(
         load_catalog_with,
         local_index_with,
         open_queue_with,
+        options_on_cluster,
     )
 
     glyphs.choose(settings.ascii)
@@ -135,6 +136,8 @@ def _deck(
         local_index=partial(local_index_with, settings.library_folders),
         knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
+    if settings.ray_address:
+        services = replace(services, options=partial(options_on_cluster, settings.ray_address))
     deck = Deck(services, theme=settings.theme, launch=launch, request=request, conversation=conversation)
     deck.adopt_settings(settings)
     deck.tour_wanted = launch is None and request is None and conversation is None and _first_run()

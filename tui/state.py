@@ -18,6 +18,7 @@ from tui.services import Library, MachineWatch, Measured, NothingHere, Services,
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from backends.at_work import Crashed
     from backends.downloads import Job
     from backends.machine.model import Machine
     from backends.measurements import Load
@@ -45,6 +46,8 @@ class State(App[int]):
     library: reactive[Library | None] = reactive(None, repaint=False)
     measured: reactive[Measured] = reactive(Measured, repaint=False)
     """What loads on this machine took."""
+    crashed_loads: reactive[tuple[Crashed, ...]] = reactive((), repaint=False)
+    """Models that took the app down last time; in this one they are loaded apart."""
     jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
     """Downloads by ID, in the queue's order."""
     notices: reactive[tuple[str, ...]] = reactive((), repaint=False)

@@ -16,6 +16,7 @@ from tui.messages import ChatWanted, DownloadWanted, LoadAndTalk, LoadWanted
 from tui.services import Library, Services
 
 if TYPE_CHECKING:
+    from backends.at_work import Crashed
     from backends.engines.remote import RemoteModel
     from backends.fit import Option
     from backends.loaded import LoadRequest
@@ -47,6 +48,15 @@ class Talking(Fetching):
         super().__init__(services)
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
+
+    def watch_crashed_loads(self, crashed_loads: tuple[Crashed, ...]) -> None:
+        for one in crashed_loads:
+            line = (
+                f"the app ended last time while {one.engine} held {one.name}; "
+                "this time it is loaded in a process of its own, so that a crash ends its pane alone"
+            )
+            self.notice(line)
+            self.say(line, severity="warning")
 
     def watch_library(self, library: Library | None) -> None:
         if library is None:

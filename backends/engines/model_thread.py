@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import signal
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -129,7 +133,10 @@ class ModelThread:
             self._inbox.put(Job(lambda _: self._free()))
             self._inbox.put(None)
         if threading.current_thread() is not self._thread:
+            deadline = time.monotonic() + wait_seconds
             self._thread.join(wait_seconds)
+            while _runs(self._thread) and time.monotonic() < deadline:
+                time.sleep(0.001)
 
     def _post(self, job: Job) -> None:
         with self._guard:
@@ -169,6 +176,24 @@ class ModelThread:
                 self._running = None
                 self._on_abort(False)
             job.results.put(outcome)
+
+
+def _runs(thread: threading.Thread) -> bool:
+    """Whether the system's thread is still there.
+
+    Before Python 3.13 join() returns a little earlier, and what a library destroys together with its thread (MLX its
+    compiled functions) takes the GIL: where the interpreter ends meanwhile, that aborts the process.
+    """
+    if thread.is_alive() or sys.version_info >= (3, 13):
+        return thread.is_alive()
+    tasks = Path("/proc/self/task")
+    if tasks.is_dir():
+        return (tasks / str(thread.native_id)).exists()
+    try:
+        signal.pthread_kill(thread.ident or 0, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _nothing(_: bool) -> None:

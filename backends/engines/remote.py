@@ -34,6 +34,8 @@ BYTES_A_TOKEN: Final = 4
 """About so many in English text: for counting before the server has counted."""
 UNKNOWN_TOKEN: Final = -1
 """Servers name the text of alternatives, not their numbers."""
+EVERY_TOKEN: Final = 1 << 30
+"""top_k for no limit, which SGLang itself uses: its -1 is refused by llama.cpp's servers, and their 0 by others."""
 CONNECT_SECONDS: Final = 5.0
 CONTINUES: Final = {"continue_final_message": True, "add_generation_prompt": False}
 """How vLLM and SGLang are asked to go on inside the last turn; llama-server does so by itself. A server that knows
@@ -190,6 +192,7 @@ class RemoteEngine:
         first = last = started
         usage: Any = None
         reason: StopReason = "end"
+        ended = False
         events = self._events(create, asked, extra)
         try:
             while True:
@@ -203,8 +206,15 @@ class RemoteEngine:
                         last = time.perf_counter()
                         first = first if first != started else last
                     yield from chunks
+                    ended |= told is not None
                     if told == "length":
                         reason = "length"
+            if not ended and not answer.tokens:
+                raise EngineError(
+                    f"{self._url} ended the answer before it began and did not say why",
+                    f"its own log may; a prompt longer than its context ({self.context:,} tokens as far as is known) "
+                    "does that to some servers",
+                )
         except asyncio.CancelledError:
             reason = "cancelled"
         except self._openai.OpenAIError as error:
@@ -243,8 +253,9 @@ class RemoteEngine:
         settings = asked | {"model": self._weights.name, "stream": True, "stream_options": {"include_usage": True}}
         try:
             stream = await create(**settings, extra_body=extra)
-        except self._openai.BadRequestError as error:
-            # OpenAI's own protocol has no top_k, min_p or repetition_penalty, and a strict server refuses them.
+        except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
+            # OpenAI's own protocol has no top_k, min_p or repetition_penalty, and a strict server refuses them: with
+            # 400, or with 422 where FastAPI checks the request.
             if not extra or not any(name in str(error) for name in extra):
                 raise
             if any(name in extra and name in str(error) for name in CONTINUES):
@@ -274,7 +285,7 @@ def _common(sampling: Sampling, weights: Weights) -> dict[str, Any]:
 
 def _extra(sampling: Sampling) -> dict[str, Any]:
     """Settings beyond OpenAI's protocol, in the names of vLLM and SGLang and, for the penalty, llama-server's too."""
-    extra: dict[str, Any] = {"top_k": sampling.top_k if sampling.top_k > 0 else -1, "min_p": sampling.min_p}
+    extra: dict[str, Any] = {"top_k": sampling.top_k if sampling.top_k > 0 else EVERY_TOKEN, "min_p": sampling.min_p}
     if sampling.repetition_penalty != 1.0:
         extra |= {"repetition_penalty": sampling.repetition_penalty, "repeat_penalty": sampling.repetition_penalty}
     return extra
@@ -321,7 +332,8 @@ def _context(model: Any) -> int | None:
 def _told(openai: Any, error: Exception, url: str) -> EngineError:
     """A server's or the network's error in our words, with its own line."""
     if isinstance(error, openai.APIConnectionError):
-        return EngineError(f"no answer from {url}", str(error.__cause__ or error))
+        cause = error.__cause__ or error
+        return EngineError(f"no answer from {url}", str(cause) or f"the connection broke ({type(cause).__name__})")
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return EngineError(f"{url} does not take this key", _message(error))
     return EngineError(f"{url} refused", _message(error))

@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         if number:  # the first touches pages
             speeds.append(pair)
             turns.append(turn)
-    good = row("llama.cpp: decode", speeds, "tok/s", at_least=0.95)
+    good = row("llama.cpp: decode", speeds, "tok/s", at_least=0.97)
     good &= row("llama.cpp: first token of a second turn", [(1000 * a, 1000 * b) for a, b in turns], "ms", at_most=1.3)
     row("llama.cpp: load", [(1000 * our_load, 1000 * their_load)], "ms")
     engine.close()

@@ -20,9 +20,11 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backends.at_work import AtWork
 from backends.engines.engine import Adapter
 from backends.errors import BackendError
 from backends.history import History
+from backends.home import at_work_folder
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record, load_request
 from backends.room import Room, held_bytes, room
 from specs.text import printable
@@ -125,7 +127,12 @@ class ChatScreen(Screen[None]):
     def models(self) -> LoadedModels:
         """The models in memory."""
         if self._models is None:
-            self._models = LoadedModels(self._adapter or self._app_adapter, self._recorder())
+            self._models = LoadedModels(
+                self._adapter or self._app_adapter,
+                self._recorder(),
+                AtWork(at_work_folder()),
+                lambda: getattr(self.app, "crashed_loads", ()),
+            )
             self._at_end(self._models.close)
         return self._models
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +121,18 @@ def test_closing_frees_on_the_thread_and_once(freed: threading.Event) -> None:
     assert where == [own]
     with pytest.raises(EngineError, match="closed"):
         thread.call(lambda job: None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at Linux's list of threads")
+def test_closing_waits_for_what_a_library_destroys_with_the_thread() -> None:
+    """MLX frees compiled functions there, which aborts an interpreter that is just ending."""
+    libc = ctypes.CDLL(None)
+    key = ctypes.c_uint()
+    assert libc.pthread_key_create(ctypes.byref(key), libc.usleep) == 0
+    one = ModelThread("test", lambda: None)
+    microseconds = ctypes.c_void_p(150_000)
+    one.call(lambda _: libc.pthread_setspecific(key, microseconds))
+    number = one.call(lambda _: threading.get_native_id())
+    one.close()
+    assert not Path(f"/proc/self/task/{number}").exists()
+    libc.pthread_key_delete(key)
