@@ -22,7 +22,7 @@ class Settings:
     theme: str = "modeldeck"
     """Name of the colour theme; the command palette lists them."""
     keys: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Keys by binding ID, as [keys] "matrix.download" = "d,insert"; the help screen shows the IDs."""
+    """Keys by binding ID, as [keys] "matrix.download" = "d,insert"; modeldeck config --keys lists the IDs."""
     context: int | None = None
     """Tokens of context to judge and load with; None: 8,192, or less where the family has less."""
     kv_cache_type: str = "f16"
@@ -223,7 +223,7 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
     "low_bandwidth": ("Fewer repaints and no animations, for slow lines.", "false", _switch),
     "ascii": ("Glyphs of plain ASCII only; without it where the terminal is not UTF-8.", "false", _switch),
     "mouse": ("Whether the app listens to the mouse.", "true", _switch),
-    "keys": ("Keys by binding ID; the help screen shows the IDs.", '"matrix.download" = "d,insert"', _key_map),
+    "keys": ("Keys by binding ID; modeldeck config --keys lists the IDs.", '"matrix.download" = "d,insert"', _key_map),
 }
 """What each key is for, an example, and how its value is read (ValueError says what was expected)."""
 

@@ -307,6 +307,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--init", action="store_true", help="write the commented file, unless there is one")
     one.add_argument("--example", action="store_true", help="print the commented file")
+    one.add_argument("--keys", action="store_true", help="list what can stand under [keys]: every binding ID")
 
     one = add(
         "completion",

@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.errors import BackendError
 from backends.home import config_file, private_folder
-from tui.cli.output import document, lines, note
+from tui.cli.output import Column, document, lines, note, table
 from tui.settings import PREFIX, Settings, commented_example, load_settings
 
 
@@ -17,6 +17,8 @@ def config(arguments: argparse.Namespace) -> int:
     """Print what is in force, or the commented file; with --init write that file."""
     if arguments.init:
         return _write()
+    if arguments.keys:
+        return _keys(as_json=arguments.json)
     if arguments.example:
         print(commented_example(), end="")
         return 0
@@ -31,6 +33,20 @@ def config(arguments: argparse.Namespace) -> int:
     lines((name, f"{_shown(value)}{_origin(name)}") for name, value in values.items())
     for problem in loaded.problems:
         note(problem)
+    return 0
+
+
+def _keys(*, as_json: bool) -> int:
+    """Every binding ID with its keys as they are now."""
+    from tui.keys import GUIDE
+
+    chosen = load_settings().keys
+    found = {binding.id: binding for _, group in GUIDE for binding in group if binding.id}
+    rows = [(name, chosen.get(name, binding.key), binding.description) for name, binding in found.items()]
+    if as_json:
+        document({"keys": [{"id": name, "keys": keys.split(","), "what": what} for name, keys, what in rows]})
+        return 0
+    table([Column("ID"), Column("KEYS", wide=True), Column("WHAT", wide=True)], rows)
     return 0
 
 

@@ -65,7 +65,10 @@ def _paragraphs() -> Iterator[str | tuple[str, str]]:
             for line in more:
                 yield f"{' ' * (KEY_CELLS + 2)}{line}\n"
         yield "\n"
-    yield 'Keys can be changed in config.toml by their names, such as "browse.fits".', "$muted"
+    yield (
+        'Keys can be changed in config.toml by their names, such as "browse.fits"; modeldeck config --keys lists them.',
+        "$muted",
+    )
 
 
 def _spelled(keys: str) -> str:

@@ -48,3 +48,11 @@ def test_a_column_that_is_not_there_is_wrong_usage_with_the_nearest(modeldeck: A
     ran = modeldeck("list", "--columns", "nmae")
     assert ran.code == 2
     assert "did you mean name?" in ran.err
+
+
+def test_every_binding_id_is_listed_with_the_keys_in_force(modeldeck: Any) -> None:
+    Path(modeldeck("config", "--init").out.strip()).write_text('[keys]\n"matrix.download" = "d,insert"\n')
+    keys = {one["id"]: one["keys"] for one in modeldeck("config", "--keys", "--json").json["keys"]}
+    assert keys["matrix.download"] == ["d", "insert"]
+    assert keys["app.palette"] == ["ctrl+p"]
+    assert len(modeldeck("config", "--keys").out.splitlines()) == len(keys) + 1
