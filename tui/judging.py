@@ -147,7 +147,9 @@ class Judged:
 
 def materially_different(judged: Machine | None, now: Machine, share: float = 0.0) -> bool:
     """Whether verdicts for one state of a machine are stale for another: so much memory came or went, or a device."""
-    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
+    if judged is None or judged.label or judged.host_bandwidth_bytes_per_second != now.host_bandwidth_bytes_per_second:
+        return True
+    if len(judged.accelerators) != len(now.accelerators):
         return True
     places = [
         (before.free_bytes, after.free_bytes, after.total_bytes)

@@ -421,6 +421,16 @@ async def test_the_list_is_judged_in_slices_and_never_on_the_screens_thread() ->
         assert max(length for _, length in calls) <= SLICE_VARIANTS
 
 
+async def test_the_memory_is_measured_after_the_start_and_stays_known() -> None:
+    app = Deck(fake.services(measure_bandwidth=lambda machine: 45_000_000_000, bandwidth_seconds=0.001))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause(0.05)
+        app.machine = replace(fake.MACHINE, warnings=("a look that measured nothing",))
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert "45 GB/s measured" in screen_text(app)
+
+
 async def test_ascii_glyphs_say_the_same() -> None:
     from tui import glyphs
 
