@@ -29,6 +29,12 @@ FULL_FIRST: Final = frozenset({"cohere2moe", "laguna", "smallthinker"})
 PARALLEL: Final = frozenset({"falcon-h1"})
 """Architectures whose every layer has both a KV cache and recurrent state."""
 
+APART: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
+"""Architectures whose blocks are attention, recurrence or feed-forward alone. Source: llama_hparams of each."""
+
+GUESSING: Final = frozenset({"glm4moe"})
+"""Architectures whose GGUF files hold blocks that guess further tokens; of the others the converter leaves them out."""
+
 TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
                      "q5_0": "Q5_0", "q5_1": "Q5_1", "iq4_nl": "IQ4_NL"}  # fmt: skip
 
@@ -158,13 +164,25 @@ def recurrent_elements(architecture: Architecture) -> int | None:
     return max(kernel - 1, 0) * (inner + 2 * groups * state) + state * inner
 
 
+def guesses(architecture: Architecture, index: int) -> bool:
+    """Whether a block guesses the token after the next one: no cache is kept for it in an ordinary context."""
+    if architecture.architecture not in GUESSING:
+        return False
+    guessing = whole(architecture.extra.get("nextn_predict_layers")) or 0
+    return index >= (architecture.block_count or 0) - guessing
+
+
 def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     """Whether a layer attends fully, through a window, or is recurrent."""
     name = architecture.architecture or ""
+    if guesses(architecture, index):
+        return "none"
     interval = architecture.full_attention_interval
     if interval:
         return "full" if (index + 1) % interval == 0 else "recurrent"
     heads = per_layer(architecture.head_count_kv, index)
+    if architecture.architecture in APART and per_layer(architecture.feed_forward_length, index):
+        return "none"
     if heads == 0:
         recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
         return "recurrent" if recurrent else "none"
