@@ -23,6 +23,12 @@ WINDOW_PATTERNS: Final = {
 }  # fmt: skip
 """Of so many blocks one attends fully, where a file names only the window. Source: load_swa_pattern in src/models."""
 
+WINDOWS: Final = {"gemma2": 4096, "llama4": 8192}
+"""Windows of architectures whose files need not name them. Source: load_arch_hparams in src/models."""
+
+SHARED_FROM: Final = {"gemma3n": 20}
+"""Blocks from which on the earlier ones' caches are read, where a file need not say so. Source: the same."""
+
 FULL_FIRST: Final = frozenset({"cohere2moe", "laguna", "smallthinker"})
 """Architectures of which the first block of each pattern attends fully, not the last."""
 
@@ -133,7 +139,7 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
     one_each: dict[LayerCache, LayerCache] = {}  # equal layers are one object, so that they can be told by identity
     known = tuple(one_each.setdefault(layer, layer) for layer in layers if layer is not None)
     counted = Counter(known)
-    window = architecture.sliding_window or 0
+    window = window_of(architecture)
     return KvCache(known, window, tuple((count, layer) for layer, count in counted.items()))
 
 
@@ -172,6 +178,14 @@ def guesses(architecture: Architecture, index: int) -> bool:
     return index >= (architecture.block_count or 0) - guessing
 
 
+def window_of(architecture: Architecture) -> int:
+    """Tokens that a sliding-window layer sees; 0: there is none."""
+    name = architecture.architecture or ""
+    if name == "exaone4" and architecture.block_count == 64:
+        return architecture.sliding_window or 4096
+    return architecture.sliding_window or WINDOWS.get(name, 0)
+
+
 def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     """Whether a layer attends fully, through a window, or is recurrent."""
     name = architecture.architecture or ""
@@ -186,13 +200,13 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if heads == 0:
         recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
         return "recurrent" if recurrent else "none"
-    from_start = whole(architecture.extra.get("layer_kv_from_start"))
+    from_start = whole(architecture.extra.get("layer_kv_from_start")) or SHARED_FROM.get(name)
     shared = whole(architecture.extra.get("attention.shared_kv_layers"))
     if shared and architecture.block_count:
         from_start = architecture.block_count - shared
     if from_start and index >= from_start:
         return "none"
-    if architecture.sliding_window:
+    if window_of(architecture):
         listed = architecture.extra.get("attention.sliding_window_pattern")
         if isinstance(listed, (list, tuple)) and index < len(listed):
             return "window" if listed[index] else "full"

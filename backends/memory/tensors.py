@@ -151,7 +151,7 @@ def outer_tensors(architecture: Architecture) -> tuple[Tensor, ...]:
         tensors.append(Tensor("position_embd.weight", width, positions))
     if name_of(architecture) == "gemma3n":
         # Three further streams beside the one of the embedding.
-        tensors += [Tensor(f"altup_{part}proj.weight", width, 3 * width, 3) for part in ("", "unembd_")]
+        tensors += [Tensor(f"altup_{part}proj.weight", width, 3 * width, 3, 3) for part in ("", "unembd_")]
     each = whole(architecture.extra.get("embedding_length_per_layer_input"))
     if each:
         wide = each * (architecture.block_count or 1)
