@@ -18,8 +18,8 @@ MIB = 1 << 20
     ("scenario", "cards", "warnings"),
     [
         ("rtx4090", 1, 0), ("h100", 1, 0), ("h100x8", 8, 0), ("rtx3090x2", 2, 0), ("laptop8gb", 1, 0), ("mig", 7, 0),
-        ("gb10", 1, 0), ("lost_gpu", 3, 1), ("lost_later", 1, 1), ("driver_mismatch", 0, 1), ("driver_not_loaded", 0, 1),
-        ("no_gpu", 0, 0), ("none", 0, 0),
+        ("gb10", 1, 0), ("lost_gpu", 3, 1), ("lost_later", 1, 1), ("driver_mismatch", 0, 1),
+        ("driver_not_loaded", 0, 1), ("no_gpu", 0, 0), ("none", 0, 0),
     ],
 )  # fmt: skip
 def test_every_machine_of_the_stand_in_is_seen(detected, scenario, cards, warnings):
