@@ -46,6 +46,11 @@ def downloads_folder() -> Path:
     return _folder("data") / "downloads"
 
 
+def hubs_folder() -> Path:
+    """Weights from hubs that other packages add; the other hubs have caches of their own."""
+    return _folder("data") / "hubs"
+
+
 def cache_folder() -> Path:
     """What can be fetched or computed again."""
     return _folder("cache") / "cache" if os.environ.get("MODELDECK_HOME") else _folder("cache")

@@ -160,4 +160,5 @@ def _make(
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
     if engine in {"vLLM", "SGLang"}:
         return vllm.demand(known, quantization, engine, weights_bytes=weights, download_bytes=download)
-    return transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+    # An engine that a package adds is taken for one that works as Transformers does, until loads here are measured.
+    return transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download, engine=engine)

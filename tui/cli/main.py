@@ -132,6 +132,8 @@ def _say(name: str, error: object, cure: str = "") -> None:
 
 def _access(error: AccessDenied) -> str:
     """What the error itself does not say of the kind of refusal, the page, and how to give a token."""
+    if error.complete:
+        return ""
     text = str(error)
     parts = [] if error.kind in text else [{"private": "it may be private"}.get(error.kind, f"it is {error.kind}")]
     if error.url and error.url not in text:
