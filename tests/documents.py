@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
-PART = re.compile(r"(<!-- made: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(\n<!-- made -->)", re.DOTALL)
+PART = re.compile(r"(<!-- made: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<end><!-- made -->)", re.DOTALL)
 
 
 def documents() -> list[Path]:
@@ -26,7 +26,7 @@ def documents() -> list[Path]:
 
 def made(text: str) -> str:
     """A page with all of its made parts made anew."""
-    return PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}{part[4]}", text)
+    return PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}\n{part['end']}", text)
 
 
 def rows(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

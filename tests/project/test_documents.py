@@ -112,6 +112,9 @@ def test_every_command_of_a_page_runs(
 ) -> None:
     here = tmp_path / "user" / "here"
     subprocess.run(["git", "init", "-q", str(here)], check=True)
+    (here / "a.txt").write_text("one\n")
+    subprocess.run(["git", "-C", str(here), "add", "a.txt"], check=True)
+    (here / "a.txt").write_text("two\n")
     for block in blocks(page):
         if block.word == "file":
             (here / block.said).write_text(block.text + "\n")
@@ -148,7 +151,7 @@ def check_by_reading(line: str) -> None:
         assert planned.returncode == 0, planned.stderr
     elif words[0] == ".ci/run":
         assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    elif "modeldeck" in words:
+    elif words[0] in {"ssh", "tmux"} and "modeldeck" in words:
         parses(words[words.index("modeldeck") + 1 :])
 
 
@@ -173,7 +176,7 @@ def test_every_command_in_a_line_of_text_is_one_that_the_command_line_takes() ->
                 assert words[0] in COMMANDS, span
             else:
                 parses(words)
-    assert found > 10
+    assert found > 3
 
 
 def test_no_command_hides_in_another_kind_of_block() -> None:
