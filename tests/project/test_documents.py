@@ -10,12 +10,14 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from known_models import LLAMA32_1B
 from openai_standin import OpenAiStandin
+from synthetic import write
 
 from tui.cli.arguments import COMMANDS
 
@@ -72,9 +74,9 @@ def example_site(tmp_path: Path) -> Path:
 @pytest.fixture
 def shell(tmp_path: Path, hub: Any, gemma_gguf: Path, example_site: Path) -> Iterator[Callable[..., Any]]:
     """Runs a line as a user's shell would, in a home of its own; the hub has the weights that the documents name."""
-    weights = dict.fromkeys(("Qwen3-0.6B-Q4_K_M.gguf", "Qwen3-0.6B-Q8_0.gguf"), gemma_gguf)
-    hub.add("unsloth/Qwen3-0.6B-GGUF", weights)
-    hub.add("Qwen/Qwen3-0.6B-GGUF", {"Qwen3-0.6B-Q8_0.gguf": gemma_gguf})
+    small = replace(LLAMA32_1B, block_count=2, embedding_length=256, feed_forward_length=512, vocab_size=1024)
+    hub.add("unsloth/Qwen3-0.6B-GGUF", {"Qwen3-0.6B-Q4_K_M.gguf": gemma_gguf})
+    hub.add("Qwen/Qwen3-0.6B-GGUF", {"Qwen3-0.6B-Q8_0.gguf": write(small, tmp_path / "small.gguf", "Q8_0")})
     server = OpenAiStandin(models=[{"id": "tiny", "max_model_len": 4096}])
     place, commands = tmp_path / "user", tmp_path / "bin"
     (place / "here").mkdir(parents=True)
