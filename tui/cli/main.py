@@ -149,12 +149,12 @@ def _unexpected(name: str, error: Exception) -> int:
     import time
     import traceback
 
-    from backends.home import log_file, private_folder
+    from backends.home import log_file, open_privately, private_folder
 
     path = log_file()
     try:
         private_folder(path.parent)
-        with path.open("a", encoding="utf-8") as log:
+        with open_privately(path, "a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name}\n{''.join(traceback.format_exception(error))}\n")
         where = f"the details are in {path}"
     except OSError as unwritable:
