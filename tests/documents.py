@@ -155,6 +155,7 @@ def _closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
 
     found: set[str] = set()
     missing: set[str] = set()
+    seen: set[tuple[str, frozenset[str]]] = set()
     waiting = [(Requirement(line), True) for line in requirements]
     while waiting:
         requirement, first = waiting.pop()
@@ -167,8 +168,10 @@ def _closure(requirements: Iterable[str]) -> tuple[set[str], set[str]]:
                 missing.add(requirement.name)
             continue
         name = there.metadata["Name"]
-        if name in found:
+        step = (name, frozenset(requirement.extras))
+        if step in seen:
             continue
+        seen.add(step)
         found.add(name)
         for line in there.requires or ():
             inner = Requirement(line)

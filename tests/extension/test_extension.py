@@ -242,6 +242,16 @@ def test_the_engine_answers_in_a_process_of_its_own(modeldeck: Run, parrot: Path
     assert modeldeck(*wanted, "--yes").out == f"{SAID}\n"
 
 
+def test_the_line_that_adds_an_engine_keeps_the_package(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends.engines.installed import extra_line
+
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr("sys.prefix", "/home/someone/.local/share/uv/tools/modeldeck")
+    assert extra_line("mlx").endswith("]' --with modeldeck-example")
+    monkeypatch.setattr("sys.prefix", "/home/someone/.local/share/pipx/venvs/modeldeck")
+    assert extra_line("mlx").endswith("]' && pipx inject modeldeck modeldeck-example")
+
+
 # -- what is broken in it
 
 
