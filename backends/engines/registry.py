@@ -51,18 +51,9 @@ def added(name: str) -> Adapter:
     if there is None:
         carried = ", ".join((*ADAPTERS, *(one.name for one in extensions.of_kind("engines"))))
         raise NotFound(f"there is no engine {name!r} here; modeldeck carries {carried}")
-    try:
-        made = there.load()()
-    except extensions.ExtensionError as error:
-        raise EngineError(str(error)) from error
-    except Exception as error:
-        raise EngineError(
-            f"the engine {there.name} of {there.package} fails: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(getattr(made, "load", None)) or not callable(getattr(made, "status", None)):
-        raise EngineError(f"the engine {there.name} of {there.package} has no load() and status()")
-    made.name = there.name
-    return cast("Adapter", made)
+    from backends.engines.added import adapter_of
+
+    return adapter_of(there)
 
 
 def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
@@ -83,12 +74,9 @@ def status(name: str) -> EngineStatus:
     if extensions.extension("engines", name) is None:
         return EngineStatus("unsupported", f"modeldeck has no adapter for {name} yet")
     try:
-        said = adapter(name).status()
+        return adapter(name).status()
     except EngineError as error:
         return EngineStatus("unsupported", str(error))
-    except Exception as error:  # noqa: BLE001 - code of others, whose mistake must cost this engine and no more
-        return EngineStatus("unsupported", f"its status() fails: {type(error).__name__}: {error}")
-    return said if isinstance(said, EngineStatus) else EngineStatus("unsupported", "its status() gives no EngineStatus")
 
 
 def statuses() -> dict[str, EngineStatus]:

@@ -297,6 +297,58 @@ def test_a_broken_package_costs_a_line(
         assert "SystemExit: gone all of it" in lines[0]
 
 
+FAULTY = """
+from backends.engines.engine import Chunk, EngineStatus
+
+class Adapter:
+    def status(self):
+        return EngineStatus("ready")
+    def load(self, weights, options, on_progress=None):
+        if options.context == 16:
+            raise ValueError("no\\x1b[31m luck")
+        return Engine()
+
+class Engine:
+    name, context, where = "x", 64, "CPU"
+    def stream(self, turns, sampling):
+        if turns[-1].text == "fall":
+            yield Chunk("one ", tokens=1)
+            raise ZeroDivisionError("by nought")
+        yield Chunk("no end")
+    def complete(self, prompt, sampling):
+        yield "a string"
+    count_tokens = prompt_tokens = lambda self, text: len(text)
+    def stop(self): pass
+    def measured_bytes(self): return None
+    def close(self): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--prompt", "fall"), "fails while it answers: ZeroDivisionError: by nought"),
+        (("--prompt", "anything"), "ends its answer without stats"),
+        (("--prompt", "x", "--context", "16", "--force"), "cannot load parrot 0.01B: ValueError: no"),
+    ],
+)
+def test_what_an_engine_raises_is_one_line_that_says_whose_it_is(
+    modeldeck: Run, site: Path, parrot: Path, tmp_path: Path, more: tuple[str, ...], said: str
+) -> None:
+    entries = {
+        "modeldeck.engines": {"Faulty": "faulty:Adapter"},
+        "modeldeck.engines.ggufv2": {"Faulty": "faulty:Adapter"},
+    }
+    packages = (site, install(tmp_path / "faulty", "faulty", entries, FAULTY))
+    wanted = ("launch", "--model-engine", "Faulty", "--model-name", "parrot", "--specs", parrot, "--yes")
+    ran = modeldeck(*wanted, *more, packages=packages)
+    assert ran.code == 1
+    (line,) = [line for line in ran.err.splitlines() if "faulty 1.0" in line]
+    assert said in line
+    assert "\x1b" not in line
+    assert "mistake of modeldeck" not in ran.err
+
+
 def test_a_broken_engine_says_so_where_engines_are_listed(modeldeck: Run, tmp_path: Path) -> None:
     report = modeldeck("doctor", "--json", packages=(broken(tmp_path / "site"),)).json
     assert "wreck 1.0 cannot be used" in report["engines"]["Wreck"]
