@@ -15,8 +15,9 @@ from backends.memory.shape import Shape
 from backends.places import Places, driven, places
 from backends.quick_sums import Sums
 from backends.support import cache_type_of, context_of, platform_of, spec_refusal
+from specs import extensions
 from specs.engines import candidate_engines, part_count
-from specs.model import ENGINES, LLAMA_CPP, ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
@@ -127,7 +128,7 @@ class _Stand:
         self.machine = machine
         plain = _Ground(machine)
         self.grounds: dict[str, _Ground] = {}
-        for engine in ENGINES:
+        for engine in extensions.engines():
             usable = driven(machine, None, engine)
             self.grounds[engine] = plain if usable is machine else _Ground(usable)
         self._verdicts: dict[int, tuple[_Platform, dict[int, dict[_Content, Verdict]]]] = {}

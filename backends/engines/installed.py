@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.engines.engine import EngineStatus
+from specs import extensions
 from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 
@@ -103,8 +104,8 @@ def install_line(engine: str) -> str:
 def extra_line(extra: str) -> str:
     """The command that adds one extra.
 
-    uv and pipx install an application afresh with exactly the extras that are named, so the engines that are there
-    already are named again: the line for MLX must not take llama.cpp away.
+    uv and pipx install an application afresh with exactly what is named, so the engines that are there already are
+    named again, and packages that add something: the line for MLX must not take llama.cpp away.
     """
     extras = [extra]
     extras += [
@@ -112,11 +113,13 @@ def extra_line(extra: str) -> str:
         for library in LIBRARIES.values()
         if library.extra != extra and all(is_importable(module) for module in library.modules)
     ]
+    added = sorted({one.package.partition(" ")[0] for one in extensions.found().extensions})
     prefix = Path(sys.prefix)
     if "pipx" in prefix.parts:
-        return f"pipx install --force 'modeldeck[{','.join(extras)}]'"
+        again = f" && pipx inject modeldeck {' '.join(added)}" if added else ""
+        return f"pipx install --force 'modeldeck[{','.join(extras)}]'{again}"
     if sys.prefix == sys.base_prefix or "uv" in prefix.parts:
-        return f"uv tool install 'modeldeck[{','.join(extras)}]'"
+        return f"uv tool install 'modeldeck[{','.join(extras)}]'{''.join(f' --with {name}' for name in added)}"
     return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extra}]'"
 
 
