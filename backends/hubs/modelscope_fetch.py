@@ -145,7 +145,7 @@ class _OneFile:
                     wait = trouble.retry_after_seconds
                 if wait > self.patience.most_retry_after_seconds:
                     raise
-                self.meter.say(f"{str(trouble).partition(';')[0]}; next try in {wait:.0f} s")
+                self.meter.wait(str(trouble).partition(";")[0], wait)
                 self.patience.pause(wait, self.cancel)
             else:
                 self.agreed.unlink(missing_ok=True)
@@ -236,8 +236,8 @@ class _OneFile:
     def _count_to(self, position: int) -> None:
         if position == self.counted:
             return
-        if position > self.counted and self.meter.note:
-            self.meter.note = None
+        if position > self.counted:
+            self.meter.say(None)
         if position // _DISK_CHECK_BYTES > self.counted // _DISK_CHECK_BYTES:
             free, missing = free_bytes(self.part.parent), self.file.file_bytes - position
             if free is not None and free < min(missing, _RESERVE_BYTES):
