@@ -228,6 +228,9 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
             speaker.putheader(name, value)
         speaker.endheaders()
         response = speaker.getresponse()
+    except http.client.RemoteDisconnected:
+        connection.close()
+        raise
     except http.client.HTTPException as error:
         connection.close()
         raise ConnectionError(str(error) or type(error).__name__) from error
@@ -360,6 +363,8 @@ def reason(error: BaseException) -> str:
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
     if isinstance(error, ConnectionResetError):
         return "connection reset"
     if isinstance(error, TimeoutError):

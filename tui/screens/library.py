@@ -25,7 +25,7 @@ from tui.messages import ChatWanted, LibraryChanged
 from tui.services import Services
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
-from tui.widgets.lines import clean, joined, plain, wrapped
+from tui.widgets.lines import clean, joined, near_home, plain, wrapped
 from tui.widgets.stored_list import Stored, StoredList
 from tui.widgets.too_small import TooSmall
 
@@ -167,7 +167,7 @@ class LibraryScreen(Screen[None]):
         if stored is not None:
             entry = stored.entry
             between = f" {glyphs().dot} "
-            texts.append(str(entry.path))
+            texts.append(near_home(entry.path))
             source = (
                 f"{entry.model_id} at {(entry.revision or '')[:12]}".removesuffix(" at ") if entry.model_id else None
             )
@@ -179,7 +179,7 @@ class LibraryScreen(Screen[None]):
             if entry.problem:
                 texts.append(entry.problem)
             if stored.copies:
-                texts.append(f"the same bytes lie at {', '.join(map(str, stored.copies))}")
+                texts.append(f"the same bytes lie at {', '.join(map(near_home, stored.copies))}")
             outcome = self._outcomes.get(entry.path)
             if outcome is not None:
                 texts += outcome.wrong
@@ -327,7 +327,7 @@ class LibraryScreen(Screen[None]):
     def on_library_screen_removal_planned(self, message: RemovalPlanned) -> None:
         plan = message.plan
         noun = "file" if len(plan.paths) == 1 else "files"
-        lines = [f"{clean(plan.entry.name)} at {clean(str(plan.entry.path))}"]
+        lines = [f"{clean(plan.entry.name)} at {near_home(plan.entry.path)}"]
         if plan.foreign:
             lines.append(f"These files are {plan.owner}'s own: it will miss them.")
         if plan.paths:
