@@ -104,7 +104,8 @@ class HuggingFaceHub:
                     if final:
                         raise refusal(answer, model_id or "the search", revision)
             except OSError as error:
-                if not left or time.monotonic() + wait >= deadline or isinstance(error, ConnectionRefusedError):
+                lasting = isinstance(error, ConnectionRefusedError) or wire.cure(error) is not None
+                if not left or lasting or time.monotonic() + wait >= deadline:
                     raise unreachable(error, what) from error
             time.sleep(wait)
         try:
@@ -188,9 +189,8 @@ def refusal(answer: wire.Answer, model_id: str, revision: str | None = None, nam
 
 def unreachable(error: BaseException, what: str) -> HubUnreachable:
     """The error of a hub that does not answer."""
-    return HubUnreachable(
-        f"{what}: no answer from {environment.endpoint()} ({wire.reason(error)}); check the network, or HF_ENDPOINT"
-    )
+    cure = wire.cure(error) or "check the network, or HF_ENDPOINT"
+    return HubUnreachable(f"{what}: no answer from {environment.endpoint()} ({wire.reason(error)}); {cure}")
 
 
 def _skip(answer: wire.Answer, count: int) -> None:
