@@ -101,14 +101,13 @@ class Proxy(Relay):
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-                head = re.sub(rb"(?im)^(proxy-)?connection:.*\r\n", b"", head)
-                head = head.replace(target.encode(), path.encode(), 1)
-                server.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+                server.sendall(_closing(head.replace(target.encode(), path.encode(), 1)))
+                client.sendall(_closing(_head(server)))
             _both_ways(client, server)
 
 
 def _head(client: socket.socket) -> bytes:
-    """A request up to its empty line."""
+    """A request or answer up to its empty line."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         piece = client.recv(1)
@@ -116,6 +115,12 @@ def _head(client: socket.socket) -> bytes:
             raise ConnectionResetError
         head += piece
     return head
+
+
+def _closing(head: bytes) -> bytes:
+    """A request or answer after which the connection ends: one through this proxy carries no second."""
+    head = re.sub(rb"(?im)^(proxy-)?connection:.*\r\n", b"", head)
+    return head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 def _both_ways(one: socket.socket, other: socket.socket) -> None:
