@@ -172,7 +172,7 @@ class _OneFile:
                 **more,
             )
             self.meter.say(None)
-            self._count_to(file.file_bytes)
+            self._meet(file.file_bytes)
             self.kept.unlink(missing_ok=True)
         except _Stop as stop:
             self._restore()
@@ -185,7 +185,7 @@ class _OneFile:
                 self.kept.unlink(missing_ok=True)
             else:
                 self._restore()
-            self._count_to(self._held())
+            self._meet(self._held())
             if self.cancel.is_set():
                 raise Cancelled("stopped") from error
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -244,6 +244,15 @@ class _OneFile:
                 raise _Stop(full(self.part.parent, missing, free))
         self.meter.moved(position - self.counted)
         self.counted = position
+
+    def _meet(self, here: int) -> None:
+        """Count what lies here: bytes that no callback told of were brought by another program."""
+        if here > self.counted:
+            self.meter.done_bytes += here - self.counted
+            self.meter.report()
+        elif here < self.counted:
+            self.meter.moved(here - self.counted)
+        self.counted = here
 
     def _held(self) -> int:
         with contextlib.suppress(OSError):

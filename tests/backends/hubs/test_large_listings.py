@@ -75,11 +75,18 @@ class Answer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that have read enough."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing."""
+
+
 @pytest.fixture
 def crowded(home: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A hub with a repository of 100,001 files."""
     monkeypatch.setattr(Answer, "asked", [])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = Server(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
