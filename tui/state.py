@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from asyncio import sleep
@@ -86,6 +87,7 @@ class State(App[int]):
         self._refreshing = False
         self._watch: MachineWatch | None = None
         self._measured_read = False
+        self._trouble_said = -math.inf
 
     def in_background(self, work: Callable[[], None], what: str) -> None:
         """Run work that only posts messages; what it raises becomes a notice."""
@@ -150,7 +152,14 @@ class State(App[int]):
 
     def say(self, text: str, *, severity: str = "information") -> None:
         """Say something in a corner for some seconds, as literal text."""
+        if severity != "information":
+            self._trouble_said = time.monotonic()
         self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def hush(self) -> None:
+        """Take away what was said in passing, on a screen that shows it; trouble stays its time."""
+        if time.monotonic() - self._trouble_said > self.NOTIFICATION_TIMEOUT:
+            self.clear_notifications()
 
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""
