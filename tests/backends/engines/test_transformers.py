@@ -11,7 +11,7 @@ import pytest
 
 from backends.engines import installed, registry
 from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
-from backends.engines.transformers import TransformersEngine
+from backends.engines.local import LocalEngine
 from backends.errors import EngineError, EngineMissing
 from specs.model import LLAMA_CPP, TRANSFORMERS
 
@@ -21,10 +21,10 @@ pytestmark = [
 ]
 
 
-def load(folder: Path, quantization: str = "none", form: str = "pytorch") -> TransformersEngine:
+def load(folder: Path, quantization: str = "none", form: str = "pytorch") -> LocalEngine:
     weights = Weights(folder, folder.name, form, quantization)
     engine = registry.adapter(TRANSFORMERS).load(weights, LoadOptions(context=2048))
-    assert isinstance(engine, TransformersEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
