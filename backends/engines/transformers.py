@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, Self
 
 from backends.engines import installed
@@ -30,12 +31,6 @@ from specs.model import TRANSFORMERS
 
 BLOCK_TOKENS: Final = 128
 """Tokens computed at a time in prefill."""
-NEEDS: Final = {
-    "gptq": ("optimum", "gptqmodel"),
-    "awq": ("gptqmodel",),
-    "bnb": ("bitsandbytes",),
-}
-"""Libraries beyond transformers that a format needs, by import name."""
 BF16_FLAGS: Final = ("avx512_bf16", "amx_bf16", "bf16")
 """Words in /proc/cpuinfo of processors that multiply bf16 themselves."""
 
@@ -46,23 +41,15 @@ class TransformersAdapter:
     name = TRANSFORMERS
 
     def status(self) -> EngineStatus:
-        return installed.status(self.name)
+        status = installed.status(self.name)
+        return replace(status, lacking=installed.format_lacks()) if status.status == "ready" else status
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
-        missing = [name for name in _needs(weights) if not installed.is_importable(name)]
-        if missing:
-            raise EngineMissing(
-                f"{weights.format} {weights.quantization} needs {' and '.join(missing)} beside Transformers",
-                installed.pip_line(missing),
-            )
+        status = EngineStatus("ready", lacking=installed.format_lacks()).of(weights.format, weights.quantization)
+        if status.install_line is not None:
+            raise EngineMissing(status.reason or self.name, status.install_line)
         require_safetensors(self.name, weights)
         return LocalEngine(TransformersRunner(weights, options), weights, on_progress)
-
-
-def _needs(weights: Weights) -> tuple[str, ...]:
-    if weights.format == "pytorch" and weights.quantization in ("4-bit", "8-bit"):
-        return ("bitsandbytes",)
-    return NEEDS.get(weights.format, ())
 
 
 class TransformersRunner:
