@@ -29,6 +29,15 @@ def quieten(*names: str) -> None:
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
+def quieten_logbar() -> None:
+    """The same for gptqmodel, which prints a banner, spinners and tables on standard output through a logger apart."""
+    try:
+        from logbar import LogBar
+    except ImportError:
+        return
+    LogBar.shared().setLevel(logging.CRITICAL)
+
+
 def inner_line(error: BaseException) -> str:
     """What a library's exception says, in one line: pydantic and torch write headings and boxes round it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

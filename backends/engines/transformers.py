@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
 from backends.engines.freed_memory import give_back
-from backends.engines.library_words import inner_line, quieten
+from backends.engines.library_words import inner_line, quieten, quieten_logbar
 from backends.engines.local import Drawn, LocalEngine, Wanted
 from backends.engines.model_thread import Job
 from backends.engines.prefix_cache import PrefixCache, blocks
@@ -81,6 +81,8 @@ class TransformersRunner:
         quieten()
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_warning()
+        if self._weights.format in ("gptq", "awq"):
+            quieten_logbar()
         self._torch = torch
         torch.set_num_threads(compute_threads(self._options.threads))
         self._device, dtype = _device_and_dtype(torch, self._options.device)

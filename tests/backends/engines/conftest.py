@@ -33,6 +33,8 @@ class Subject:
     """A prompt that keeps it busy for a second or so."""
     cache_block: int = 1
     """Tokens that a cached prefix is counted in."""
+    quiet: bool = True
+    """Whether descriptors 1 and 2 are left alone; the app has both on its log file in any case."""
 
     def load(self, context: int | None = None) -> Engine:
         return self.adapter.load(self.weights, LoadOptions(context=context or self.context))
@@ -47,7 +49,9 @@ def transformers_subject(quantization: str, form: str = "pytorch") -> Callable[[
 
     def make(folder: Path) -> Subject:
         weights = Weights(folder, folder.name, form, quantization)
-        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit")
+        # gptqmodel and torchao print while they are imported, past all loggers.
+        quiet = form not in ("gptq", "awq")
+        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit", quiet=quiet)
 
     return make
 
