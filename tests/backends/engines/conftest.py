@@ -33,6 +33,10 @@ class Subject:
     """A prompt that keeps it busy for a second or so."""
     cache_block: int = 1
     """Tokens that a cached prefix is counted in."""
+    many_bytes: str = "灯台守は夜明けに七隻の船を数え、その名を"
+    """A text whose continuation is made of parts of characters."""
+    rounding: float = 0.02
+    """By so much a probability may differ with the batches that a prompt was computed in."""
     quiet: bool = True
     """Whether descriptors 1 and 2 are left alone; the app has both on its log file in any case."""
 
@@ -41,7 +45,7 @@ class Subject:
 
 
 def llama_cpp_subject(gguf: Path) -> Subject:
-    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"))
+    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"), many_bytes="𐎀𐎁𐎂𐎃 " * 4 + "𐎀")
 
 
 def transformers_subject(quantization: str, form: str = "pytorch") -> Callable[[Path], Subject]:
