@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -13,13 +13,15 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from backends.fit import Verdict
-from specs.model import ModelFamily, Number
 from tui.glyphs import glyphs
 from tui.keys import FAMILIES
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import Piece, clean, fitted, line, plain, wrapped
+
+if TYPE_CHECKING:
+    from backends.fit import Verdict
+    from specs.model import ModelFamily, Number
 
 ABILITY_WORDS: Mapping[str, str] = {"generate": "gen", "reasoning": "reason"}
 """Abilities that have a shorter word in the list."""
