@@ -18,6 +18,8 @@ from tui.services import Library, MachineWatch, Measured, NothingHere, Services,
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from backends.at_work import Crashed
     from backends.downloads import Job
     from backends.machine.model import Machine
@@ -181,6 +183,11 @@ class State(App[int]):
         """Called from engines' threads and from our own."""
         self._kept_loads(machine, load)
         self.read_measured()
+
+    def _unregister(self, widget: Widget) -> None:
+        super()._unregister(widget)
+        # An lru_cache of Textual's keeps the last 1,024 of these alive, each with every line that its widget drew.
+        widget._styles_cache.clear()
 
     def at_end(self, close: Callable[[], object]) -> None:
         """Have something closed when the app ends."""
