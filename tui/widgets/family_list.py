@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
@@ -92,6 +92,8 @@ class FamilyList(LineList):
 
     def show(self, families: Sequence[ModelFamily], rows: Sequence[int], *, cursor: int, empty: str, note: str) -> None:
         """Show these families: rows are indices into them; empty is what to say where there are none."""
+        if families is not self._families:
+            self.forget_rows()
         self._families = families
         self._rows = rows
         self._empty = empty
@@ -108,6 +110,10 @@ class FamilyList(LineList):
     def row_of(self, family: ModelFamily) -> int | None:
         """The row that shows a family now; None: the filter hides it."""
         return next((row for row, index in enumerate(self._rows) if self._families[index] is family), None)
+
+    def row_key(self, row: int) -> Hashable:
+        index = self._rows[row]
+        return index, self._verdicts.get(index), index in self._on_disk
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         index = self._rows[row]
@@ -127,7 +133,7 @@ class FamilyList(LineList):
         pieces: list[Piece] = [
             (f" {signs.verdict(verdict)} ", mark),
             (name, off),
-            (f" {disk} ", ink(self, "primary")),
+            (f" {disk} ", ink(self, "primary") if disk != " " else off),
             (fitted(sizes_text(family.sizes_in_billions, sizes_width), sizes_width, signs.ellipsis), off),
             (f" {words:>{words_width}} ", muted),
         ]
