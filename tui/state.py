@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual._styles_cache import StylesCache
 from textual.app import App
 from textual.message import Message
 from textual.reactive import reactive
@@ -18,7 +19,7 @@ from tui.services import Library, MachineWatch, Measured, NothingHere, Services,
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
-    from textual.widget import Widget
+    from textual.notifications import Notify
 
     from backends.at_work import Crashed
     from backends.downloads import Job
@@ -154,6 +155,11 @@ class State(App[int]):
         """Say something in a corner for some seconds, as literal text."""
         self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
 
+    def on_notify(self, message: Notify) -> None:
+        from tui.toasts import make_room
+
+        make_room(self._notifications, message.notification, self.size)
+
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""
         while len(self.screen_stack) > 1:
@@ -162,6 +168,8 @@ class State(App[int]):
 
     def _refresh_machine(self) -> None:
         """Look at the memory again, unless nobody sees it or the last look is not back."""
+        # Textual keeps the lines of the last 1,024 widgets in it, of those that are long gone too.
+        StylesCache.get_inner_outer.cache_clear()
         if self._refreshing or not getattr(self.screen, "shows_machine", False):
             return
         machine = self.machine
@@ -183,11 +191,6 @@ class State(App[int]):
         """Called from engines' threads and from our own."""
         self._kept_loads(machine, load)
         self.read_measured()
-
-    def _unregister(self, widget: Widget) -> None:
-        super()._unregister(widget)
-        # An lru_cache of Textual's keeps the last 1,024 of these alive, each with every line that its widget drew.
-        widget._styles_cache.clear()
 
     def at_end(self, close: Callable[[], object]) -> None:
         """Have something closed when the app ends."""

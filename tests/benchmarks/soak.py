@@ -85,6 +85,17 @@ def told():
     most = dict(sorted(kinds.items(), key=lambda pair: -pair[1])[:400])
     (home / "objects.json").write_text(json.dumps({"objects": len(objects), "kinds": most}))
 
+def fresh():
+    # Every widget drawn anew from what it knows, nothing from what it kept.
+    for widget in deck.screen.walk_children(with_self=True):
+        widget._styles_cache.clear()
+        for kept in ("_kept", "_whole", "_strips"):
+            if isinstance(lines := getattr(widget, kept, None), dict):
+                lines.clear()
+        widget.refresh()
+    deck.screen.refresh(layout=True)
+
+signal.signal(signal.SIGUSR1, lambda *_: deck.call_later(fresh))
 signal.signal(signal.SIGUSR2, lambda *_: told())
 deck.run()
 release()
@@ -131,15 +142,15 @@ class Soak:
         session.quiesce(0.4, 10)
 
     def compare(self, name: str) -> None:
-        """Count the lines that are others after the terminal was another size for a moment."""
+        """Count the lines that are others once every widget has drawn itself anew."""
         session = self.session
         session.pump(TOAST_SECONDS)
         session.quiesce(0.7, 10)
         before = picture(session)
         columns, rows = session.cols, session.rows
-        self.resize(columns - 1, rows)
         session.emu.screen.reset()
-        self.resize(columns, rows)
+        os.kill(session.pid, signal.SIGUSR1)
+        session.quiesce(0.4, 10)
         after = picture(session)
         unlike = [y for y, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
         key = f"{name} {columns}x{rows}"
