@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual._styles_cache import StylesCache
 from textual.app import App
 from textual.message import Message
 from textual.reactive import reactive
@@ -19,6 +20,8 @@ from tui.services import Library, MachineWatch, Measured, NothingHere, Services,
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from textual.notifications import Notify
+
     from backends.at_work import Crashed
     from backends.downloads import Job
     from backends.machine.model import Machine
@@ -161,6 +164,11 @@ class State(App[int]):
         if time.monotonic() - self._trouble_said > self.NOTIFICATION_TIMEOUT:
             self.clear_notifications()
 
+    def on_notify(self, message: Notify) -> None:
+        from tui.toasts import make_room
+
+        make_room(self._notifications, message.notification, self.size)
+
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""
         while len(self.screen_stack) > 1:
@@ -169,6 +177,8 @@ class State(App[int]):
 
     def _refresh_machine(self) -> None:
         """Look at the memory again, unless nobody sees it or the last look is not back."""
+        # Textual keeps the lines of the last 1,024 widgets in it, of those that are long gone too.
+        StylesCache.get_inner_outer.cache_clear()
         if self._refreshing or not getattr(self.screen, "shows_machine", False):
             return
         machine = self.machine
