@@ -335,7 +335,7 @@ class ChatScreen(Screen[None]):
     async def add_pane(self) -> ChatPane:
         """One more pane, and the prompt goes to it."""
         pane = ChatPane(self.models)
-        pane.history = self.history
+        pane.keeper.history = self.history
         await self.query_one("#panes").mount(pane)
         self.activate(pane)
         self._arrange()
