@@ -54,6 +54,8 @@ class ChatPane(AnsweringPane):
         self.budget: Budget | None = None
         """Tokens as they were counted last."""
         self._draft_timer: Timer | None = None
+        self._draft_counts = False
+        """Whether the draft is still to be counted once the typing rests: no more when an answer began meanwhile."""
 
     def _hint_words(self) -> str:
         if self.duel is not None and (spot := spot_words(self.passage)):
@@ -287,20 +289,26 @@ class ChatPane(AnsweringPane):
             self._say_foot()
             self.post_message(self.Changed(self))
 
+    def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
+        self._draft_counts = False
+        super()._generate(node_id, entry, turns)
+
     def _is_finished(self) -> None:
         if self.budget is not None and self.context_used is not None:
             self.budget = replace(self.budget, history=max(0, self.context_used - self.budget.system), draft=0)
+        if self.draft.whole.strip():
+            self._count_context()
 
     def draft_changed(self) -> None:
-        """Count the draft once the typing rests."""
+        """Count the draft once the typing rests, or when the answer has ended."""
         if self._draft_timer is not None:
             self._draft_timer.stop()
-        counts = self.generation is None
-        self._draft_timer = self.set_timer(DRAFT_SECONDS, lambda: self._draft_rests(counts=counts))
+        self._draft_counts = self.generation is None
+        self._draft_timer = self.set_timer(DRAFT_SECONDS, self._draft_rests)
 
-    def _draft_rests(self, *, counts: bool) -> None:
+    def _draft_rests(self) -> None:
         self.keeper.drafted(self.conversation, self.draft.text)
-        if counts and self.generation is None:
+        if self._draft_counts:
             self._count_context()
 
     def measure(self, text: str) -> Budget | None:
