@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from backends.fit import Option, Verdict
-from backends.machine.model import Machine
-from specs.model import ModelFamily, Variant
+if TYPE_CHECKING:
+    from backends.fit import Option, Verdict
+    from backends.machine.model import Machine
+    from specs.model import ModelFamily, Variant
+
 
 RANK: Mapping[str, int] = {"no": 0, "cpu": 1, "split": 2, "gpu": 3}
 STALE_BYTES = 256 << 20

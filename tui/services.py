@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
     from backends.hubs.hub import RepoSummary
     from backends.hubs.repository import Found
-    from backends.library import Entry, RemovalPlan, Verification
+    from backends.library import Adopted, Entry, RemovalPlan, Verification
     from backends.library import Library as Stock
     from backends.machine.model import Machine
     from backends.measurements import Load
@@ -306,16 +306,20 @@ def _plan_removal(entry: Entry) -> RemovalPlan:
     return plan_removal(entry)
 
 
-def _remove_entry(plan: RemovalPlan) -> int:
-    from backends.library import remove
+def _remove_entry(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
+    from backends.library import remove, spec_files_of
 
-    return remove(plan)
+    specs = spec_files_of(plan, families)
+    freed = remove(plan)
+    for path in specs:
+        path.unlink(missing_ok=True)
+    return freed
 
 
-def _adopt(path: Path) -> tuple[ModelFamily, Path]:
-    from backends.library import adopt
+def _adopt(path: Path, families: Sequence[ModelFamily]) -> Adopted:
+    from backends.library import adopt_into
 
-    return adopt(path)
+    return adopt_into(families, path)
 
 
 def _local_family(path: Path, name: str) -> ModelFamily:
@@ -443,8 +447,9 @@ class Services:
     """Everything on this disk that can be run; the folders are the user's further ones."""
     verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
     plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
-    remove_entry: Callable[[RemovalPlan], int] = _remove_entry
-    adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
+    remove_entry: Callable[[RemovalPlan, Sequence[ModelFamily]], int] = _remove_entry
+    """Carries out a plan; the catalog's families, since adopted weights go with the spec file made for them."""
+    adopt: Callable[[Path, Sequence[ModelFamily]], Adopted] = _adopt
     local_family: Callable[[Path, str], ModelFamily] = _local_family
     """Makes a family of weights at a path and keeps it; the second is its spec file."""
     adapter: Callable[[str], Adapter] = adapter_with
