@@ -126,6 +126,27 @@ def test_a_mistake_in_such_a_file_is_told_with_its_line(modeldeck: Run, tmp_path
     assert checked.out.startswith(f"{path}:3: ")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("id = acme/parrot-GGUF", "id = ../../parrot"),
+        ("parrot-Q8_0.gguf", "../../../parrot-Q8_0.gguf"),
+        ("[parrot]", "[../parrot]"),
+        ("size_in_billions = 0.01", "size_in_billions = nan"),
+        ("quantization = Q8_0", "quantization = ../Q8_0"),
+    ],
+)
+def test_what_such_a_reader_gives_back_passes_the_same_checks(
+    modeldeck: Run, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    path = tmp_path / "wrong.ini"
+    path.write_text(INI.replace(*wrong))
+    checked = modeldeck("specs", "check", path)
+    assert checked.code == 1
+    assert checked.out.startswith(f"{path}: ")
+    assert "expected" in checked.out
+
+
 # -- the hub
 
 
