@@ -350,6 +350,23 @@ def test_a_server_s_key_goes_to_the_server_and_stands_nowhere_else(
     assert not holds(SERVER_KEY, tmp_path)
 
 
+def test_a_token_of_the_second_hub_stands_in_no_output_and_no_file(
+    hub: Any, tmp_path: Path, home: Path, loud: dict[str, str]
+) -> None:
+    pytest.importorskip("modelscope_hub")
+    hub.add(REPOSITORY, {"thing-Q4_K_M.gguf": os.urandom(50_000)}, private=True, granted=["alice"])
+    spec = tmp_path / "thing.toml"
+    spec.write_text(SPEC.replace("hubs.huggingface", "hubs.modelscope"))
+    refused = modeldeck("download", "thing", "--specs", spec, **loud)
+    assert refused.returncode == 1
+    done = modeldeck("download", "thing", "--specs", spec, MODELSCOPE_API_TOKEN=TOKEN, **loud)
+    assert done.returncode == 0, done.stderr
+    for one in (refused, done):
+        assert TOKEN not in one.stdout + one.stderr
+    shutil.rmtree(tmp_path / "hub")
+    assert not holds(TOKEN, tmp_path)
+
+
 def test_the_queue_of_the_app_keeps_no_token_either(hub: Any, tmp_path: Path, home: Path, loud: dict[str, str]) -> None:
     hub.add(REPOSITORY, {"thing-Q4_K_M.gguf": os.urandom(50_000)}, gated="manual", granted=["alice"])
     spec = tmp_path / "thing.toml"
