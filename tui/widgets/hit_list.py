@@ -85,7 +85,11 @@ class HitList(LineList):
         wide = width >= 100
         muted = ink(self, "muted")
         hub_cells = 14 if wide else 5
-        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, "")
+        hub = (
+            HUB_WORDS.get(hit.hub, hit.hub)
+            if wide
+            else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, hit.hub[:2].upper())
+        )
         gated_cells = 10 if wide else 6
         gated = ("gated" if hit.gated != "manual" else "on request" if wide else "ask") if hit.gated else ""
         name_cells = max(12, width - 22 - hub_cells - gated_cells)
