@@ -456,6 +456,6 @@ def test_every_package_on_the_path_is_found_once_and_the_first_one_counts(tmp_pa
 
     one = install(tmp_path / "one", "clash", {"modeldeck.hubs": {"here": "clash:x"}})
     two = install(tmp_path / "two", "clash", {"modeldeck.hubs": {"there": "clash:x"}})
-    found = extensions._found((str(one), str(two), str(tmp_path / "missing"), os.fspath(one)))
+    found = extensions.find((str(one), str(two), str(tmp_path / "missing"), os.fspath(one)))
     assert [one.name for one in found.extensions] == ["here"]
     assert found.problems == ()
