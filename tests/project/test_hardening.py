@@ -529,6 +529,19 @@ def test_a_log_of_a_mistake_of_ours_is_for_its_owner_only(home: Path, monkeypatc
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
+def test_a_typed_token_is_for_its_owner_only(hub: Any, home: Path) -> None:
+    from backends.hubs.token import keep_token
+
+    before = os.umask(0)
+    try:
+        assert keep_token(TOKEN) == "alice"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((home / "hf").stat().st_mode) == 0o700
+    for name in ("token", "stored_tokens"):
+        assert stat.S_IMODE((home / "hf" / name).stat().st_mode) == 0o600
+
+
 def test_folders_are_made_private_with_all_above_them(tmp_path: Path) -> None:
     from backends.home import open_privately, private_folder
 
