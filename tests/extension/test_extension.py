@@ -215,6 +215,8 @@ def test_its_token_goes_to_it_and_a_refusal_says_whose_it_is(modeldeck: Run, par
         ({"revision": "../../up"}, "gives acme/parrot-GGUF the revision"),
         ({"files": [{"name": "../../../parrot-Q8_0.gguf", "bytes": 4, "sha256": "0" * 64}]}, "leads out of its folder"),
         ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": 4, "sha256": "../x"}]}, "a sum that is no SHA-256"),
+        ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": None, "sha256": None}]}, "does not say how large"),
+        ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": -4, "sha256": None}]}, "a size that is no count of bytes"),
         ({"files": None}, "the hub shelf of modeldeck-example 1.0 fails: TypeError"),
     ],
 )
