@@ -123,6 +123,9 @@ def _source(variant: Variant, hub: str | None) -> HubSource:
 def _plan(variant: Variant, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], fresh: bool) -> Plan:
     if source.hub != HUGGINGFACE:
         cache = _files_of(source.hub)
+        untold = next((file for file in files if file.file_bytes is None), None)
+        if untold is not None and source.hub != MODELSCOPE:
+            raise DownloadError(f"the hub does not say how large {untold.name} of {listing.model_id} is")
         root = cache.files_folder(listing.model_id, listing.revision)
         planned = tuple(
             PlannedFile(

@@ -104,7 +104,8 @@ class HitList(LineList):
         wide = width >= 100
         muted = ink(self, "muted")
         name_cells, access_cells, hub_cells = self._columns(width)
-        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, "")
+        short = {"huggingface": "HF", "modelscope": "MS"}
+        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else short.get(hit.hub, hit.hub[:2].upper())
         gated = ("gated" if hit.gated != "manual" else "on request" if wide else "ask") if hit.gated else ""
         owner, slash, name = clean(hit.model_id).rpartition("/")
         ellipsis = glyphs().ellipsis
