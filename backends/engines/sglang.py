@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
+from backends.engines.failures import failure
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, LocalEngine, Wanted
 from backends.engines.model_thread import Job
@@ -154,7 +155,7 @@ class SglangRunner:
         except BackendError:
             raise
         except Exception as error:  # ImportError for a missing kernel, RuntimeError from the scheduler, ValueError
-            raise EngineError(f"SGLang cannot load {self._weights.name}", inner_line(error)) from error
+            raise failure(f"SGLang cannot load {self._weights.name}", self._weights, inner_line(error)) from error
         cards = options.tensor_parallel * options.pipeline_parallel
         self.where = "GPU" if cards == 1 else f"{cards} GPUs"
         tell(1.0, "ready")
@@ -183,7 +184,7 @@ class SglangRunner:
             wanted.cached_tokens = max(wanted.cached_tokens, about.get("cached_tokens") or 0)
             ended = about.get("finish_reason") or {}
             if ended.get("type") == "abort":
-                raise EngineError(f"SGLang failed on {self._weights.name}", str(ended.get("message")))
+                raise failure(f"SGLang failed on {self._weights.name}", self._weights, str(ended.get("message")))
             best = about.get("output_top_logprobs") or ()
             chosen = about.get("output_token_logprobs") or ()
             for place, token in enumerate(output["output_ids"]):

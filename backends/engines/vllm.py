@@ -17,6 +17,7 @@ from typing import Any, Final
 from backends.engines import installed
 from backends.engines.cluster import connect, count_words
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, LocalEngine, Wanted
@@ -124,7 +125,7 @@ class VllmRunner:
             except BackendError:
                 raise
             except Exception as error:  # a library of this size raises anything
-                raise EngineError(f"vLLM cannot load {self._weights.name}", _reason(error, told)) from error
+                raise failure(f"vLLM cannot load {self._weights.name}", self._weights, _reason(error, told)) from error
             after = self._taken_bytes(options)
         self.measured_bytes = after - before if before is not None and after is not None and after > before else None
         self.where = "CPU" if self._cpu else _where(options)

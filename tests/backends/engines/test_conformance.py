@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import random
+import shutil
 import threading
 import weakref
 from collections.abc import Iterable
@@ -17,7 +19,7 @@ import psutil
 import pytest
 
 from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Stats, Turn
-from backends.errors import Cancelled, EngineError, PromptTooLong
+from backends.errors import Cancelled, DamagedWeights, EngineError, PromptTooLong
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
 QUESTION = [Turn("user", "Name three colours of a rainbow, please.")]
@@ -347,6 +349,30 @@ def test_wrong_weights_give_our_error_with_the_library_s_line(subject: Any, tmp_
         subject.adapter.load(replace(subject.weights, path=wrong), LoadOptions(context=256))
     assert caught.value.detail
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+def test_damaged_weights_are_told_with_the_command_that_checks_them(subject: Any, tmp_path: Path, damage: str) -> None:
+    """Less context would not help; that is offered where memory ran out."""
+    source = subject.weights.path
+    broken = tmp_path / source.name
+    if source.is_dir():
+        shutil.copytree(source, broken)
+        (file,) = broken.glob("*.safetensors")
+    else:
+        file = broken
+        with source.open("rb") as whole:
+            file.write_bytes(whole.read(20_000_000))
+    if damage == "cut off":
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        with file.open("r+b") as weights:
+            weights.write(b"\xff" * 64)
+    with pytest.raises(DamagedWeights) as caught:
+        subject.adapter.load(replace(subject.weights, path=broken, key="m:1:f:q"), LoadOptions(context=256))
+    assert caught.value.cure == "verify"
+    assert caught.value.detail
+    assert str(caught.value).endswith("modeldeck library verify 'm:1:f:q'")
 
 
 def test_progress_rises_to_one(subject: Any) -> None:
