@@ -1,7 +1,7 @@
 """SGLang, its engine driven from this process: the scheduler that computes is a child process of its own making.
 
-Not run here: its published kernels are CUDA only. Written and tested against the signatures of sglang 0.5.23
-(sglang/srt/entrypoints/engine.py, managers/tokenizer_manager.py, sampling/sampling_params.py).
+Not run here: its published kernels are CUDA only. Written and tested against the contract recorded from the wheel of
+sglang 0.5.23 (sglang/srt/entrypoints/engine.py, managers/tokenizer_manager.py, sampling/sampling_params.py).
 """
 
 from __future__ import annotations
@@ -139,9 +139,6 @@ class SglangRunner:
         tell(0.0, "importing SGLang")
         os.environ.setdefault("DO_NOT_TRACK", "1")
         quieten("sglang")
-        # The engine keeps the loop of the thread that made it, and every answer must be asked for on that one.
-        self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self._loop)
         try:
             import sglang
         except ImportError as error:
@@ -149,8 +146,15 @@ class SglangRunner:
                 raise EngineMissing("SGLang is not installed", installed.install_line(self.name)) from error
             raise EngineError("SGLang does not start here", inner_line(error)) from error
         tell(0.3, "reading the weights")
+        # After the import, which puts uvloop's policy in place of asyncio's. The engine takes this thread's loop or,
+        # by version, makes one of its own: every answer must be asked for on the one that it has.
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
         try:
             self._engine = sglang.Engine(**arguments)
+            if self._engine.loop is not self._loop:
+                self._loop.close()
+                self._loop = self._engine.loop
             self.vocabulary = Tokenizer(self._engine.tokenizer_manager.tokenizer, self._weights)
         except BackendError:
             raise

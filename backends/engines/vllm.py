@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from backends.engines import installed
@@ -47,12 +47,18 @@ class VllmAdapter:
 
     def status(self) -> EngineStatus:
         status = installed.status(self.name)
-        if status.status != "ready" or not is_cpu_build():
+        if status.status != "ready":
+            return status
+        status = replace(status, lacking=installed.vllm_lacks())
+        if not is_cpu_build():
             return status
         reason = "this is vLLM's CPU build: models run on the CPU" if installed.has_nvidia_driver() else None
-        return EngineStatus("ready", reason, version=status.version, accelerators=())
+        return replace(status, reason=reason, accelerators=())
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
+        lacks = EngineStatus("ready", lacking=installed.vllm_lacks()).of(weights.format, weights.quantization)
+        if lacks.install_line is not None:
+            raise EngineMissing(lacks.reason or self.name, lacks.install_line)
         if weights.path.is_dir():
             require_safetensors(self.name, weights)
         elif not weights.path.is_file():
