@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import os
 import random
 import shutil
+import struct
 import threading
 import weakref
 from collections.abc import Iterable
@@ -18,7 +20,7 @@ import library_alone
 import psutil
 import pytest
 
-from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Stats, Turn
+from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Stats, Turn, Weights
 from backends.errors import Cancelled, DamagedWeights, EngineError, PromptTooLong
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
@@ -251,6 +253,39 @@ def test_the_limit_and_a_stop_string_end_an_answer(loaded: Engine) -> None:
     assert text(begun) == whole, "what only began like a stop string is text"
     short = ask(loaded, QUESTION, Sampling(max_tokens=3, temperature=0))
     assert (stats(short).decoded_tokens, stats(short).stop_reason) == (3, "length")
+
+
+def ended_by(weights: Weights, token: int, folder: Path) -> Weights:
+    """The same weights with one more token that ends an answer, or another one."""
+    copy = folder / weights.path.name
+    if weights.path.is_dir():
+        shutil.copytree(weights.path, copy)
+        (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, token]}))
+    else:
+        shutil.copy(weights.path, copy)
+        key = b"tokenizer.ggml.eos_token_id"
+        with copy.open("r+b") as file:
+            at = file.read(32 << 20).index(key) + len(key)
+            file.seek(at)
+            assert struct.unpack("<I", file.read(4)) == (4,), "an unsigned number of 32 bits"
+            file.write(struct.pack("<I", token))
+    return replace(weights, path=copy)
+
+
+def test_the_model_s_own_end_token_ends_an_answer_and_is_no_part_of_it(subject: Any, tmp_path: Path) -> None:
+    prompt = "One, two, three, four, five,"
+    engine = subject.load(context=512)
+    chunks = list(engine.complete(prompt, replace(GREEDY, logprobs=1)))
+    engine.close()
+    tokens = [token[0].token for chunk in chunks for token in chunk.alternatives]
+    at = next(place for place in (*range(3, 12), 2) if tokens[place] not in tokens[:place])
+    engine = subject.adapter.load(ended_by(subject.weights, tokens[at], tmp_path), LoadOptions(context=512))
+    try:
+        ended = list(engine.complete(prompt, GREEDY))
+    finally:
+        engine.close()
+    assert (stats(ended).stop_reason, stats(ended).decoded_tokens) == ("end", at)
+    assert text(chunks).startswith(text(ended).removesuffix("\N{REPLACEMENT CHARACTER}"))
 
 
 def test_the_context_s_end_ends_an_answer(subject: Any) -> None:
