@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from specs.catalog import read_spec_file
+from specs.engines import RULES, Rule
 from tui.cli.arguments import COMMANDS, parser
 from tui.settings import load_settings
 
@@ -54,3 +55,21 @@ def test_the_binding_ids_and_keys_of_the_settings_exist() -> None:
     known = {binding.id for _, group in GUIDE for binding in group}
     for name in re.findall(r'^"([\w.-]+)" = ', README, re.MULTILINE):
         assert name in known
+
+
+def engine_rows() -> list[list[str]]:
+    table = README.split("| engine | format |")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.engine} {rule.format}")
+def test_every_engine_and_format_has_its_row(rule: Rule) -> None:
+    rows = [row for row in engine_rows() if row[0] == rule.engine and re.search(rf"\b{rule.format}\b", row[1])]
+    assert rows
+
+
+@pytest.mark.parametrize("row", engine_rows(), ids=lambda row: f"{row[0]} {row[1]}")
+def test_every_cell_says_whether_it_was_tested(row: list[str]) -> None:
+    assert len(row) == 5
+    for cell in row[2:]:
+        assert "tested" in cell or cell == "does not run"
