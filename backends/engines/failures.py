@@ -32,6 +32,10 @@ NO_MEMORY: Final = re.compile(
 """Of ggml, PyTorch (on the CPU too), MLX, vLLM's and SGLang's checks of the KV cache, C++ and the system."""
 
 
+OWN_CODE: Final = re.compile(r"trust_remote_code|custom code|remote code", re.IGNORECASE)
+"""Of transformers, vLLM and mlx-lm where a repository brings Python code of its own."""
+
+
 def failure(what: str, weights: Weights, line: str | None) -> EngineError:
     """The error to raise.
 
@@ -41,9 +45,14 @@ def failure(what: str, weights: Weights, line: str | None) -> EngineError:
     """
     if line is not None and NO_MEMORY.search(line):
         return OutOfMemory(what, line)
-    if line is not None and DAMAGED.search(line):
-        error = DamagedWeights(what, line)
-        name = weights.key or str(weights.path)
-        error.args = (f"{error}; its files can be checked with: modeldeck library verify '{name}'",)
+    if line is not None and OWN_CODE.search(line):
+        name = "/".join((weights.key or "").split("/")[4:]) or "OWNER/NAME"
+        error = EngineError(what, "its repository brings Python code of its own, which is not run unasked")
+        error.args = (f"{error}; modeldeck launch --trust-remote-code {name} --prompt … runs it, this once",)
         return error
+    if line is not None and DAMAGED.search(line):
+        damaged = DamagedWeights(what, line)
+        name = weights.key or str(weights.path)
+        damaged.args = (f"{damaged}; its files can be checked with: modeldeck library verify '{name}'",)
+        return damaged
     return EngineError(what, line)
