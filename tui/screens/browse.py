@@ -219,8 +219,8 @@ class Browse(Screen[None]):
         self._show_cell()
         self._judge_family()
 
-    def open_family(self, name: str) -> None:
-        """Show a family by name, whatever the filter."""
+    def open_family(self, name: str, variant: Variant | None = None) -> None:
+        """Show a family by name, whatever the filter, with the cursor on one of its variants."""
         index = self._rows.find(name)
         if index is None:
             return
@@ -229,6 +229,8 @@ class Browse(Screen[None]):
         self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
+        if variant is not None:
+            self._matrix.go_to(variant)
 
     def on_family_list_opened(self) -> None:
         self._show_family()

@@ -391,6 +391,9 @@ class ChatScreen(Screen[None]):
         if alone:
             tabs.update(Content(_tabs(panes, self.size.width - 2)))
         self._say_prompt()
+        retitle = getattr(self.app, "retitle", None)
+        if retitle is not None:
+            retitle()
 
     def _say_prompt(self) -> None:
         pane = self.active_pane
