@@ -78,7 +78,7 @@ async def test_the_palette_finds_any_variant_by_what_is_typed() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "ctrl+p", *"70b", "space", *"llama-3-inst", "space", *"q4")
         await until(pilot, lambda: "llama-3-instruct 70B ggufv2 Q4_K_M" in screen_text(app))
-        await press(pilot, "down", "enter")
+        await press(pilot, "enter")
         await until(pilot, lambda: isinstance(app.screen, Browse))
         variant = app.screen.query_one(FitMatrix).variant
         assert variant == fake.variant(fake.LLAMA3, 70, "Q4_K_M")
@@ -89,7 +89,7 @@ async def test_the_palette_knows_what_can_be_done_on_other_screens() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "ctrl+p", *"pause/res")
         await until(pilot, lambda: "pause/resume  p  (downloads)" in screen_text(app))
-        await press(pilot, "down", "enter")
+        await press(pilot, "enter")
         await until(pilot, lambda: app._current_mode == "downloads")
 
 
