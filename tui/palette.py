@@ -73,13 +73,15 @@ class Everything(Provider):
                     ELSEWHERE,
                 )
 
-    async def startup(self) -> None:
+    @property
+    def _every_model(self) -> EveryModel | None:
+        """All models, once the catalog is read; None: it is not yet."""
         catalog: Catalog | None = getattr(self.app, "catalog", None)
-        if catalog is not None:
+        if self._models is None and catalog is not None:
             from tui.every_model import EveryModel
 
-            guests = getattr(self.app, "guests", ())
-            self._models = EveryModel((*catalog.families, *guests))
+            self._models = EveryModel((*catalog.families, *getattr(self.app, "guests", ())))
+        return self._models
 
     async def discover(self) -> Hits:
         for action in self._here():
@@ -91,9 +93,10 @@ class Everything(Provider):
             score = max(matcher.match(action.label), matcher.match(action.words) * 0.6) * action.share
             if score > 0:
                 yield Hit(score, matcher.highlight(action.label), action.act, help=action.words)
-        if self._models is None:
+        models = self._every_model
+        if models is None:
             return
-        for found in self._models.search(query, MOST_MODELS):
+        for found in models.search(query, MOST_MODELS):
             wanted = FamilyWanted(found.family.name, found.variant)
             yield Hit(
                 found.score,

@@ -79,6 +79,8 @@ class Browse(Screen[None]):
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._told = Told()
+        self._named: Variant | None = None
+        """The variant that was asked for by name; the cursor stays on it."""
         self._wished = ""
         """What the user asked of the cell before it was known which one it is."""
 
@@ -229,6 +231,7 @@ class Browse(Screen[None]):
         self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
+        self._named = variant
         if variant is not None:
             self._matrix.go_to(variant)
 
@@ -343,7 +346,8 @@ class Browse(Screen[None]):
         first = self._judged is None
         self._judged = message.judged
         self._matrix.judge(self._judged.chosen(self._engine))
-        if first and not self._matrix.has_focus:
+        named, self._named = self._named, None
+        if first and not self._matrix.has_focus and named is None:
             best = self._judged.best_start(self._keys_on_disk)
             if best is not None:
                 self._matrix.go_to(best)
