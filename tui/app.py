@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from asyncio import get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,16 @@ from tui.talking import Talking
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 
 if TYPE_CHECKING:
+    from textual.filter import LineFilter
+
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from specs.model import Variant
     from tui.screens.chat import ChatScreen
     from tui.settings import Settings
 
+FIRST_KEYS_SECONDS = 0.03
+"""How long the first frame stands before anything is looked for."""
 SETTINGS_SECONDS = 2.0
 """How often it is asked whether the settings were changed: one stat() each time."""
 
@@ -77,6 +81,7 @@ class Deck(Talking):
         self._hub_query = ""
         self._chat_screen: ChatScreen | None = None
         self._window_title = ""
+        self._ascii: LineFilter | None = None
         self._modes = {
             "browse": self._browse,
             "downloads": self._downloads,
@@ -176,6 +181,17 @@ class Deck(Talking):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Where there is only ASCII, every line of every widget goes through a filter at the end."""
+        filters = super().get_line_filters()
+        if glyphs() is not ASCII:
+            return filters
+        if self._ascii is None:
+            from tui.ascii_signs import AsciiSigns
+
+            self._ascii = AsciiSigns()
+        return [*filters, self._ascii]
+
     def get_key_display(self, binding: Binding) -> str:
         """Keys as people say them: "ctrl+r", not "^r"."""
         return binding.key_display or super().get_key_display(binding).replace("^", "ctrl+")
@@ -189,7 +205,11 @@ class Deck(Talking):
             self.watch_settings_file()
         if self.tour_wanted:
             self.call_after_refresh(self._show_tour)
-        self.call_after_refresh(self._learn_everything)
+        if self.is_headless:
+            self.call_after_refresh(self._learn_everything)
+        else:
+            # Keys that were typed meanwhile are answered first: what is learned in threads would take their turns.
+            self.call_after_refresh(self.set_timer, FIRST_KEYS_SECONDS, self._learn_everything)
 
     def _show_tour(self) -> None:
         from tui.screens.tour import Tour

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tui.glyphs import UNICODE, VERDICT_WORDS, glyphs
+from tui.glyphs import ASCII_KEYS, UNICODE, VERDICT_WORDS, glyphs
 from tui.keys import GUIDE
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ OWN_KEYS: Final = (
     'Keys are changed in config.toml by their names, such as "browse.fits"; modeldeck config --keys lists them. '
     "The change is in force while the app runs."
 )
-ASCII_KEYS: Final = {"↵": "enter", "↑": "up", "↓": "down", "←": "left", "→": "right"}
 
 
 @dataclass(frozen=True, slots=True)
