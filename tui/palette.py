@@ -42,7 +42,8 @@ class Everything(Provider):
     def _here(self) -> Iterator[Action]:
         """What is possible now."""
         seen: set[str] = set()
-        for active in self.screen.active_bindings.values():
+        # What the footer shows is what people look for; steps of the cursor come last.
+        for active in sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show):
             binding = active.binding
             name = binding.id or binding.action
             if name in seen or not active.enabled or not binding.description or binding.action == "command_palette":
@@ -50,9 +51,9 @@ class Everything(Provider):
             if name.startswith("rows.") or "." not in name:
                 continue
             seen.add(name)
-            shown = self.app.get_key_display(binding)
             words = active.tooltip or binding.tooltip
-            yield Action(f"{binding.description}  {shown}", words, partial(self.app.simulate_key, binding.key))
+            label = f"{binding.description}  {spelled(binding, self.app)}"
+            yield Action(label, words, partial(self.app.simulate_key, binding.key))
         for command in self.app.get_system_commands(self.screen):
             yield Action(command.title, command.help, command.callback)
 

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from tui.keys import ROWS
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import ink
+from tui.widgets.lines import line, wrapped
 
 KEPT_ROWS = 600
 """Rows that are kept as they were drawn: some screens of them."""
@@ -59,6 +60,8 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         """Rows as they were drawn, by what their looks depend on."""
         self._whole: dict[int, tuple[Strip, Strip]] = {}
         """Rows and the same with their edges, by the row's ID."""
+        self.empty_words = ""
+        """Why there are no rows, and what to do first."""
         self._edges_made: tuple[object, tuple[list[Segment], list[Segment]]] | None = None
 
     @property
@@ -164,6 +167,9 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         row = self.scroll_offset.y + y
         if row >= self.row_count:
+            words = wrapped(self.empty_words, width - 3) if not self.row_count else []
+            if 1 <= y <= len(words):
+                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, base)
             return Strip.blank(width, base)
         if row == self.cursor:
             base += ink(self, on="cursor", bold=True) if self.has_focus else ink(self, on="cursor-idle")
