@@ -230,6 +230,9 @@ class Deck(Talking):
 
     def _learn_everything(self) -> None:
         """Read the catalog and look at the machine, once the first frame stands."""
+        from backends.allocator import keep_together
+
+        keep_together()
         # What is alive now stays alive: the collector need not walk it again.
         gc.freeze()
         gc.enable()
