@@ -60,8 +60,8 @@ def _from_hub(arguments: argparse.Namespace) -> int:
     from backends.judge import option_to_json
     from backends.knowledge import known_of
     from backends.machine.document import machine_to_json
+    from specs.document import family_to_json
     from specs.writing import keep_family
-    from tui.cli.catalog import family_document
     from tui.cli.fit import HUB_DEADLINE_SECONDS, judge_here, print_variants
 
     if len(arguments.files) != 1:
@@ -78,7 +78,7 @@ def _from_hub(arguments: argparse.Namespace) -> int:
     if arguments.json:
         document(
             {
-                "family": family_document(family),
+                "family": family_to_json(family),
                 "kept": str(kept) if kept else None,
                 "machine": machine_to_json(machine),
                 "options": [option_to_json(one) for one in judged],
