@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
-from textual.screen import Screen
+from textual.events import Click
+from textual.screen import ModalScreen, Screen
 
 from tui import window_title
 from tui.glyphs import ASCII, glyphs
@@ -248,6 +249,11 @@ class Deck(Talking):
             self.post_message(ChatWanted(self._launch))
         if self._request is not None:
             self._talk_to(self._request)
+
+    def on_click(self, event: Click) -> None:
+        """Beside a box that asks or tells a click leaves it, as esc does."""
+        if event.widget is self.screen and isinstance(event.widget, ModalScreen):
+            self.simulate_key("escape")
 
     def action_help(self) -> None:
         """Show the guide."""
