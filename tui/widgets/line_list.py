@@ -159,10 +159,17 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
     def _show_cursor(self) -> None:
         height = self.scrollable_content_region.height
         top = self.scroll_offset.y
+        further = height // 2 if self._calm else 0
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False, force=True)
+            self.scroll_to(y=max(0, self.cursor - further), animate=False, force=True)
         elif height and self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
+            self.scroll_to(y=self.cursor - height + 1 + further, animate=False, force=True)
+
+    @property
+    def _calm(self) -> bool:
+        """Whether the line is slow: half a page at a time then, since every step of a scroll draws every row."""
+        settings = getattr(self.app, "settings", None)
+        return settings is not None and bool(settings.low_bandwidth)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         row = self.scroll_offset.y + y
