@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+_ON_LINUX: bool = sys.platform == "linux"
 _LINUX: Final = {
     "config": ("XDG_CONFIG_HOME", "~/.config"),
     "data": ("XDG_DATA_HOME", "~/.local/share"),
@@ -20,7 +21,7 @@ def _folder(kind: str) -> Path:
     moved = os.environ.get("MODELDECK_HOME")
     if moved:
         return Path(moved).expanduser()
-    if sys.platform == "linux":
+    if _ON_LINUX:
         variable, usual = _LINUX[kind]
         folder = Path(os.environ.get(variable, "").strip() or Path(usual).expanduser()) / "modeldeck"
         return folder / "log" if kind == "log" else folder
