@@ -232,9 +232,13 @@ def _parse(cursor: _Cursor, stop_at_vocabulary: bool) -> GgufHeader:
     tensor_count, pair_count = struct.unpack_from("<QQ", cursor.data, 8)
     # A tensor takes at least 24 bytes of header, a pair 13.
     if tensor_count > MAX_TENSORS or tensor_count * 24 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold: cut off, or damaged"
+        )
     if pair_count > MAX_PAIRS or pair_count * 13 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {pair_count:,} keys, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {pair_count:,} keys, more than the file can hold: cut off, or damaged"
+        )
     metadata: dict[str, Any] = {}
     for _ in range(pair_count):
         key = cursor.text(MAX_KEY_BYTES, "a key")
