@@ -29,7 +29,7 @@ from tui.judging import judge_families
 VARIANTS = 20_000
 BUDGET_MS = 150.0
 KEY_RATIO = 4.0
-"""Against a thread that lets go of the lock whenever Python asks: some 10 ms at rest, where a collector's walk took 200."""
+"""Against a thread that lets go of the lock when asked: 10 ms at rest, where a collector's walk took 200."""
 CONTEXTS = (4096, 16_384, 8192, 32_768, 2048, 131_072)
 LOADS = {("llama.cpp", "ggufv2"): Correction(((5 << 30, 6 << 30),) * 3)}
 
