@@ -81,6 +81,7 @@ def _fetch_one(
         watch = Watch(
             meter.moved,
             meter.say,
+            meter.wait,
             lambda on: meter.enter("verifying" if on else "running"),
             plan.total_bytes // 4,
         )

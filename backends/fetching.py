@@ -64,7 +64,7 @@ def fetch(
 
     Args:
         plan: From plan().
-        on_progress: Called from this thread, at most ten times a second and at every change of state.
+        on_progress: Called at most ten times a second and at every change of state, by one thread at a time.
         cancel: Set it from any thread; the call ends with Cancelled within 0.2 s.
         patience: How long and how often to try.
 
@@ -74,16 +74,17 @@ def fetch(
     for file in plan.files:
         check_name(file.name)
     meter = Meter(plan.total_bytes, 0, on_progress)
-    if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope_fetch import fetch_files
+    with meter.beating():
+        if plan.hub == MODELSCOPE:
+            from backends.hubs.modelscope_fetch import fetch_files
 
-        outcomes = fetch_files(plan, meter, cancel, patience or Patience())
-    elif plan.hub != HUGGINGFACE:
-        from backends.added_fetch import fetch_files as fetch_added
+            outcomes = fetch_files(plan, meter, cancel, patience or Patience())
+        elif plan.hub != HUGGINGFACE:
+            from backends.added_fetch import fetch_files as fetch_added
 
-        outcomes = fetch_added(plan, meter, cancel, patience or Patience())
-    else:
-        outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
+            outcomes = fetch_added(plan, meter, cancel, patience or Patience())
+        else:
+            outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
     root = _root(plan)
     record = records.read(plan.variant.key)
     if meter.transferred_bytes or record is None or (record.revision, record.path) != (plan.revision, plan.path):
@@ -269,7 +270,7 @@ def _fetch_one(
         meter.enter("verifying" if on else "running")
 
     # What may be transferred twice without asking: a quarter of the whole download.
-    watch = Watch(meter.moved, meter.say, checking, plan.total_bytes // 4)
+    watch = Watch(meter.moved, meter.say, meter.wait, checking, plan.total_bytes // 4)
     target = hf_cache.blob(plan.model_id, etag)
     part = hf_cache.part(plan.model_id, etag)
     waiting = "another program is downloading the same file; waiting for it"

@@ -173,7 +173,10 @@ class _Platform:
         key = (id(shape), spec.format, quantization, imatrix, parted, id(spec) if spec.engines else None)
         known = self.contents.get(key)
         if known is None:
-            engines = [_Entry(engine, self._is_ready(engine)) for engine in candidate_engines(spec, quantization)]
+            engines = [
+                _Entry(engine, self._is_ready(engine, spec.format, quantization))
+                for engine in candidate_engines(spec, quantization)
+            ]
             # The ready ones first, as best_option takes them; the order is kept among equals.
             engines.sort(key=_not_ready)
             known = _Content(spec, quantization, shape, imatrix, parted, tuple(engines))
@@ -181,9 +184,9 @@ class _Platform:
         met.contents[quantization] = known
         return known
 
-    def _is_ready(self, engine: str) -> bool:
+    def _is_ready(self, engine: str, model_format: str, quantization: str) -> bool:
         status = self.statuses.get(engine)
-        return status is not None and status.status == "ready"
+        return status is not None and status.of(model_format, quantization).status == "ready"
 
     def sums(self, content: _Content, engine: str, stand: _Stand) -> Sums | None:
         """The demand of a content under an engine; None: the engine does not take it here."""
@@ -244,7 +247,11 @@ def _platform_for(
         machine.label is None,
         tuple(ground.kind for ground in stand.grounds.values()),
         wish.kv_cache_type,
-        tuple(sorted((name, status.status) for name, status in statuses.items())),
+        tuple(
+            sorted(
+                (name, status.status, tuple(one.reason for one in status.lacking)) for name, status in statuses.items()
+            )
+        ),
         tuple(sorted((name, one.loads) for name, one in corrections.items())),
     )
     found = _platforms.get(key)

@@ -54,6 +54,8 @@ class Watch:
     """Bytes that came over the network; negative when bytes that were here turned out wrong."""
     note: Callable[[str | None], None] = field(default=lambda _: None)
     """What it waits for, in one line; None: nothing."""
+    waiting: Callable[[str, float], None] = field(default=lambda *_: None)
+    """Why it waits, and for how many seconds until the next try."""
     checking: Callable[[bool], None] = field(default=lambda _: None)
     """Bytes that lie here are being summed, and no transfer is going on."""
     again_bytes: int = 0
@@ -227,7 +229,7 @@ class _Transfer:
             if wait > self.patience.most_retry_after_seconds:
                 raise trouble
             if wait > 0:
-                self.watch.note(f"{_short(trouble)}; next try in {wait:.0f} s" if wait >= 1 else _short(trouble))
+                self.watch.waiting(_short(trouble), wait)
                 self.patience.pause(wait, self.cancel)
 
     def _attempt(self, descriptor: int) -> tuple[BackendError | None, float | None]:
@@ -242,11 +244,11 @@ class _Transfer:
             trouble = self._refused(answer)
             if trouble is not None:
                 return trouble
+            self.watch.note(None)
             skip = self._start_of(answer)
             if isinstance(skip, tuple):
                 return skip
             self._remember(answer)
-            self.watch.note(None)
             self._receive(answer, skip, descriptor)
         if self.done < self.remote.file_bytes:
             return self._short_of(answer), None
@@ -326,6 +328,8 @@ class _Transfer:
                 passed = min(skip, count)
                 skip -= passed
                 content = content[passed:]
+                if not skip:
+                    self.watch.note(None)
                 if not len(content):
                     continue
             content = content[: limit - self.done]

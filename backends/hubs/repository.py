@@ -18,6 +18,8 @@ from specs.formats import parse_quantization
 from specs.model import HubSource, ModelFamily, ModelSpec, Number
 from specs.text import one_line
 
+MOST_FOUND = 50
+"""Repositories that a search gives where nobody asks for fewer."""
 _MOST_CONFIG_BYTES = 1 << 20
 _QUANTIZATION = re.compile(
     r"(?:^|[._/-])((?:UD-|i1-)?(?:I?Q\d+(?:_[0-9KSMLX]+)*(?:_NL)?|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?))(?=[._/-]|$)",
@@ -38,7 +40,7 @@ class Found:
     """One line for each hub that could not be asked."""
 
 
-def search(query: str, hubs: Sequence[str] = (), *, limit: int = 50) -> Found:
+def search(query: str, hubs: Sequence[str] = (), *, limit: int = MOST_FOUND) -> Found:
     """Repositories on all hubs that match, the most downloaded first. A hub that fails becomes a line, not an error.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backends.errors import AccessDenied, BackendError, Cancelled, DoesNotFit
-from specs.model import SpecError
+from specs.errors import SpecError
 
 if TYPE_CHECKING:
     import argparse
