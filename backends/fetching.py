@@ -80,9 +80,9 @@ def fetch(
 
             outcomes = fetch_files(plan, meter, cancel, patience or Patience())
         elif plan.hub != HUGGINGFACE:
-            from backends.added_fetch import fetch_files as fetch_added
+            from backends.hubs.added_fetch import AddedStore
 
-            outcomes = fetch_added(plan, meter, cancel, patience or Patience())
+            outcomes = AddedStore(plan.hub).fetch_files(plan, meter, cancel, patience or Patience())
         else:
             outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
     root = _root(plan)
