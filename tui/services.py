@@ -173,6 +173,30 @@ def options_on_cluster(
         return [_with_reason(one, str(error)) if one.engine == VLLM else one for one in judged]
 
 
+def quick_verdicts_on_cluster(
+    ray_address: str,
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Statuses,
+    measured: Measured,
+) -> Sequence[Verdict]:
+    """The best verdicts of a catalog with a Ray cluster's cards; this machine's alone where no cluster answers."""
+    from specs.model import VLLM
+
+    status = statuses.get(VLLM)
+    if machine.label is not None or status is None or status.status != "ready":
+        return _quick_verdicts(variants, machine, wish, statuses, measured)
+    from backends import clustered
+    from backends.errors import BackendError
+
+    try:
+        nodes = _cluster_cards(ray_address, int(time.monotonic() / CLUSTER_SECONDS))
+    except BackendError:  # the options of a family say it
+        return _quick_verdicts(variants, machine, wish, statuses, measured)
+    return clustered.quick_verdicts_on_cluster(variants, machine, wish, statuses, measured.corrections, nodes)
+
+
 @lru_cache(maxsize=1)
 def _cluster_cards(ray_address: str, _period: int) -> tuple[Node, ...]:
     """The cluster's cards, asked for once in a period: every machine has to answer, and a key press judges anew."""

@@ -243,6 +243,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--hub", choices=extensions.hubs(), help="take missing weights from this hub")
     one.add_argument("--yes", action="store_true", help="download what is missing without asking")
     one.add_argument("--force", action="store_true", help="load even what does not fit")
+    one.add_argument(
+        "--trust-remote-code",
+        dest="trusted",
+        metavar="OWNER/NAME",
+        help="run the Python code that this repository brings, this once; with --prompt or --plain",
+    )
 
     one = add(
         "library",

@@ -96,6 +96,7 @@ class JobList(LineList):
     def __init__(self) -> None:
         super().__init__(id="jobs")
         self._jobs: Sequence[Job] = ()
+        self.empty_words = "No downloads yet. esc goes to the models: choose a cell of the fit matrix and press d."
 
     @property
     def row_count(self) -> int:
@@ -164,10 +165,3 @@ class JobList(LineList):
             (f" {share:4.0%}  ", Style.null()),
             (fitted(words, max(0, rest), signs.ellipsis), style if progress.state == "failed" else Style.null()),
         ]
-
-    def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._jobs and y in {1, 2}:
-            muted = ink(self, "muted")
-            words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
-            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, base)
-        return super().draw_line(y, width, base)
