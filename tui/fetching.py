@@ -109,14 +109,11 @@ class Fetching(State):
         self.offer_token(message.error, message.hub, lambda: self.post_message(DownloadWanted(message.variant)))
 
     def offer_token(self, error: AccessDenied, hub: str, again: Callable[[], object]) -> None:
-        """Say why a hub refuses, take a token for it, and do it again."""
-        if hub != "huggingface":
-            self.say(str(error), severity="error")
-            return
-        self.ask_token(str(error), error.url, again)
+        """Say why a hub refuses, take a token for it, and do again what it was wanted for."""
+        self.ask_token(str(error), error.url, hub, again)
 
-    def ask_token(self, reason: str, page: str | None, again: Callable[[], object]) -> None:
-        """Take a token for Hugging Face, and do again what it was wanted for."""
+    def ask_token(self, reason: str, page: str | None, hub: str, again: Callable[[], object]) -> None:
+        """Take a token for a hub, and do again what it was wanted for."""
         from tui.screens.ask_token import AskToken
 
         def answered(user: str | None) -> None:
@@ -124,7 +121,7 @@ class Fetching(State):
                 self.say(f"the token speaks for {user} from now on")
                 again()
 
-        self.push_screen(AskToken(self.services, reason, page), answered)
+        self.push_screen(AskToken(self.services, reason, page, hub), answered)
 
     def on_fetching_planned(self, message: Planned) -> None:
         plan = message.plan
