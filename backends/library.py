@@ -19,7 +19,8 @@ from backends.loose import matched_by, names_of
 from backends.removal import RemovalPlan, plan_removal, remove, spec_files_of
 from backends.shelves import LLAMA_CPP_CACHE, Entry, StoredFile, all_entries
 from backends.verification import Verification, verify
-from specs.model import HUBS, ModelFamily, Variant
+from specs import extensions
+from specs.model import ModelFamily, Variant
 
 __all__ = [
     "Adopted",
@@ -321,7 +322,7 @@ class _Catalog:
                     names = source.file_names(variant.quantization)
                     if names and variant.spec.format == "ggufv2":
                         self._by_name.setdefault(names[0].rpartition("/")[2].lower(), []).append(variant.key)
-        for hub in HUBS:
+        for hub in extensions.hubs():
             for kept in listings.kept_listings(hub):
                 self._listed.add(kept.model_id.lower())
                 for variant in self._by_id.get(kept.model_id.lower(), ()):

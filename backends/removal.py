@@ -13,6 +13,7 @@ from backends import home, records
 from backends.errors import BackendError
 from backends.hubs import environment
 from backends.shelves import (
+    ADDED_HUBS,
     ADOPTED,
     FOLDER,
     HUGGINGFACE_CACHE,
@@ -52,7 +53,7 @@ def plan_removal(entry: Entry) -> RemovalPlan:
         return _from_huggingface(entry)
     if entry.owner == OLLAMA:
         return _from_ollama(entry)
-    foreign = entry.owner not in (MODELSCOPE_CACHE, FOLDER)
+    foreign = entry.owner not in (MODELSCOPE_CACHE, ADDED_HUBS, FOLDER)
     paths, kept, freed = [], [], 0
     for file in entry.files:
         stat = file.path.lstat()

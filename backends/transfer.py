@@ -37,6 +37,10 @@ class Remote:
     sha256: str | None
     git_sha1: str | None = None
     """Git's object ID, which is a sum too: SHA-1 of "blob", the length, NUL and the content."""
+    refusal: Callable[[wire.Answer], BackendError] | None = None
+    """Makes the error of an answer's status; None: Hugging Face's words."""
+    unreachable: Callable[[BaseException, str], HubUnreachable] = unreachable
+    """Makes the error of a hub that does not answer."""
 
 
 @dataclass(slots=True)
@@ -211,7 +215,9 @@ class _Transfer:
             except HubUnreachable as error:
                 trouble = error
             except OSError as error:
-                trouble = unreachable(error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}")
+                trouble = self.remote.unreachable(
+                    error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}"
+                )
             failures = 1 if self.done > before else failures + 1
             if failures >= self.patience.tries:
                 raise trouble
@@ -259,7 +265,10 @@ class _Transfer:
         if elsewhere and status in (400, 401, 403, 404, 410):
             # A signed address that has expired, or a storage node without the object: ask the hub for a fresh one.
             return HubTrouble(f"the storage behind the hub refuses {self.remote.name} ({status})"), None
-        error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
+        if self.remote.refusal is not None:
+            error = self.remote.refusal(answer)
+        else:
+            error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
         if status in _RETRIED:
             return error, retry_after(answer.headers)
         if isinstance(error, NotFound) and "revision" in str(error):

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
+from backends.hubs.added_fetch import AddedStore
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.huggingface_fetch import HuggingFaceStore
 from backends.hubs.modelscope_fetch import ModelScopeStore
@@ -45,5 +46,5 @@ _STORES: dict[str, Store] = {HUGGINGFACE: HuggingFaceStore(), MODELSCOPE: ModelS
 
 
 def store(hub_name: str) -> Store:
-    """The store of a hub."""
-    return _STORES[hub_name]
+    """The store of a hub; of one that another package adds, a folder of ours."""
+    return _STORES.get(hub_name) or AddedStore(hub_name)

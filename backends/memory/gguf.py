@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.errors import BadWeights
+from backends.memory.kv_cache import GUESSING
 from specs.formats import TYPES_BY_ID, TensorType
 from specs.model import Architecture
 
@@ -408,7 +409,7 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
     if _count(pattern):
         values["sliding_window_pattern"] = pattern
     predicted = _count(own.get("nextn_predict_layers"))
-    if predicted and values.get("block_count", 0) > predicted:
+    if predicted and name not in GUESSING and values.get("block_count", 0) > predicted:
         # Blocks that guess further tokens stand at the end; they have no cache in an ordinary context.
         values["block_count"] -= predicted
     if tensors is not None:

@@ -58,12 +58,12 @@ def _with_token(work: Callable[[], T], hub: str | None) -> T:
 
     Args:
         work: What may raise AccessDenied.
-        hub: Whose token may be asked for; None: nobody is to be asked.
+        hub: Whose token may be asked for; None: nobody is to be asked. Hubs of other packages have ways of their own.
     """
     try:
         return work()
     except AccessDenied as error:
-        if hub is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if hub not in HUB_NAMES or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         note(clean(str(error)))
         if error.url and error.url not in str(error):

@@ -7,12 +7,14 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.engines.engine import Engine
 from backends.errors import BackendError, BadWeights, DoesNotFit, EngineError, EngineMissing
 from backends.fit import Option
+from backends.loaded import load_request
 from specs.model import Variant
 from tui import units
 from tui.cli import choose
@@ -70,8 +72,9 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         raise EngineError(_untaken(variant, arguments.engine))
     option = best_option(judged)
     if option.engine_status == "not-installed":
-        line = found[option.engine].install_line or f"modeldeck[{option.engine.lower()}]"
-        raise EngineMissing(f"{option.engine} is not installed", line)
+        status = found[option.engine].of(variant.spec.format, variant.quantization)
+        line = status.install_line or f"modeldeck[{option.engine.lower()}]"
+        raise EngineMissing(status.reason or f"{option.engine} is not installed", line)
     if option.engine_status == "unsupported":
         raise EngineError(option.reason or f"{option.engine} does not run on this machine")
     if option.verdict == "no" and not force:
@@ -87,6 +90,21 @@ def _untaken(variant: Variant, engine: str | None) -> str:
     if not takers:
         return f"no engine of ours takes {variant.spec.format} {variant.quantization}"
     return f"{asked} does not take {variant.spec.format} {variant.quantization}; {' or '.join(takers)} would"
+
+
+def request_of(option: Option, path: Path, trusted: str | None) -> LoadRequest:
+    """How to load an option from this disk.
+
+    Args:
+        trusted: The repository whose Python code may run, by its name; None: none may.
+    """
+    request = load_request(option, path)
+    if trusted is None:
+        return request
+    if trusted != option.variant.model_id:
+        found = option.variant.model_id
+        raise EngineError(f"--trust-remote-code names {trusted}, and what would be loaded is {found}: nothing was run")
+    return replace(request, options=replace(request.options, trust_remote_code=True))
 
 
 def weights_here(variant: Variant, *, hub: str | None, yes: bool, may_ask: bool = False) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.errors import BackendError
-from backends.home import specs_folder
+from backends.home import private_folder, specs_folder
 from specs.model import ModelFamily, SpecError
 from tui import units
 from tui.cli import choose
@@ -136,7 +136,7 @@ def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:
     from specs.catalog import read_spec_file
 
     folder = specs_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     target = folder / path.name
     content = path.read_bytes()
     if target.exists() and target.read_bytes() != content:

@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.downloads import Job
+from specs.model import HUBS
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import DOWNLOADS
@@ -121,7 +122,7 @@ class Downloads(Screen[None]):
             texts.append(progress.note)
             if progress.refused is not None:
                 texts.append(progress.page if progress.page and progress.page not in (progress.note or "") else None)
-                texts.append("t gives a token, r tries again")
+                texts.append("t gives a token, r tries again" if plan.hub in HUBS else "r tries again")
             hub = HUB_WORDS.get(plan.hub, plan.hub)
             texts.append(f"{plan.model_id} on {hub} at {plan.revision[:12]}, to {near_home(plan.path)}")
         width = max(10, self.size.width - 4)
@@ -164,7 +165,7 @@ class Downloads(Screen[None]):
             "cancel": state != "done",
             "clear": state == "done",
             "retry": state == "failed",
-            "token": job.progress.refused is not None,
+            "token": job.progress.refused is not None and job.plan.hub in HUBS,
             "move": state in UNDER_WAY and len(self.app.jobs) > 1,
         }[action]
 

@@ -33,8 +33,18 @@ def fitted(text: str, width: int, ellipsis: str) -> str:
 
 
 def line(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
-    """A strip of exactly this width; pieces' styles stand above the base."""
-    segments = [Segment(text, base + style) for text, style in pieces if text]
+    """A strip of exactly this width; pieces' styles stand above the base.
+
+    Pieces of one style become one: each costs some forty bytes on the line to the terminal.
+    """
+    segments: list[Segment] = []
+    for text, style in pieces:
+        if text:
+            own = base + style
+            if segments and segments[-1].style == own:
+                segments[-1] = Segment(segments[-1].text + text, own)
+            else:
+                segments.append(Segment(text, own))
     return Strip(segments).adjust_cell_length(width, base)
 
 
