@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -59,9 +58,7 @@ def _prepare(path: Path) -> str | None:
     """Make or open a database; what is wrong with it, or None."""
     try:
         home.private_folder(path.parent)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        path.chmod(0o600)
+        home.database_privately(path)
     except OSError as error:
         raise HistoryError(f"{path} cannot be made: {error.strerror}") from error
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import IO, Final
 
@@ -16,6 +17,8 @@ _LINUX: Final = {
     "log": ("XDG_STATE_HOME", "~/.local/state"),
 }
 """What platformdirs says for Linux, without the 10 ms that it takes before the first frame."""
+_making_a_database: Final = threading.Lock()
+"""Nobody connects to a database between its making and the end of the descriptor that made it."""
 
 
 def _folder(kind: str) -> Path:
@@ -90,6 +93,20 @@ def private_folder(path: Path) -> Path:
 def open_privately(path: Path, mode: str) -> IO[str]:
     """Open a file for writing text; from then on only its owner may read it."""
     return open(path, mode, encoding="utf-8", errors="replace", opener=_for_the_owner)
+
+
+def database_privately(path: Path) -> Path:
+    """Make a database file that only its owner may read, or make the one that is there so, and return its path.
+
+    A file that is there is not opened: closing it would take away the locks that SQLite holds on it elsewhere in this
+    process (they are the process's, not the descriptor's), and the next program to end would delete its journal.
+    """
+    with _making_a_database:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.suppress(PermissionError):  # of another owner
+            path.chmod(0o600)
+    return path
 
 
 def _for_the_owner(name: str, flags: int) -> int:

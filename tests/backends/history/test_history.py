@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from machines import LAPTOP
 
 from backends import history as module
+from backends import measurements
 from backends.conversation import Conversation, conversation, node
 from backends.errors import NotFound
 from backends.history import History, Measurement
@@ -293,3 +295,21 @@ def test_measurements_come_back_in_order(history: History) -> None:
         history.measured(Measurement("v", "llama.cpp", "bench", {"decode": value}, created=1.0))
     history.flush()
     assert [m.details["decode"] for m in history.measurements()] == [10.0, 12.0]
+
+
+def test_a_load_noted_by_this_program_does_not_let_another_one_end_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite3"
+    mine = History(path)
+    kept(mine, talk("before"))
+    measurements.record(
+        LAPTOP, measurements.Load("llama.cpp", "ggufv2", "a/8B/ggufv2/Q4_K_M/x", 8192, 10, 12), path=path
+    )
+    other = "import sys; from backends.history_database import connect; database = connect(sys.argv[1])\n"
+    other += "database.execute('SELECT * FROM conversations').fetchall(); database.close()"
+    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+    later = kept(mine, talk("after"))
+    assert {one.id for one in mine.conversations()} >= {later.id}
+    mine.close()
+    again = History(path)
+    assert len(again.conversations()) == 2
+    again.close()
