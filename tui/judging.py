@@ -20,6 +20,10 @@ STALE_BYTES = 256 << 20
 """Memory that must come or go before the family on the screen is judged again."""
 SLICE_VARIANTS = 400
 """Some milliseconds of work: between two slices the screen's thread may run."""
+FEWEST_BITS = 3.5
+"""Bits a weight below which a model loses more than a smaller one with more bits would."""
+READING_SPEED = 5.0
+"""Tokens a second; slower than this one waits for every word."""
 
 
 def better(first: Verdict | None, second: Verdict) -> Verdict:
@@ -125,27 +129,35 @@ class Judged:
     def best_start(self, on_disk: frozenset[str]) -> Variant | None:
         """Where a newcomer should look first: what is here already, else the largest model that runs best.
 
-        Among quantizations of it the middle ones of four to five bits, which most people want.
+        What keeps too few bits of its weights, or answers slower than one reads, comes after what does not. Among
+        quantizations of one model the middle ones of four to five bits, which most people want.
         """
         here = [option for key, option in self.best.items() if key in on_disk and option.verdict != "no"]
         candidates = here or list(self.best.values())
         if not candidates:
             return None
 
-        def rank(option: Option) -> tuple[int, int, float, int, int]:
+        def rank(option: Option) -> tuple[int, int, bool, bool, float, int, int]:
             ready = option.engine_status == "ready"
             spec = option.variant.spec
             size = float(spec.size_in_billions)
+            slow = option.tokens_per_second is not None and option.tokens_per_second.value < READING_SPEED
             usual = "Q4_K_M" in option.variant.quantization.upper()
             return (
                 int(ready),
                 RANK[option.verdict],
-                -size if option.verdict == "no" else size,
+                _bits_per_weight(option) >= FEWEST_BITS,
+                not slow,
+                -size if slow or option.verdict == "no" else size,
                 int(usual),
                 option.memory.weights_bytes,
             )
 
         return max(candidates, key=rank).variant
+
+
+def _bits_per_weight(option: Option) -> float:
+    return option.memory.weights_bytes * 8 / (float(option.variant.spec.size_in_billions) * 1e9)
 
 
 def materially_different(judged: Machine | None, now: Machine, share: float = 0.0) -> bool:

@@ -50,6 +50,14 @@ FAMILIES: Final = (
 
 MATRIX: Final = (
     _key("matrix.chat", "enter", "chat", "chat", "Talk to this variant; offers the download when it is missing", "↵"),
+    _key(
+        "matrix.complete",
+        "enter",
+        "complete",
+        "complete",
+        "Let this variant continue a text of yours; offers the download when it is missing",
+        "↵",
+    ),
     _quiet("matrix.up", "up,k", "move(0, -1)", "cell up", "", "↑"),
     _quiet("matrix.down", "down,j", "move(0, 1)", "cell down", "", "↓"),
     _quiet("matrix.left", "left,h", "move(-1, 0)", "cell left; back to the list from the first", "", "←"),

@@ -90,6 +90,19 @@ async def test_letters_go_to_the_filter_while_it_is_open_and_are_keys_otherwise(
         assert "giant" not in screen_text(app)
 
 
+async def test_enter_is_named_after_what_the_family_does() -> None:
+    base = fake.family("base", fake.gguf(7, "Q4_K_M"), abilities=("generate",))
+    app = Deck(fake.services(families=(*fake.FAMILIES, base)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await choose_llama(pilot)
+        await press(pilot, "tab", "enter")
+        assert "↵ chat" in screen_text(app)
+        app.open_family("base")
+        await pilot.pause()
+        assert "↵ complete" in screen_text(app)
+        assert "↵ chat" not in screen_text(app)
+
+
 async def test_the_matrix_puts_similar_rows_under_one_header() -> None:
     app = Deck(fake.services(on_disk=(Q4,)))
     async with app.run_test(size=(120, 40)) as pilot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fake_services as fake
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.fit import Speed
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
 from backends.memory.estimate import MemoryEstimate
 from tui.glyphs import ASCII, UNICODE, bar
@@ -136,6 +138,27 @@ def test_the_cursor_begins_at_what_is_on_this_disk_else_at_the_largest_that_runs
     here = fake.variant(fake.LLAMA3, 8, "Q8_0")
     assert judged.best_start(frozenset({here.key})) == here
     assert judged.best_start(frozenset()) == fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+
+
+def test_the_cursor_begins_neither_at_too_few_bits_nor_at_what_is_too_slow_to_read_along() -> None:
+    options = fake.options(list(fake.LLAMA3.variants()), fake.MACHINE, fake.Wish(), fake.STATUSES, {})
+
+    def start(speeds: dict[str, float]) -> tuple[float, str]:
+        """On a machine where these run, at so many tokens a second."""
+        run = [
+            replace(option, verdict="cpu", tokens_per_second=Speed(speed, "predicted"))
+            for option in options
+            for name, speed in speeds.items()
+            if name == f"{size_label(option.variant.spec.size_in_billions)} {option.variant.quantization}"
+        ]
+        chosen = Judged.of(fake.LLAMA3, run, fake.best_option).best_start(frozenset())
+        assert chosen is not None
+        return chosen.spec.size_in_billions, chosen.quantization
+
+    assert start({"70B IQ1_M": 9.0, "8B Q8_0": 9.0}) == (8, "Q8_0")
+    assert start({"70B Q4_K_M": 0.9, "8B Q8_0": 9.0}) == (8, "Q8_0")
+    assert start({"70B Q4_K_M": 9.0, "8B Q8_0": 9.0}) == (70, "Q4_K_M")
+    assert start({"70B Q4_K_M": 0.3, "8B Q8_0": 3.0}) == (8, "Q8_0")
 
 
 def test_weights_whose_sums_nobody_compared_say_so() -> None:

@@ -18,6 +18,7 @@ DONE, FAILED, USAGE, NO_FIT, INTERRUPTED = 0, 1, 2, 3, 130
 
 def run(arguments: list[str]) -> int:
     """Run the app or a command; returns the exit code and never shows a traceback."""
+    _open_what_is_closed()
     try:
         code = _guarded(arguments)
         sys.stdout.flush()
@@ -26,6 +27,16 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Have the three standard streams even where one was closed, as by `>&-`: it is empty, or goes nowhere.
+
+    Else the next file that is opened would get its number, and what native code prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open while we run
 
 
 def _guarded(arguments: list[str]) -> int:

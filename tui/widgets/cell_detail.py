@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backends.fit import Option
 
 BASIS_WORDS = {
-    "measured": "memory as measured here",
+    "measured": "memory corrected by what loads here took",
     "file": "memory from the weights' own header",
     "catalog": "memory from the catalog's architecture",
     "size": "memory from the parameter count alone: a rough figure",

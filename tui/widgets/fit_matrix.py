@@ -88,6 +88,8 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
     def show(self, family: ModelFamily | None, start: Variant | None = None) -> None:
         """Show a family's variants, with the cursor on one of them or on the first."""
         self._family = family
+        if self.has_focus:
+            self.refresh_bindings()
         self._groups = layout(family) if family else ()
         self._options = {}
         self._tops = []
@@ -312,5 +314,14 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         while self.place is not None and (target := moved(self._groups, self.place, direction, 0)) is not None:
             self.place = target
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """One key, named after what the family does: a base model only continues texts."""
+        if action in {"chat", "complete"}:
+            chats = self._family is None or "chat" in self._family.abilities
+            return chats == (action == "chat")
+        return True
+
     def action_chat(self) -> None:
         self.post_message(self.Opened())
+
+    action_complete = action_chat

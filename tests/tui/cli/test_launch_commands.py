@@ -286,7 +286,7 @@ def test_what_a_load_took_corrects_later_fits_until_it_is_forgotten(launch: Any,
     _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
     (after,) = json.loads(out)["options"]
     assert after["memory"]["basis"] == "measured"
-    assert "from 1 load here" in after["reason"]
+    assert "corrected by 1 load here" in after["reason"]
     code = main.run(["fit", "--forget", "--json"])
     assert code == 0
     _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)

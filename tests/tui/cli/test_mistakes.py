@@ -130,6 +130,13 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_mistake(closed: str) -> None:
+    ran = subprocess.run(f"{sys.executable} -m tui list qwen {closed}", shell=True, capture_output=True, cwd=ROOT)
+    assert ran.returncode == 0
+    assert ran.stderr == b""
+
+
 def test_a_mistake_of_our_own_is_one_line_and_its_traceback_is_in_the_log(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
