@@ -13,6 +13,8 @@ from backends.engines.engine import Sampling
 
 PENALTY_TOKENS: Final = 64
 """How far back a repetition counts; llama.cpp's own default. vLLM and SGLang count the whole prompt."""
+MOST_TEMPERATURE: Final = 2.0
+"""vLLM and the servers with OpenAI's protocol refuse more."""
 LEAST_TOP_P: Final = 1e-6
 """Leaves the most probable token alone; libraries refuse 0 or take it for "off"."""
 
@@ -27,6 +29,7 @@ def bounded(sampling: Sampling) -> Sampling:
         return replace(sampling, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=None)
     return replace(
         sampling,
+        temperature=min(MOST_TEMPERATURE, sampling.temperature),
         top_k=max(0, sampling.top_k),
         top_p=min(1.0, max(LEAST_TOP_P, sampling.top_p)),
         min_p=min(1.0, max(0.0, sampling.min_p)),
