@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.engines.engine import EngineStatus, Lack
+from specs import extensions
 from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 
@@ -178,19 +179,21 @@ def install_line(engine: str) -> str:
 def extra_line(extra: str) -> str:
     """The command that adds one extra.
 
-    uv and pipx install an application afresh with exactly the extras that are named, so what is there already is
-    named again: the line for MLX must not take llama.cpp away.
+    uv and pipx install an application afresh with exactly what is named, so the extras that are there already are
+    named again, and packages that add something: the line for MLX must not take llama.cpp away.
     """
     known = {library.extra: library.modules for library in LIBRARIES.values()} | _OTHER_EXTRAS
     extras = [extra]
     extras += [
         name for name, modules in known.items() if name != extra and all(is_importable(module) for module in modules)
     ]
+    added = sorted({one.package.partition(" ")[0] for one in extensions.found().extensions})
     prefix = Path(sys.prefix)
     if "pipx" in prefix.parts:
-        return f"pipx install --force 'modeldeck[{','.join(extras)}]'"
+        again = f" && pipx inject modeldeck {' '.join(added)}" if added else ""
+        return f"pipx install --force 'modeldeck[{','.join(extras)}]'{again}"
     if sys.prefix == sys.base_prefix or "uv" in prefix.parts:
-        return f"uv tool install 'modeldeck[{','.join(extras)}]'"
+        return f"uv tool install 'modeldeck[{','.join(extras)}]'{''.join(f' --with {name}' for name in added)}"
     return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extra}]'"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.engines.engine import Engine
-from backends.errors import BackendError, DoesNotFit, EngineError, EngineMissing
+from backends.errors import BackendError, BadWeights, DoesNotFit, EngineError, EngineMissing
 from backends.fit import Option
 from backends.loaded import load_request
 from specs.model import Variant
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from backends.loaded import LoadRequest
     from backends.machine.model import Machine
     from tui.cli.native import Screen
+
+_DAMAGE = re.compile(
+    r"corrupt|incomplete|not within the file bounds|invalid magic|invalid header|failed to read|deserializing|"
+    r"unexpected end|unpickling",
+    re.IGNORECASE,
+)
+"""Words with which engines speak of files that are not what they were."""
 
 
 def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, Machine]:
@@ -138,9 +147,29 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    try:
+        engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    except EngineMissing:
+        raise
+    except EngineError as error:
+        wrong = _damage(request.weights.path, str(error))
+        if wrong is None:
+            raise
+        cure = f"modeldeck library verify {shlex.quote(request.key)} compares every byte, remove lets you fetch it anew"
+        raise EngineError(f"{request.engine} cannot load {request.weights.name}", f"{wrong}; {cure}") from error
     screen.passing("")
     return engine, time.monotonic() - began
+
+
+def _damage(path: Path, said: str) -> str | None:
+    """What is wrong with weights that an engine refused; None: nothing speaks for damage."""
+    from backends.memory.weights_file import knowledge_of
+
+    try:
+        knowledge_of(path)
+    except BadWeights as error:
+        return str(error)
+    return f"the weights look damaged ({said.partition(': ')[2] or said})" if _DAMAGE.search(said) else None
 
 
 def keep_measured(

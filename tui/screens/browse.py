@@ -15,9 +15,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Correction, Option, Wish
-from backends.machine.model import Machine
-from specs.model import ModelFamily, Variant
+from backends.defaults import DEFAULT_CONTEXT
 from tui import units
 from tui.asking import EngineQuestions
 from tui.family_rows import FamilyRows, Filter, lying_here
@@ -41,6 +39,9 @@ from tui.widgets.too_small import TooSmall
 from tui.wishes import next_cache_type, next_context, wish_for
 
 if TYPE_CHECKING:
+    from backends.fit import Correction, Option, Wish
+    from backends.machine.model import Machine
+    from specs.model import ModelFamily, Variant
     from tui.state import State
 
 BURST_SECONDS = 0.15
@@ -78,6 +79,8 @@ class Browse(Screen[None]):
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._told = Told()
+        self._named: Variant | None = None
+        """The variant that was asked for by name; the cursor stays on it."""
         self._wished = ""
         """What the user asked of the cell before it was known which one it is."""
 
@@ -218,8 +221,8 @@ class Browse(Screen[None]):
         self._show_cell()
         self._judge_family()
 
-    def open_family(self, name: str) -> None:
-        """Show a family by name, whatever the filter."""
+    def open_family(self, name: str, variant: Variant | None = None) -> None:
+        """Show a family by name, whatever the filter, with the cursor on one of its variants."""
         index = self._rows.find(name)
         if index is None:
             return
@@ -228,6 +231,9 @@ class Browse(Screen[None]):
         self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
+        self._named = variant
+        if variant is not None:
+            self._matrix.go_to(variant)
 
     def on_family_list_opened(self) -> None:
         self._show_family()
@@ -340,7 +346,8 @@ class Browse(Screen[None]):
         first = self._judged is None
         self._judged = message.judged
         self._matrix.judge(self._judged.chosen(self._engine))
-        if first and not self._matrix.has_focus:
+        named, self._named = self._named, None
+        if first and not self._matrix.has_focus and named is None:
             best = self._judged.best_start(self._keys_on_disk)
             if best is not None:
                 self._matrix.go_to(best)

@@ -21,6 +21,7 @@ from backends.conversation import Conversation
 from backends.errors import BackendError
 from backends.history import History
 from backends.history_rows import Summary
+from backends.home import open_privately
 from tui.chat_keys import HISTORY
 from tui.glyphs import glyphs
 from tui.screens.ask import Ask
@@ -37,6 +38,10 @@ def ago(seconds: float) -> str:
         if seconds >= unit:
             return f"{int(seconds // unit)} {word}"
     return "now"
+
+
+NONE_YET = "No conversation yet. Load a model (f5, then enter on a cell) and say something: it is kept here."
+NOTHING_FOUND = "Nobody said this. Backspace for less of it."
 
 
 class ConversationList(LineList):
@@ -115,7 +120,7 @@ class Conversations(ModalScreen[str | None]):
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(
-                plain("↵ open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
+                plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
                 id="keys",
             )
 
@@ -141,6 +146,7 @@ class Conversations(ModalScreen[str | None]):
         except BackendError as error:
             self.notify(clean(str(error)), severity="error", markup=False)
             found = ()
+        self.list.empty_words = NOTHING_FOUND if query.strip() else NONE_YET
         self.list.show(found, self.list.cursor if keep else 0)
         what = f"{len(found)} found" if query.strip() else f"{len(found)}"
         self.query_one(".box").border_title = plain(f"Conversations, {what}")
@@ -231,7 +237,7 @@ class Conversations(ModalScreen[str | None]):
     def _export(self, summary: Summary, path: Path, write: Callable[[Conversation], str]) -> None:
         try:
             text = write(self._history.load(summary.id))
-            with path.open("x", encoding="utf-8", errors="replace") as file:
+            with open_privately(path, "x") as file:
                 file.write(text)
         except FileExistsError:
             self.notify(clean(f"{path} is there already; nothing was written"), severity="warning", markup=False)
