@@ -1,7 +1,8 @@
 """What the sampling settings mean, the same for every engine.
 
 The order is llama.cpp's: penalties over the last tokens, prompt included, then top-k, top-p, min-p, temperature and
-the choice.
+the choice. vLLM and SGLang divide by the temperature first, which their interfaces leave no way round: above
+temperature 1 the same top-p and min-p leave more tokens there.
 """
 
 from __future__ import annotations

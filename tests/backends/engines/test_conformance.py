@@ -328,9 +328,9 @@ def test_top_k_leaves_so_many_and_no_fewer(loaded: Engine) -> None:
     assert ranks == {0, 1, 2}
 
 
-def test_top_p_leaves_the_fewest_that_hold_so_much(loaded: Engine) -> None:
+def test_top_p_leaves_the_fewest_that_hold_so_much(subject: Any, loaded: Engine) -> None:
     """What stands before the last one that is left holds less than top_p of all, before any temperature."""
-    found = drawn(loaded, replace(HOT, top_p=0.6))
+    found = drawn(loaded, replace(HOT, temperature=subject.hot, top_p=0.6))
     before = [
         sum(math.exp(one.logprob) for one in alternatives[: alternatives.index(token)]) for token, alternatives in found
     ]
@@ -338,8 +338,8 @@ def test_top_p_leaves_the_fewest_that_hold_so_much(loaded: Engine) -> None:
     assert max(before) > 0, "not the first one alone"
 
 
-def test_min_p_leaves_what_has_that_share_of_the_best(loaded: Engine) -> None:
-    found = drawn(loaded, replace(HOT, min_p=0.05))
+def test_min_p_leaves_what_has_that_share_of_the_best(subject: Any, loaded: Engine) -> None:
+    found = drawn(loaded, replace(HOT, temperature=subject.hot, min_p=0.05))
     shares = [math.exp(token.logprob - alternatives[0].logprob) for token, alternatives in found]
     assert min(shares) > 0.045
     assert min(shares) < 1
