@@ -12,7 +12,7 @@ DEMO ?= app
 MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vllm venv check format bench soak screenshots demo clean
+.PHONY: help run test test-vllm venv check format bench soak screenshots documents demo clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ soak: .venv/.all-is-installed .venv/.bytecode ## half an hour of keys, downloads
 
 screenshots: .venv/.demo-is-installed ## the pictures in docs/, drawn by the app itself
 	@$(PYTHON) tests/screenshots.py
+
+documents: .venv/.all-is-installed ## the parts of the documents that are made from the program
+	@$(PYTHON) tests/documents.py
 
 demo: .venv/.demo-is-installed .venv/.bytecode ## the whole journey with no hub in reach (DEMO=script: without the app)
 	@$(PYTHON) tests/demo/demo.py $(DEMO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.conversation import Conversation
 from backends.engines.engine import Engine, Turn
 
 
@@ -53,3 +54,25 @@ def count_budget(engine: Engine, turns: tuple[Turn, ...], system: str, draft: st
         whole = first
     added = engine.prompt_tokens((*turns, Turn("user", draft))) - whole if draft.strip() else 0
     return Budget(first, whole - first, max(0, added), engine.context)
+
+
+def oldest_to_drop(held: Conversation, history_tokens: int, tokens: int) -> tuple[str, ...]:
+    """The oldest turns that together hold about so many tokens, never half of a question and its answer.
+
+    Args:
+        held: The conversation.
+        history_tokens: What its turns take together; 0: not counted.
+        tokens: What must become free.
+    """
+    dropped = set(held.dropped)
+    path = [n for n in held.path() if n.id not in dropped]
+    characters = sum(len(n.text) + 16 for n in path) or 1
+    whole = history_tokens or characters // 4 or 1
+    found: list[str] = []
+    freed = 0.0
+    for n in path:
+        if freed >= tokens * 1.1 and n.role == "user":
+            break
+        found.append(n.id)
+        freed += (len(n.text) + 16) / characters * whole
+    return tuple(found)

@@ -31,7 +31,7 @@ _UNFINISHED: tuple[State, ...] = ("queued", "running", "verifying", "paused", "f
 _ACTIVE: tuple[State, ...] = ("running", "verifying")
 _TRIES = 4
 _BACK_OFF_SECONDS = 15.0
-_INTERRUPTED = "was under way when modeldeck ended; resume to go on"
+_INTERRUPTED = "interrupted when modeldeck ended; resume to go on"
 
 Wish = Literal["go", "pause", "cancel", "close"]
 
@@ -241,7 +241,7 @@ class Queue:
                 wait = _BACK_OFF_SECONDS * 2 ** (failures - 1)
                 if isinstance(error, RateLimited) and error.retry_after_seconds:
                     wait = max(wait, error.retry_after_seconds)
-                self._progress(entry, self._waiting(entry, f"{error}; next try in {wait:.0f} s"))
+                self._progress(entry, self._waiting(entry, f"next try in {wait:.0f} s: {error}"))
                 self._patience.pause(wait, entry.stop)
 
     def _plan_again(self, entry: _Entry) -> None:

@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.disk import free_bytes, full
+from backends.disk import CHECK_BYTES, free_bytes, full, refuse_when_full
 from backends.errors import BackendError, Cancelled, DownloadError, HubTrouble, HubUnreachable, NotFound, WrongSum
 from backends.hubs import hf_cache, wire
 from backends.hubs.huggingface import refusal, retry_after, unreachable
 from backends.plans import Patience
 
 _BUFFER_BYTES = 1 << 20
-_DISK_CHECK_BYTES = 64 << 20
-_RESERVE_BYTES = 64 << 20
-"""Room that a download leaves on the disk, so that it is not the download that makes everything else fail."""
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -40,6 +37,10 @@ class Remote:
     sha256: str | None
     git_sha1: str | None = None
     """Git's object ID, which is a sum too: SHA-1 of "blob", the length, NUL and the content."""
+    refusal: Callable[[wire.Answer], BackendError] | None = None
+    """Makes the error of an answer's status; None: Hugging Face's words."""
+    unreachable: Callable[[BaseException, str], HubUnreachable] = unreachable
+    """Makes the error of a hub that does not answer."""
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Watch:
     """Bytes that came over the network; negative when bytes that were here turned out wrong."""
     note: Callable[[str | None], None] = field(default=lambda _: None)
     """What it waits for, in one line; None: nothing."""
+    waiting: Callable[[str, float], None] = field(default=lambda *_: None)
+    """Why it waits, and for how many seconds until the next try."""
     checking: Callable[[bool], None] = field(default=lambda _: None)
     """Bytes that lie here are being summed, and no transfer is going on."""
     again_bytes: int = 0
@@ -212,7 +215,9 @@ class _Transfer:
             except HubUnreachable as error:
                 trouble = error
             except OSError as error:
-                trouble = unreachable(error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}")
+                trouble = self.remote.unreachable(
+                    error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}"
+                )
             failures = 1 if self.done > before else failures + 1
             if failures >= self.patience.tries:
                 raise trouble
@@ -221,7 +226,7 @@ class _Transfer:
             if wait > self.patience.most_retry_after_seconds:
                 raise trouble
             if wait > 0:
-                self.watch.note(f"{_short(trouble)}; next try in {wait:.0f} s" if wait >= 1 else _short(trouble))
+                self.watch.waiting(_short(trouble), wait)
                 self.patience.pause(wait, self.cancel)
 
     def _attempt(self, descriptor: int) -> tuple[BackendError | None, float | None]:
@@ -236,11 +241,11 @@ class _Transfer:
             trouble = self._refused(answer)
             if trouble is not None:
                 return trouble
+            self.watch.note(None)
             skip = self._start_of(answer)
             if isinstance(skip, tuple):
                 return skip
             self._remember(answer)
-            self.watch.note(None)
             self._receive(answer, skip, descriptor)
         if self.done < self.remote.file_bytes:
             return self._short_of(answer), None
@@ -260,7 +265,10 @@ class _Transfer:
         if elsewhere and status in (400, 401, 403, 404, 410):
             # A signed address that has expired, or a storage node without the object: ask the hub for a fresh one.
             return HubTrouble(f"the storage behind the hub refuses {self.remote.name} ({status})"), None
-        error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
+        if self.remote.refusal is not None:
+            error = self.remote.refusal(answer)
+        else:
+            error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
         if status in _RETRIED:
             return error, retry_after(answer.headers)
         if isinstance(error, NotFound) and "revision" in str(error):
@@ -317,6 +325,8 @@ class _Transfer:
                 passed = min(skip, count)
                 skip -= passed
                 content = content[passed:]
+                if not skip:
+                    self.watch.note(None)
                 if not len(content):
                     continue
             content = content[: limit - self.done]
@@ -325,7 +335,7 @@ class _Transfer:
             self.done += len(content)
             self.watch.moved(len(content))
             self.since_disk_check += len(content)
-            if self.since_disk_check >= _DISK_CHECK_BYTES:
+            if self.since_disk_check >= CHECK_BYTES:
                 self._check_disk()
 
     def _write(self, descriptor: int, content: memoryview) -> None:
@@ -353,10 +363,7 @@ class _Transfer:
 
     def _check_disk(self) -> None:
         self.since_disk_check = 0
-        free = free_bytes(self.part.parent)
-        missing = self.remote.file_bytes - self.done
-        if free is not None and free < min(missing, _RESERVE_BYTES):
-            raise full(self.part.parent, missing, free)
+        refuse_when_full(self.part.parent, self.remote.file_bytes - self.done)
 
     def _disk_error(self, error: OSError) -> BackendError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -52,6 +52,11 @@ def speed(bytes_per_second: float | None) -> str:
     return UNKNOWN if bytes_per_second is None else f"{file_size(int(bytes_per_second))}/s"
 
 
+def bandwidth(bytes_per_second: int) -> str:
+    """Bandwidth of a memory, as makers print it: "273 GB/s"."""
+    return f"{bytes_per_second / 1e9:,.0f} GB/s"
+
+
 def duration(seconds: float | None) -> str:
     """A time span: "26 s", "4 min 10 s", "2 h 05 min"; "unknown" for None."""
     if seconds is None:
@@ -67,6 +72,11 @@ def duration(seconds: float | None) -> str:
 def count(number: int | None) -> str:
     """A count with thousands apart: "8,192"; "unknown" for None."""
     return UNKNOWN if number is None else f"{number:,}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: "1 variant", "2 variants", "0 families"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def tokens_per_second(value: float | None) -> str:

@@ -31,16 +31,20 @@ class LogProbabilities:
         best = numpy.argpartition(values, -count)[-count:]
         return tuple((int(word), float(values[word])) for word in best[numpy.argsort(-values[best])])
 
+    def of(self, word: int) -> float:
+        """The logprob of one word."""
+        return float(self._values[word])
+
     def score(self, token: int, text_of: Callable[[int], str], reference: Score | None) -> Score:
         """What this distribution says of a token, and how far it is from the reference's."""
         likely = self.likely()
         first, logprob = likely[0]
-        given = float(self._values[token])
+        given = self.of(token)
         if given >= logprob:  # two words may be equally probable
             first, logprob = token, given
         away = None
         if reference is not None:
-            away = divergence(reference.likely, [float(self._values[word]) for word, _ in reference.likely])
+            away = divergence(reference.likely, [self.of(word) for word, _ in reference.likely])
         return Score(token, text_of(token), given, Alternative(text_of(first), first, logprob), likely, away)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from backends.engines.chat_template import ChatTemplate, built_in
 from backends.engines.engine import Turn, Weights
 from backends.engines.plain_words import guarded, pieces
+from backends.engines.prefix_cache import common_prefix
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
 from backends.engines.token_text import TokenText
 
@@ -19,7 +21,8 @@ class Tokenizer:
 
     def __init__(self, tokenizer: Any, weights: Weights) -> None:
         self._tokenizer = tokenizer
-        self._weights = weights
+        # The library of the model may encode on another thread, and a tokenizer in Rust refuses two at once.
+        self._guard = threading.Lock()
         self._special = set(tokenizer.all_special_tokens)
         bos = tokenizer.bos_token or ""
         eos = tokenizer.eos_token or ""
@@ -39,6 +42,8 @@ class Tokenizer:
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
+        self.end_tokens = self._end_tokens(weights.path)
+        """Tokens that end an answer, by the tokenizer and the model's own settings."""
 
     def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> tuple[list[int], tuple[str, str] | None]:
         """Tokens of a conversation, and the pair of tags whose first one the template has written already."""
@@ -48,16 +53,22 @@ class Tokenizer:
         opened = next((pair for pair in self._tags if tail.endswith(pair[0])), None)
         return self._encode(text, seam), opened
 
-    def stable(self, turns: Sequence[Turn], thinking: bool | None = None) -> list[int]:
-        """Tokens that will stand in the next turn's prompt too."""
+    def stable(self, turns: Sequence[Turn], tokens: list[int], thinking: bool | None = None) -> int:
+        """How many of a conversation's tokens will stand in the next turn's prompt, whatever this answer becomes."""
         plain, seam = guarded(turns, self._marks_in)
-        return self._encode(self._template.render(plain, thinking=thinking, opens_answer=False), seam)
+        past = self._encode(self._template.render(plain, thinking=thinking, opens_answer=False), seam)
+        return common_prefix(past, tokens)
+
+    def ends(self, token: int) -> bool:
+        """Whether this token ends an answer."""
+        return token in self.end_tokens
 
     def _encode(self, text: str, seam: str) -> list[int]:
         # The template writes every special token itself.
-        return [
-            token for part in pieces(text, seam) for token in self._tokenizer.encode(part, add_special_tokens=False)
-        ]
+        with self._guard:
+            return [
+                token for part in pieces(text, seam) for token in self._tokenizer.encode(part, add_special_tokens=False)
+            ]
 
     def _marks_in(self, text: str) -> set[str]:
         return {mark for mark in self._marks if mark in text}
@@ -65,7 +76,8 @@ class Tokenizer:
     def text(self, prompt: str) -> list[int]:
         """Tokens of a text to be completed, begun as the model wants it."""
         begun = bool(self._tokenizer.bos_token) and prompt.startswith(self._tokenizer.bos_token)
-        tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=not begun)
+        with self._guard:
+            tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=not begun)
         return tokens
 
     def count(self, text: str) -> int:
@@ -78,7 +90,7 @@ class Tokenizer:
         text: str = self._tokenizer.decode([token])
         return text
 
-    def stream(self) -> TokenText:
+    def pieces(self) -> TokenText:
         """A fresh assembler of an answer's text."""
         return TokenText(
             lambda tokens: self._tokenizer.decode(
@@ -86,8 +98,7 @@ class Tokenizer:
             )
         )
 
-    def end_tokens(self, folder: Path) -> frozenset[int]:
-        """Tokens that end an answer, by the tokenizer and the model's own settings."""
+    def _end_tokens(self, folder: Path) -> frozenset[int]:
         found: set[int] = set()
         for name in ("generation_config.json", "config.json"):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.errors import BackendError, NotFound
@@ -13,10 +13,13 @@ from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.registry import hub
 from backends.hubs.selection import gguf_groups, needed_repository_files
 from backends.memory.hf_config import HfConfig, read_config
+from specs import extensions
 from specs.formats import parse_quantization
-from specs.model import HUBS, HubSource, ModelFamily, ModelSpec, Number
+from specs.model import HubSource, ModelFamily, ModelSpec, Number
 from specs.text import one_line
 
+MOST_FOUND = 50
+"""Repositories that a search gives where nobody asks for fewer."""
 _MOST_CONFIG_BYTES = 1 << 20
 _QUANTIZATION = re.compile(
     r"(?:^|[._/-])((?:UD-|i1-)?(?:I?Q\d+(?:_[0-9KSMLX]+)*(?:_NL)?|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?))(?=[._/-]|$)",
@@ -37,11 +40,17 @@ class Found:
     """One line for each hub that could not be asked."""
 
 
-def search(query: str, hubs: Sequence[str] = HUBS, *, limit: int = 50) -> Found:
-    """Repositories on all hubs that match, the most downloaded first. A hub that fails becomes a line, not an error."""
+def search(query: str, hubs: Sequence[str] = (), *, limit: int = MOST_FOUND) -> Found:
+    """Repositories on all hubs that match, the most downloaded first. A hub that fails becomes a line, not an error.
+
+    Args:
+        query: Words to search for.
+        hubs: The hubs to ask; none named: all.
+        limit: Most hits in all.
+    """
     hits: list[RepoSummary] = []
     problems = []
-    for name in hubs:
+    for name in hubs or extensions.hubs():
         try:
             hits.extend(hub(name).search(query, limit=limit))
         except BackendError as error:
@@ -78,7 +87,27 @@ def fetch_family(
             model_id, listing.revision, "tokenizer_config.json", 0, 8 << 20, timeout_seconds=timeout_seconds
         )
         chats = b'"chat_template"' in settings
-    return family_of(listing, revision=revision, config=config, chats=chats, tags=tuple(tags))
+    family = family_of(listing, revision=revision, config=config, chats=chats, tags=tuple(tags))
+    return _with_header(family, listing, timeout_seconds)
+
+
+def _with_header(family: ModelFamily, listing: Listing, timeout_seconds: float) -> ModelFamily:
+    """The same with what the header of a GGUF file says, where nothing else told and all files are of one model.
+
+    It is kept by commit and asked for anyway when the family is judged.
+    """
+    from backends.hub_headers import architecture_of
+
+    untold = [spec for spec in family.specs if spec.format == "ggufv2" and spec.architecture is None]
+    if len(untold) != 1:
+        return family
+    architecture = architecture_of(listing, timeout_seconds=timeout_seconds)
+    if architecture is None:
+        return family
+    told = architecture.extra.get("context_length")
+    context = told if isinstance(told, int) and told > 0 else None
+    specs = tuple(replace(spec, architecture=architecture) if spec is untold[0] else spec for spec in family.specs)
+    return replace(family, specs=specs, context_length=family.context_length or context)
 
 
 def family_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.errors import BadWeights
+from backends.memory.kv_cache import GUESSING
 from specs.formats import TYPES_BY_ID, TensorType
 from specs.model import Architecture
 
@@ -230,9 +231,13 @@ def _parse(cursor: _Cursor, stop_at_vocabulary: bool) -> GgufHeader:
     tensor_count, pair_count = struct.unpack_from("<QQ", cursor.data, 8)
     # A tensor takes at least 24 bytes of header, a pair 13.
     if tensor_count > MAX_TENSORS or tensor_count * 24 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold: cut off, or damaged"
+        )
     if pair_count > MAX_PAIRS or pair_count * 13 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {pair_count:,} keys, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {pair_count:,} keys, more than the file can hold: cut off, or damaged"
+        )
     metadata: dict[str, Any] = {}
     for _ in range(pair_count):
         key = cursor.text(MAX_KEY_BYTES, "a key")
@@ -404,7 +409,7 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
     if _count(pattern):
         values["sliding_window_pattern"] = pattern
     predicted = _count(own.get("nextn_predict_layers"))
-    if predicted and values.get("block_count", 0) > predicted:
+    if predicted and name not in GUESSING and values.get("block_count", 0) > predicted:
         # Blocks that guess further tokens stand at the end; they have no cache in an ordinary context.
         values["block_count"] -= predicted
     if tensors is not None:

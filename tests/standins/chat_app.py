@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+import tui
 from backends.conversation import Conversation, Node
 from backends.engines.engine import LoadOptions, Weights
 from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.loaded import LoadRequest
-import tui
 from tui.app import Deck
 from tui.screens.ask_line import AskLine
 from tui.screens.chat import ChatScreen
 from tui.themes import DARK, THEMES, fallback_variables
 from tui.widgets.chat_pane import ChatPane
+
+LONGEST_WAIT_SECONDS = 120.0
+"""How long a test waits for something to come true."""
 
 
 class ChatApp(App[None]):
@@ -88,8 +92,15 @@ class Chat:
         return self.adapter.engines[-1]
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Let the app run until something is so; the test's own deadline ends a wait for nothing."""
+        """Let the app run until something is so.
+
+        A wait for nothing ends here: pytest's own deadline may strike inside a handler of Textual's, where it ends
+        that handler's task and not this wait.
+        """
+        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
         while not true():
+            assert self.app.is_running, f"the app ended meanwhile: {self.app._exception}"
+            assert time.monotonic() < deadline, f"waited {LONGEST_WAIT_SECONDS:.0f} s for nothing"
             await self.pilot.pause(0.001)
         await self.pilot.pause()
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.engines.engine import Engine
-from backends.errors import BackendError, DoesNotFit, EngineError, EngineMissing
+from backends.errors import BackendError, BadWeights, DoesNotFit, EngineError, EngineMissing
 from backends.fit import Option
+from backends.loaded import load_request
 from specs.model import Variant
 from tui import units
 from tui.cli import choose
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
     from backends.loaded import LoadRequest
     from backends.machine.model import Machine
     from tui.cli.native import Screen
+
+_DAMAGE = re.compile(
+    r"corrupt|incomplete|not within the file bounds|invalid magic|invalid header|failed to read|deserializing|"
+    r"unexpected end|unpickling",
+    re.IGNORECASE,
+)
+"""Words with which engines speak of files that are not what they were."""
 
 
 def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, Machine]:
@@ -61,8 +72,9 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         raise EngineError(_untaken(variant, arguments.engine))
     option = best_option(judged)
     if option.engine_status == "not-installed":
-        line = found[option.engine].install_line or f"modeldeck[{option.engine.lower()}]"
-        raise EngineMissing(f"{option.engine} is not installed", line)
+        status = found[option.engine].of(variant.spec.format, variant.quantization)
+        line = status.install_line or f"modeldeck[{option.engine.lower()}]"
+        raise EngineMissing(status.reason or f"{option.engine} is not installed", line)
     if option.engine_status == "unsupported":
         raise EngineError(option.reason or f"{option.engine} does not run on this machine")
     if option.verdict == "no" and not force:
@@ -78,6 +90,21 @@ def _untaken(variant: Variant, engine: str | None) -> str:
     if not takers:
         return f"no engine of ours takes {variant.spec.format} {variant.quantization}"
     return f"{asked} does not take {variant.spec.format} {variant.quantization}; {' or '.join(takers)} would"
+
+
+def request_of(option: Option, path: Path, trusted: str | None) -> LoadRequest:
+    """How to load an option from this disk.
+
+    Args:
+        trusted: The repository whose Python code may run, by its name; None: none may.
+    """
+    request = load_request(option, path)
+    if trusted is None:
+        return request
+    if trusted != option.variant.model_id:
+        found = option.variant.model_id
+        raise EngineError(f"--trust-remote-code names {trusted}, and what would be loaded is {found}: nothing was run")
+    return replace(request, options=replace(request.options, trust_remote_code=True))
 
 
 def weights_here(variant: Variant, *, hub: str | None, yes: bool, may_ask: bool = False) -> Path:
@@ -120,9 +147,29 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    try:
+        engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    except EngineMissing:
+        raise
+    except EngineError as error:
+        wrong = _damage(request.weights.path, str(error))
+        if wrong is None:
+            raise
+        cure = f"modeldeck library verify {shlex.quote(request.key)} compares every byte, remove lets you fetch it anew"
+        raise EngineError(f"{request.engine} cannot load {request.weights.name}", f"{wrong}; {cure}") from error
     screen.passing("")
     return engine, time.monotonic() - began
+
+
+def _damage(path: Path, said: str) -> str | None:
+    """What is wrong with weights that an engine refused; None: nothing speaks for damage."""
+    from backends.memory.weights_file import knowledge_of
+
+    try:
+        knowledge_of(path)
+    except BadWeights as error:
+        return str(error)
+    return f"the weights look damaged ({said.partition(': ')[2] or said})" if _DAMAGE.search(said) else None
 
 
 def keep_measured(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.errors import BackendError
-from backends.home import specs_folder
+from backends.home import private_folder, specs_folder
 from specs.model import ModelFamily, SpecError
+from tui import units
 from tui.cli import choose
 from tui.cli.arguments import WrongUsage
 from tui.cli.output import clean, document, note
@@ -127,7 +128,7 @@ def _counts(families: tuple[ModelFamily, ...]) -> str:
     name = clean(families[0].name) if len(families) == 1 else f"{len(families)} families"
     specs_count = sum(len(one.specs) for one in families)
     variants = sum(len(spec.quantizations) for one in families for spec in one.specs)
-    return f"{name}, {specs_count} {'spec' if specs_count == 1 else 'specs'}, {variants} variants"
+    return f"{name}, {units.counted(specs_count, 'spec')}, {units.counted(variants, 'variant')}"
 
 
 def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:
@@ -135,7 +136,7 @@ def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:
     from specs.catalog import read_spec_file
 
     folder = specs_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     target = folder / path.name
     content = path.read_bytes()
     if target.exists() and target.read_bytes() != content:

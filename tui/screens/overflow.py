@@ -11,10 +11,39 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from backends.budget import Budget
+from tui import units
 from tui.widgets.lines import plain
 
 Way = Literal["drop", "summarise", "enlarge"]
 KEYS: dict[Way, str] = {"drop": "d", "summarise": "s", "enlarge": "l"}
+
+
+def larger_context(budget: Budget) -> int:
+    """The context that would hold it, twice as large as it is or twice that, and so on."""
+    context = budget.context
+    while context < budget.total + budget.reserve:
+        context *= 2
+    return context
+
+
+def ways(budget: Budget, droppable: int, context: int, max_context: int | None) -> list[tuple[Way, str]]:
+    """What can be done, in words.
+
+    Args:
+        budget: More than the context holds.
+        droppable: Oldest turns that would make room; 0: none may go.
+        context: That would hold it.
+        max_context: Up to which the fit says that it fits; None: not known.
+    """
+    found: list[tuple[Way, str]] = []
+    if droppable and budget.draft + budget.system + budget.reserve <= budget.context:
+        found.append(("drop", f"leave the {droppable} oldest turns out; they stay on the screen"))
+        found.append(("summarise", f"let the model put the {droppable} oldest turns into a few words first"))
+    if max_context is None or max_context >= context:
+        fits = "" if max_context is None else "; the fit says that it fits"
+        found.append(("enlarge", f"load the model again with a context of {units.count(context)}{fits}"))
+    return found
 
 
 class Overflow(ModalScreen[Way | None]):
@@ -30,10 +59,13 @@ class Overflow(ModalScreen[Way | None]):
     Overflow { .box { width: 76; } .way { margin-top: 1; height: auto; } #back { margin-top: 1; color: $muted; } }
     """
 
-    def __init__(self, what: str, ways: Sequence[tuple[Way, str]]) -> None:
+    def __init__(self, budget: Budget, offered: Sequence[tuple[Way, str]]) -> None:
         super().__init__()
-        self._what = what
-        self._ways = ways
+        self._what = (
+            f"System prompt, conversation and this prompt are {units.count(budget.total)} tokens, "
+            f"and the context holds {units.count(budget.context)}."
+        )
+        self._ways = offered
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:

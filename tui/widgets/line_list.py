@@ -69,9 +69,27 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         """How many rows there are now."""
         raise NotImplementedError
 
+    @property
+    def row_lines(self) -> int:
+        """Lines that every row takes at the list's width."""
+        return 1
+
+    @property
+    def head_lines(self) -> int:
+        """Lines above the rows that stay when they scroll."""
+        return 0
+
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
-        """One row, as wide as the list, on the base style."""
+        """A row's first line, as wide as the list, on the base style."""
         raise NotImplementedError
+
+    def draw_under(self, row: int, width: int, base: Style) -> Strip:  # noqa: ARG002
+        """A row's further line, in lists whose rows take two."""
+        return Strip.blank(width, base)
+
+    def draw_head(self, width: int, base: Style) -> Strip:
+        """The line above the rows, in lists that have one."""
+        return Strip.blank(width, base)
 
     def row_key(self, row: int) -> Hashable:  # noqa: ARG002
         """What a row's looks depend on, beside its width and colours; None: rows are drawn anew each time."""
@@ -134,7 +152,8 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
     def rows_changed(self, cursor: int | None = None) -> None:
         """The rows are others now: draw what is in view, and nothing else."""
         count = self.row_count
-        self.virtual_size = Size(self.scrollable_content_region.width, count)
+        lines = self.head_lines + count * self.row_lines
+        self.virtual_size = Size(self.scrollable_content_region.width, lines)
         target = self.cursor if cursor is None else cursor
         self.set_reactive(LineList.cursor, max(0, min(target, count - 1)))
         self._show_cursor()
@@ -154,16 +173,22 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         self.post_message(self.Highlighted(self, now))
 
     def _refresh_row(self, row: int) -> None:
-        self.refresh(Region(0, row - self.scroll_offset.y, self.size.width, 1))
+        top = self.head_lines + row * self.row_lines - self.scroll_offset.y
+        self.refresh(Region(0, top, self.size.width, self.row_lines))
 
     def _show_cursor(self) -> None:
-        height = self.scrollable_content_region.height
+        height = self.scrollable_content_region.height - self.head_lines
         top = self.scroll_offset.y
+        first, after = self.cursor * self.row_lines, (self.cursor + 1) * self.row_lines
         further = height // 2 if self._calm else 0
-        if self.cursor < top:
-            self.scroll_to(y=max(0, self.cursor - further), animate=False, force=True)
-        elif height and self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1 + further, animate=False, force=True)
+        if first < top:
+            self.scroll_to(y=max(0, first - further), animate=False, force=True)
+        elif height > 0 and after > top + height:
+            self.scroll_to(y=after - height + further, animate=False, force=True)
+
+    def _row_at(self, y: int) -> tuple[int, int]:
+        """The row that is drawn at y of what is in view, and which of its lines."""
+        return divmod(self.scroll_offset.y + y - self.head_lines, self.row_lines)
 
     @property
     def _calm(self) -> bool:
@@ -172,7 +197,9 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         return settings is not None and bool(settings.low_bandwidth)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        row = self.scroll_offset.y + y
+        if y < self.head_lines:
+            return self.draw_head(width, base)
+        row, further = self._row_at(y)
         if row >= self.row_count:
             words = wrapped(self.empty_words, width - 3) if not self.row_count else []
             if 1 <= y <= len(words):
@@ -181,13 +208,14 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         if row == self.cursor:
             base += ink(self, on="cursor", bold=True) if self.has_focus else ink(self, on="cursor-idle")
         key = self.row_key(row)
-        if key is None:
-            return self.draw_row(row, width, base)
-        drawn = self._kept.get((key, width, base))
+        kept = (key, further, width, base)
+        drawn = self._kept.get(kept) if key is not None else None
         if drawn is None:
-            if len(self._kept) >= KEPT_ROWS:
-                self.forget_rows()
-            drawn = self._kept[key, width, base] = self.draw_row(row, width, base)
+            drawn = self.draw_under(row, width, base) if further else self.draw_row(row, width, base)
+            if key is not None:
+                if len(self._kept) >= KEPT_ROWS:
+                    self.forget_rows()
+                self._kept[kept] = drawn
         return drawn
 
     def on_focus(self) -> None:
@@ -200,8 +228,9 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         self.rows_changed()
 
     def on_click(self, event: events.Click) -> None:
-        row = self.scroll_offset.y + event.y - self.gutter.top
-        if 0 <= row < self.row_count:
+        y = event.y - self.gutter.top
+        row = self._row_at(y)[0]
+        if y >= self.head_lines and row < self.row_count:
             again = row == self.cursor
             self.cursor = row
             if again or event.chain > 1:
@@ -214,7 +243,7 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         self.cursor += 1
 
     def _page_rows(self) -> int:
-        return max(1, self.scrollable_content_region.height - 1)
+        return max(1, (self.scrollable_content_region.height - self.head_lines) // self.row_lines - 1)
 
     def action_page_up(self) -> None:
         self.cursor -= self._page_rows()

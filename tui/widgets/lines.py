@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -61,6 +62,12 @@ def wrapped(text: str, width: int) -> list[str]:
     if current:
         lines.append(current)
     return lines
+
+
+def near_home(path: Path) -> str:
+    """A path as people write it: with ~ for the home folder."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if home in path.parents else str(path)
 
 
 def plain(*parts: str | tuple[str, str]) -> Content:

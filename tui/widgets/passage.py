@@ -11,6 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from backends.engines.engine import Alternative
+from specs.text import printable
 from tui.widgets.entry import Entry, padded, safe
 from tui.widgets.inline import breaks, cut, wrapped_plain
 from tui.widgets.markdown_lines import Line
@@ -228,3 +229,13 @@ def tokens_of(text: str, alternatives: Sequence[Sequence[Alternative]]) -> list[
 def share(alternative: Alternative) -> float:
     """Its probability, 0 to 1."""
     return math.exp(min(0.0, alternative.logprob))
+
+
+def alternatives_words(passage: Passage) -> str:
+    """The alternatives at the token cursor with the digits that choose them; empty: there are none."""
+    if passage.spot is None:
+        return ""
+    choices = passage.parts[passage.spot].alternatives
+    return "   ".join(
+        f"{n} {printable(repr(a.text)[1:-1]) or '(end)'} {share(a) * 100:.0f} %" for n, a in enumerate(choices, 1)
+    )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from time import perf_counter
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
@@ -21,8 +19,10 @@ from textual.widget import Widget
 
 from tui.chat_keys import TRANSCRIPT
 from tui.widgets.entry import Entry
+from tui.widgets.heights import Heights
 from tui.widgets.markdown_lines import Line
 from tui.widgets.palette import Palette
+from tui.widgets.selecting import selected
 
 KEPT_STRIPS = 400
 _NOTHING: Line = []
@@ -83,10 +83,7 @@ class Transcript(ScrollView, can_focus=True):
         """Whether the end stays in sight as it grows."""
         self.draw_seconds = 0.0
         """What the last growth took to draw."""
-        self._heights: list[int] = []
-        self._exact: list[bool] = []
-        self._starts: list[int] = [0]
-        self._starts_good = 0
+        self._heights = Heights()
         self._palette: Palette | None = None
         self._drawn_width = 0
         self._strips: dict[int, tuple[Line, Segment, Strip]] = {}
@@ -106,9 +103,7 @@ class Transcript(ScrollView, can_focus=True):
     def add(self, entry: Entry) -> None:
         """One more turn at the end."""
         self.entries.append(entry)
-        self._heights.append(0)
-        self._exact.append(False)
-        self._starts.append(0)
+        self._heights.add()
         self._grow(len(self.entries) - 1)
 
     def changed(self, entry: Entry) -> None:
@@ -122,8 +117,8 @@ class Transcript(ScrollView, can_focus=True):
     def remove_after(self, entry: Entry | None) -> None:
         """Take away every turn after this one, or all of them."""
         keep = 0 if entry is None else self.entries.index(entry) + 1
-        del self.entries[keep:], self._heights[keep:], self._exact[keep:], self._starts[keep + 1 :]
-        self._starts_good = min(self._starts_good, keep)
+        del self.entries[keep:]
+        self._heights.cut(keep)
         if self.cursor is not None and self.cursor >= keep:
             self.cursor = None
         self._resize_content()
@@ -169,53 +164,29 @@ class Transcript(ScrollView, can_focus=True):
 
     def _measure_again(self) -> None:
         """The width or the theme is another one: estimate everything, draw what is in sight."""
-        top = self._index_at(self.scroll_offset.y) if self._heights and not self.following else None
+        top = self._heights.at(self.scroll_offset.y) if len(self._heights) and not self.following else None
         self._drawn_width = width = self.text_width
-        self._heights = [entry.estimate(width) for entry in self.entries]
-        self._exact = [False] * len(self.entries)
-        self._starts = [0] * (len(self.entries) + 1)
-        self._starts_good = 0
+        self._heights = Heights(entry.estimate(width) for entry in self.entries)
         self._resize_content()
         if top is not None and top < len(self.entries):
-            self._scroll_now(self._start(top))
+            self._scroll_now(self._heights.start(top))
         self._settle()
         self.refresh()
-
-    def _start(self, index: int) -> int:
-        """The first line of an entry."""
-        if self._starts_good < index:
-            total = self._starts[self._starts_good]
-            for i in range(self._starts_good, index):
-                total += self._heights[i]
-                self._starts[i + 1] = total
-            self._starts_good = index
-        return self._starts[index]
-
-    def _index_at(self, y: int) -> int:
-        self._start(len(self._heights))
-        return max(0, min(len(self._heights) - 1, bisect_right(self._starts, y) - 1))
-
-    def _set_height(self, index: int, height: int) -> None:
-        if self._heights[index] != height:
-            self._heights[index] = height
-            self._starts_good = min(self._starts_good, index)
 
     def _draw_entry(self, index: int) -> int:
         entry = self.entries[index]
         changed = entry.draw(self._drawn_width, self.palette, first=index == 0)
-        self._set_height(index, entry.height or 0)
-        self._exact[index] = True
+        self._heights.put(index, entry.height or 0, exact=True)
         return changed
 
     def _grow(self, index: int) -> None:
         """An entry changed: draw it, keep what is in sight where it is, and follow the end if that is wanted."""
         if not self._drawn_width or not self.is_mounted:
-            self._set_height(index, self.entries[index].estimate(max(4, self._drawn_width)))
-            self._exact[index] = False
+            self._heights.put(index, self.entries[index].estimate(max(4, self._drawn_width)), exact=False)
             return
         begun = perf_counter()
         before, top = self._heights[index], self.scroll_offset.y
-        start = self._start(index)
+        start = self._heights.start(index)
         changed = self._draw_entry(index)
         growth = self._heights[index] - before
         self.draw_seconds = perf_counter() - begun
@@ -234,7 +205,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _resize_content(self) -> None:
         """Tell the scroll bar, without laying out the screen again: our own size stays as it is."""
-        size = Size(self.scrollable_content_region.width, self._start(len(self._heights)))
+        size = Size(self.scrollable_content_region.width, self._heights.total)
         if size == self.virtual_size:
             return
         self.set_reactive(Widget.virtual_size, size)
@@ -258,15 +229,17 @@ class Transcript(ScrollView, can_focus=True):
             for _ in range(6):
                 top = self.scroll_offset.y
                 height = self.scrollable_content_region.height
-                first, last = self._index_at(top), self._index_at(top + max(0, height - 1))
-                inexact = [i for i in range(first, last + 1) if not self._exact[i] or self.entries[i].height is None]
+                first, last = self._heights.at(top), self._heights.at(top + max(0, height - 1))
+                inexact = [
+                    i for i in range(first, last + 1) if not self._heights.exact(i) or self.entries[i].height is None
+                ]
                 if not inexact:
                     break
                 shift = 0
                 for index in inexact:
                     before = self._heights[index]
                     self._draw_entry(index)
-                    if index == first and self._start(index) < top:
+                    if index == first and self._heights.start(index) < top:
                         shift += self._heights[index] - before
                 self._resize_content()
                 self.refresh()
@@ -296,7 +269,7 @@ class Transcript(ScrollView, can_focus=True):
         selection = self.text_selection
         span = selection.get_span(line) if selection is not None else None
         if span is not None:
-            made = _selected(made, span, self.screen.get_component_rich_style("screen--selection"))
+            made = selected(made, span, self.screen.get_component_rich_style("screen--selection"))
         return made.apply_offsets(0, line)
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -359,12 +332,12 @@ class Transcript(ScrollView, can_focus=True):
 
     def _parts(self, line: int) -> tuple[Segment, Line] | None:
         """The mark before a line, and its text; None: nothing stands there."""
-        if not self.entries or line >= self._start(len(self._heights)):
+        if not self.entries or line >= self._heights.total:
             return None
-        index = self._index_at(line)
-        if not self._exact[index]:
+        index = self._heights.at(line)
+        if not self._heights.exact(index):
             self._draw_entry(index)
-        n = line - self._start(index)
+        n = line - self._heights.start(index)
         try:
             return self._gutter(index, n), self.entries[index].line(n)
         except IndexError:
@@ -382,16 +355,16 @@ class Transcript(ScrollView, can_focus=True):
     # -- selecting with the mouse
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        total = self._start(len(self._heights))
+        total = self._heights.total
         first = selection.start.y if selection.start is not None else 0
         last = min(total - 1, selection.end.y if selection.end is not None else total - 1)
         lines: list[str] = []
         for y in range(first, last + 1):
-            index = self._index_at(y)
-            if not self._exact[index]:
+            index = self._heights.at(y)
+            if not self._heights.exact(index):
                 self._draw_entry(index)
             height = self.entries[index].height or 0
-            n = y - self._start(index)
+            n = y - self._heights.start(index)
             text = "  " + "".join(s.text for s in self.entries[index].line(n)) if n < height else ""
             start, end = selection.get_span(y) or (0, 0)
             text = text[start:] if end == -1 else text[start:end]
@@ -410,7 +383,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         if self.cursor is None and self.entries:
-            self.cursor = self._index_at(self.scroll_offset.y + self.scrollable_content_region.height - 1)
+            self.cursor = self._heights.at(self.scroll_offset.y + self.scrollable_content_region.height - 1)
         self.refresh()
 
     def on_blur(self) -> None:
@@ -423,7 +396,7 @@ class Transcript(ScrollView, can_focus=True):
         if self.cursor is None:
             self.cursor = len(self.entries) - 1
             return
-        start = self._start(self.cursor)
+        start = self._heights.start(self.cursor)
         end = start + self._heights[self.cursor]
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         if step > 0 and end > top + height and start < top + height:
@@ -436,7 +409,7 @@ class Transcript(ScrollView, can_focus=True):
         self._into_sight(self.cursor, from_above=step > 0)
 
     def _into_sight(self, index: int, *, from_above: bool = True) -> None:
-        start = self._start(index)
+        start = self._heights.start(index)
         end = start + self._heights[index]
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         if end - start > height:
@@ -477,7 +450,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def show_line(self, entry: Entry, line: int) -> None:
         """Bring a line of an entry into sight."""
-        y = self._start(self.entries.index(entry)) + line
+        y = self._heights.start(self.entries.index(entry)) + line
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         if not top <= y < top + height:
             self.following = False
@@ -495,21 +468,8 @@ class Transcript(ScrollView, can_focus=True):
         if not self.entries:
             return
         y = self.scroll_offset.y + int(event.y)
-        index = self._index_at(y)
+        index = self._heights.at(y)
         self.cursor = index
         entry = self.entries[index]
-        if entry.fold_line is not None and y - self._start(index) == entry.fold_line:
+        if entry.fold_line is not None and y - self._heights.start(index) == entry.fold_line:
             self.fold(entry)
-
-
-def _selected(strip: Strip, span: tuple[int, int], style: Style) -> Strip:
-    start, end = span
-    width = strip.cell_length
-    if end == -1:
-        end = width
-    start, end = max(0, min(start, width)), max(0, min(end, width))
-    if start >= end:
-        return strip
-    before, middle, after = (strip.crop(0, start), strip.crop(start, end), strip.crop(end, width))
-    marked = Strip([Segment(text, (own + style) if own else style) for text, own, _ in middle], end - start)
-    return Strip.join([before, marked, after])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,23 @@ def test_a_missing_library_comes_with_the_line_that_installs_it(monkeypatch: pyt
     assert status.install_line == "uv tool install 'modeldeck[mlx,llama]'"
 
 
+def test_a_line_names_again_whatever_extra_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv installs an application afresh with the extras that are named: none must get lost."""
+    present = {"llama_cpp", "transformers", "torch", "jinja2", "openai", "modelscope", "modelscope_hub"}
+    monkeypatch.setattr(installed, "is_importable", lambda module: module in present)
+    monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/uv/tools/modeldeck")
+    line = installed.extra_line("gptq")
+    assert line == "uv tool install 'modeldeck[gptq,llama,transformers,modelscope,remote]'"
+
+
+def test_every_extra_that_a_line_names_is_one_of_the_project_s() -> None:
+    told = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    known = set(told["project"]["optional-dependencies"])
+    named = {library.extra for library in installed.LIBRARIES.values()}
+    named |= {one.extra for one in (*installed.FORMAT_LIBRARIES, *installed.VLLM_PLUGINS)}
+    assert named <= known
+
+
 def test_in_an_environment_of_ones_own_the_line_names_its_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", "/src/.venv")
     monkeypatch.setattr(sys, "base_prefix", "/usr")
@@ -72,3 +91,25 @@ def test_without_an_nvidia_driver_the_cuda_engines_say_so(monkeypatch: pytest.Mo
         status = installed.status(engine)
         assert status.status == "unsupported"
         assert "no NVIDIA driver" in (status.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("found", "plugins", "lacking"),
+    [
+        ("0.23.0", set(), set()),
+        ("0.24.0", set(), {"ggufv2"}),
+        ("0.33.0", set(), {"ggufv2", "bnb"}),
+        ("0.33.0+cu130", {"vllm_bnb_plugin"}, {"ggufv2"}),
+        ("0.33.0", {"vllm_bnb_plugin", "vllm_gguf_plugin"}, set()),
+    ],
+)
+def test_a_vllm_that_gave_a_format_to_a_plugin_says_which_one_is_missing(
+    found: str, plugins: set[str], lacking: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "version", lambda names: found)
+    monkeypatch.setattr(installed, "is_importable", lambda module: module in plugins)
+    lacks = installed.vllm_lacks()
+    assert {one.format for one in lacks} == lacking
+    for one in lacks:
+        assert one.reason.startswith(f"vLLM {found} needs vllm-")
+        assert "modeldeck[vllm-" in one.install_line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import fake_sglang
 import pytest
+from record_contracts import contract
 
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
-from backends.engines.sglang import SglangEngine, sampling_parameters, server_arguments
+from backends.engines.sampling import bounded
+from backends.engines.sglang import sampling_parameters, server_arguments
 from backends.errors import EngineError, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
@@ -35,9 +39,9 @@ def weights(tmp_path: Path) -> Weights:
     return Weights(folder, "tiny", "pytorch", "none")
 
 
-def load(weights: Weights, **options: Any) -> SglangEngine:
+def load(weights: Weights, **options: Any) -> LocalEngine:
     engine = adapter("sglang").load(weights, LoadOptions(**({"context": 1024} | options)))
-    assert isinstance(engine, SglangEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
@@ -85,7 +89,22 @@ def test_a_stop_in_prefill_does_not_wait_for_a_token(library: Any, weights: Weig
     engine.close()
 
 
-def test_every_answer_is_asked_for_on_the_loop_that_the_engine_was_made_on(library: Any, weights: Weights) -> None:
+def test_the_stand_in_answers_with_what_the_wheel_s_sources_name() -> None:
+    told = contract("sglang")
+    assert told["version"] == "0.5.23"
+    given = set(inspect.signature(fake_sglang.Engine.async_generate).parameters) - {"self"}
+    assert given <= set(told["Engine.async_generate"])
+    given = set(inspect.signature(fake_sglang.TokenizerManager.abort_request).parameters) - {"self"}
+    assert given == set(told["TokenizerManager.abort_request"])
+    assert {"finish_reason", "cached_tokens", "output_token_logprobs", "output_top_logprobs"} <= set(told["meta_info"])
+    assert {"output_ids", "meta_info"} <= set(told["output"])
+
+
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_every_answer_is_asked_for_on_the_loop_that_the_engine_was_made_on(
+    library: Any, weights: Weights, own_loop: bool
+) -> None:
+    library.world.own_loop = own_loop
     engine = load(weights)
     list(engine.stream(QUESTION, Sampling()))
     list(engine.complete("Zero ", Sampling()))
@@ -134,13 +153,15 @@ def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -
 
 def test_sampling_reaches_sglang_whole() -> None:
     told = sampling_parameters(
-        Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=9), 64, frozenset({5, 2})
+        bounded(Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=9)),
+        64,
+        frozenset({5, 2}),
     )
     assert told == {
         "max_new_tokens": 64, "temperature": 0.8, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2,
         "stop_token_ids": [2, 5], "skip_special_tokens": False, "sampling_seed": 9,
     }  # fmt: skip
-    greedy = sampling_parameters(Sampling(temperature=0, seed=9), 64, frozenset())
+    greedy = sampling_parameters(bounded(Sampling(temperature=0, seed=9)), 64, frozenset())
     assert (greedy["temperature"], greedy["top_k"], "sampling_seed" in greedy) == (0.0, -1, False)
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import fake_vllm
 import pytest
 from fake_tokenizer import END
+from record_contracts import contract
 
-from backends.engines import vllm_arguments
+from backends.engines import installed, vllm_arguments
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
-from backends.engines.vllm import VllmEngine
-from backends.errors import EngineError, PromptTooLong
+from backends.engines.sampling import bounded
+from backends.engines.weights_folder import trained_context
+from backends.errors import EngineError, EngineMissing, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
 CONFIG = {
@@ -53,9 +56,9 @@ def weights(tmp_path: Path) -> Weights:
     return Weights(folder, "tiny", "pytorch", "none")
 
 
-def load(weights: Weights, **options: Any) -> VllmEngine:
+def load(weights: Weights, **options: Any) -> LocalEngine:
     engine = adapter("vLLM").load(weights, LoadOptions(**({"context": 1024} | options)))
-    assert isinstance(engine, VllmEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
@@ -134,7 +137,7 @@ def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -
 
 def test_sampling_reaches_vllm_whole() -> None:
     told = vllm_arguments.sampling_parameters(
-        Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=-1, logprobs=3),
+        bounded(Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=-1, logprobs=3)),
         64,
         frozenset({5, 2}),
     )
@@ -146,7 +149,7 @@ def test_sampling_reaches_vllm_whole() -> None:
 
 
 def test_at_temperature_0_nothing_else_decides() -> None:
-    told = vllm_arguments.sampling_parameters(Sampling(temperature=0, seed=4), 8, frozenset())
+    told = vllm_arguments.sampling_parameters(bounded(Sampling(temperature=0, seed=4)), 8, frozenset())
     assert (told["temperature"], told["top_k"], told["top_p"], told["min_p"]) == (0.0, 0, 1.0, 0.0)
     assert told["seed"] is None
     assert told["skip_reading_prefix_cache"] is None
@@ -285,14 +288,40 @@ def test_a_base_model_completes_and_does_not_chat(library: Any, weights: Weights
 def test_a_scaled_context_is_the_stretched_one(tmp_path: Path) -> None:
     def trained(**more: Any) -> int | None:
         (tmp_path / "config.json").write_text(json.dumps(CONFIG | more))
-        return vllm_arguments.trained_context(tmp_path)
+        return trained_context(tmp_path)
 
     assert trained() == 4096
     assert trained(rope_scaling={"rope_type": "linear", "factor": 4.0}) == 16_384
     assert trained(rope_scaling={"rope_type": "yarn", "factor": 4.0}) == 4096
     assert trained(text_config={"max_position_embeddings": 512}) == 512
-    assert vllm_arguments.trained_context(tmp_path / "nowhere") is None
+    assert trained_context(tmp_path / "nowhere") is None
 
 
 def test_it_is_better_hosted_in_a_process_of_its_own() -> None:
     assert adapter("vllm").prefers_isolation  # type: ignore[attr-defined]
+
+
+def test_the_newest_release_still_has_what_the_adapter_asks_for() -> None:
+    """Recorded from the sources in vllm 0.33.0's wheel; test_vllm_real.py asks the build that runs."""
+    told = contract("vllm")
+    assert told["version"] == "0.33.0"
+    assert set(fake_vllm.ENGINE_ARGUMENTS) <= set(told["EngineArgs"])
+    assert set(fake_vllm.SAMPLING_PARAMETERS) <= set(told["SamplingParams"])
+    assert set(fake_vllm.ENGINE_METHODS) <= set(told["LLMEngine"])
+    assert told["LLMEngine.add_request"][:3] == ["request_id", "prompt", "params"]
+    assert told["LLMEngine.abort_request"][:1] == ["request_ids"]
+    assert {"request_id", "outputs", "finished", "num_cached_tokens"} <= set(told["RequestOutput"])
+    assert {"token_ids", "logprobs"} <= set(told["CompletionOutput"])
+    known = set(told["environment"])
+    assert {name for name in vllm_arguments.ENVIRONMENT if name.startswith("VLLM_")} <= known
+    assert "VLLM_CPU_KVCACHE_SPACE" in known
+
+
+@pytest.mark.parametrize(("form", "plugin"), [("bnb", "vllm-bnb-plugin"), ("ggufv2", "vllm-gguf-plugin")])
+def test_a_format_that_went_to_a_plugin_is_refused_with_its_line(
+    library: Any, weights: Weights, form: str, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "version", lambda names: "0.33.0")
+    with pytest.raises(EngineMissing, match=f"vLLM 0.33.0 needs {plugin} for {form}"):
+        load(replace(weights, format=form))
+    assert not library.world.arguments

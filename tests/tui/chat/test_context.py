@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from chat_app import Chat, RunChat, load_request
 
 from backends.engines.engine import Turn
@@ -75,3 +77,28 @@ async def test_the_model_can_be_loaded_with_a_longer_context(chat: RunChat) -> N
         await c.quiet()
         assert c.engine.context == 200
         assert len(c.engine.calls[-1].turns) == 5
+
+
+async def test_a_draft_that_was_sent_is_not_counted_behind_its_answer(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("one two three")) as c:
+        await c.load()
+        await c.say("hello there")
+        counted = c.pane.context_used
+        # The typing has rested by now, which was for the draft before the answer.
+        assert c.pane._draft_timer is not None
+        c.pane._draft_timer._callback()  # type: ignore[misc]
+        await c.until(lambda: c.pane.model is not None and not c.pane.model.busy)
+        assert c.pane.context_used == counted == 6
+
+
+async def test_a_draft_typed_during_an_answer_is_counted_when_it_ends(chat: RunChat) -> None:
+    go = threading.Event()
+    async with chat(ScriptedAdapter(["one", go, " two"])) as c:
+        await c.load()
+        await c.type("hello")
+        await c.pilot.press("enter")
+        await c.until(lambda: "one" in c.shown())
+        await c.type("three more words")
+        go.set()
+        await c.quiet()
+        await c.until(lambda: c.pane.budget is not None and c.pane.budget.draft == 4)

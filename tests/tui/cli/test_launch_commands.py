@@ -80,6 +80,15 @@ def test_a_base_model_gets_the_prompt_as_it_stands(launch: Any, adapter: Scripte
     assert adapter.engines[0].calls[0].prompt == "The sky is"
 
 
+def test_a_repository_s_code_runs_only_where_its_name_is_given(launch: Any, adapter: ScriptedAdapter) -> None:
+    assert launch("--prompt", "Why?", "--yes")[0] == 0
+    code, _, err = launch("--prompt", "Why?", "--yes", "--trust-remote-code", "someone/else")
+    assert code == 1
+    assert "names someone/else, and what would be loaded is tests/small-talk-GGUF" in err
+    assert launch("--prompt", "Why?", "--yes", "--trust-remote-code", "tests/small-talk-GGUF")[0] == 0
+    assert [options.trust_remote_code for _, options in adapter.asked] == [False, True]
+
+
 def test_json_is_the_contract_s_document(launch: Any, adapter: ScriptedAdapter) -> None:
     adapter.script = [Chunk("hm", reasoning=True, tokens=1), " Because."]
     code, out, _ = launch("--prompt", "Why?", "--yes", "--json")
