@@ -143,7 +143,7 @@ def licences() -> str:
     groups |= {f"with the extra `{name}`": lines for name, lines in project["optional-dependencies"].items()}
     for title, requirements in groups.items():
         found, missing = _closure(requirements)
-        lines = [(name, _licence(name)) for name in sorted(found - seen, key=str.lower)]
+        lines = [(name, _licence(name)) for name in sorted(found - seen - {project["name"]}, key=str.lower)]
         seen |= found
         parts.append(f"## {title[:1].upper()}{title[1:]}\n")
         if lines:

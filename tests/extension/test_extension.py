@@ -112,7 +112,7 @@ def test_the_reader_reads_through_check_list_import_and_the_folder_of_specs(
     modeldeck: Run, parrot: Path, home: Path
 ) -> None:
     checked = modeldeck("specs", "check", parrot)
-    assert (checked.code, checked.out) == (0, f"{parrot}: parrot, 1 spec, 1 variants\n")
+    assert (checked.code, checked.out) == (0, f"{parrot}: parrot, 1 spec, 1 variant\n")
     assert modeldeck("specs", "import", parrot).code == 0
     assert (home / "specs" / "parrot.ini").is_file()
     (listed,) = modeldeck("list", "parrot", "--json").json["families"]
