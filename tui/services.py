@@ -371,10 +371,10 @@ def _keep_family(family: ModelFamily) -> Path:
     return keep_family(family, specs_folder())
 
 
-def _keep_token(text: str) -> str:
+def _keep_token(text: str, hub: str) -> str:
     from backends.hubs.token import keep_token
 
-    return keep_token(text)
+    return keep_token(text, hub)
 
 
 def _plan(variant: Variant, hub: str | None) -> Plan:
@@ -465,7 +465,7 @@ class Services:
     """Asks a hub what a repository holds; raises BackendError."""
     keep_family: Callable[[ModelFamily], Path] = _keep_family
     """Writes a family into the user's catalog; gives the spec file."""
-    keep_token: Callable[[str], str] = _keep_token
+    keep_token: Callable[[str, str], str] = _keep_token
     """Keeps a token in the hub's own store, once the hub takes it; gives the user's name."""
     scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
     """Everything on this disk that can be run; the folders are the user's further ones."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from backends.errors import BadWeights
 from backends.memory.kv_cache import GUESSING
+from specs.contradictions import contradiction
 from specs.formats import TYPES_BY_ID, TensorType
 from specs.model import Architecture
 
@@ -29,7 +30,7 @@ MAX_KEPT_BYTES: Final = 1 << 20
 MAX_KEPT_ELEMENTS: Final = 4096
 """Longer arrays are skipped: the vocabulary."""
 MAX_ELEMENTS: Final = 16_000_000
-MAX_TENSORS: Final = 1_000_000
+MAX_TENSORS: Final = 100_000
 MAX_PAIRS: Final = 100_000
 MAX_DEPTH: Final = 3
 """Arrays of arrays of arrays; deeper ones are hostile."""
@@ -418,4 +419,8 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
         embedding = next((tensor for tensor in tensors if tensor.name == "token_embd.weight"), None)
         if embedding is not None and len(embedding.shape) == 2:
             values["vocab_size"] = embedding.shape[1]
-    return Architecture(architecture=name, extra=own, **values)
+    architecture = Architecture(architecture=name, extra=own, **values)
+    found = contradiction(architecture)
+    if found is not None:
+        raise BadWeights(f"the GGUF header contradicts itself: expected {found[1]}")
+    return architecture

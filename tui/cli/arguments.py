@@ -28,7 +28,7 @@ COMMANDS: Final = {
 """Where each command lives; its module is imported when it is called."""
 
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
-NAME: Final = "a family of the catalog, or a hub's repository as owner/name"
+NAME: Final = "a family of the catalog, a path to weights on this disk, or a hub's repository as owner/name"
 LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
 SORT_KEYS: Final = ("name", "size", "largest", "context", "license", "source")
 ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 import time
@@ -12,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.engines.engine import Engine
-from backends.errors import BackendError, BadWeights, DoesNotFit, EngineError, EngineMissing
+from backends.errors import (
+    BackendError,
+    BadWeights,
+    DamagedWeights,
+    DoesNotFit,
+    EngineError,
+    EngineMissing,
+    OutOfMemory,
+)
 from backends.fit import Option
 from backends.loaded import load_request
 from specs.model import Variant
@@ -23,13 +30,6 @@ if TYPE_CHECKING:
     from backends.loaded import LoadRequest
     from backends.machine.model import Machine
     from tui.cli.native import Screen
-
-_DAMAGE = re.compile(
-    r"corrupt|incomplete|not within the file bounds|invalid magic|invalid header|failed to read|deserializing|"
-    r"unexpected end|unpickling",
-    re.IGNORECASE,
-)
-"""Words with which engines speak of files that are not what they were."""
 
 
 def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, Machine]:
@@ -149,27 +149,27 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
 
     try:
         engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
-    except EngineMissing:
+    except (EngineMissing, OutOfMemory):
         raise
     except EngineError as error:
-        wrong = _damage(request.weights.path, str(error))
+        wrong = _damage(request.weights.path)
         if wrong is None:
             raise
         cure = f"modeldeck library verify {shlex.quote(request.key)} compares every byte, remove lets you fetch it anew"
-        raise EngineError(f"{request.engine} cannot load {request.weights.name}", f"{wrong}; {cure}") from error
+        raise DamagedWeights(f"{request.engine} cannot load {request.weights.name}", f"{wrong}; {cure}") from error
     screen.passing("")
     return engine, time.monotonic() - began
 
 
-def _damage(path: Path, said: str) -> str | None:
-    """What is wrong with weights that an engine refused; None: nothing speaks for damage."""
+def _damage(path: Path) -> str | None:
+    """What the headers of weights that an engine refused say is wrong with them; None: nothing."""
     from backends.memory.weights_file import knowledge_of
 
     try:
         knowledge_of(path)
     except BadWeights as error:
         return str(error)
-    return f"the weights look damaged ({said.partition(': ')[2] or said})" if _DAMAGE.search(said) else None
+    return None
 
 
 def keep_measured(

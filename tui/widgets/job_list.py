@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from backends.downloads import Job
-from specs.model import HUGGINGFACE
+from specs.model import HUBS
 from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.cell_detail import HUB_WORDS
@@ -67,7 +67,7 @@ def progress_words(job: Job, running: Sequence[Job] = (), *, most_cells: int | N
             words = words.replace(left, left.removesuffix(" left"))
         return words
     if progress.refused is not None:
-        cure = "t gives a token" if job.plan.hub == HUGGINGFACE else None
+        cure = "t gives a token" if job.plan.hub in HUBS else None
         return joined((REFUSED_WORDS.get(progress.refused, "refused"), cure, amount), between)
     if progress.state == "queued" and running and note is None:
         first = clean(running[0].plan.variant.family.name)
