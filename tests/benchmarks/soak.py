@@ -148,6 +148,7 @@ class Soak:
         session.quiesce(0.7, 10)
         before = picture(session)
         session.emu.screen.reset()
+        session.emu.lines.clear()
         os.kill(session.pid, signal.SIGUSR1)
         session.wait_for("modeldeck(.*\\n)*.*quit", 20)
         session.quiesce(0.4, 10)
