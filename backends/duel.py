@@ -21,6 +21,11 @@ class Duel:
         """Whether the two have another first choice here."""
         return self.scores[place].first.token != self.reference[place].first.token
 
+    def part(self, *, reasoning: bool) -> Duel:
+        """The thinking alone, or the answer alone."""
+        kept = [place for place, score in enumerate(self.scores) if score.reasoning == reasoning]
+        return Duel(tuple(self.scores[n] for n in kept), tuple(self.reference[n] for n in kept))
+
     @property
     def same_share(self) -> float | None:
         """Places with the same first choice, 0 to 1; None: nothing was scored."""

@@ -37,7 +37,7 @@ from backends.engines.llama_cache import BLOCK_TOKENS, PrefixCache, common_prefi
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
-from backends.engines.scoring import LogProbabilities
+from backends.engines.scoring import Stretch, given_tokens, score_all, stretches
 from backends.engines.threads import compute_threads
 from backends.errors import Cancelled, EngineError, EngineMissing, PromptTooLong
 from specs.model import LLAMA_CPP
@@ -277,10 +277,16 @@ class LlamaCppEngine:
         return self._thread.stream(lambda job: self._complete(job, prompt, sampling))
 
     def score(
-        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
-        text = asked if isinstance(asked, str) else self._template.render(list(asked), thinking=thinking)
-        return self._thread.call(lambda job: self._score(job, text, answer, tuple(reference)))
+        if isinstance(asked, str):
+            parts, prompt = [Stretch(answer)], self._prompt(asked)
+        else:
+            plain, seam = guarded(asked, self._marks_in)
+            text = self._template.render(plain, thinking=bool(reasoning))
+            parts = stretches(text, answer, reasoning, self._weights.reasoning_tags)
+            prompt = self._prompt(text, seam)
+        return self._thread.call(lambda job: self._score(job, prompt, parts, tuple(reference)))
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenize(text, special=False))
@@ -415,30 +421,25 @@ class LlamaCppEngine:
             f"llama.cpp failed on {self._weights.name}", llama_log.reason(lines) or f"decode returned {code}"
         )
 
-    def _score(self, job: Job, prompt: str, answer: str, reference: tuple[Score, ...]) -> tuple[Score, ...]:
+    def _score(
+        self, job: Job, tokens: list[int], parts: list[Stretch], reference: tuple[Score, ...]
+    ) -> tuple[Score, ...]:
         """One token after the other: the context has room for one place's logits, and generating is no faster."""
-        tokens = self._prompt(prompt)
         if len(tokens) >= self.context:
             raise PromptTooLong(len(tokens), self.context)
-        given = [one.token for one in reference] or self._tokenize(answer, special=False)
-        if any(token >= self._words for token in given):
-            raise EngineError(
-                f"{self._weights.name} has another vocabulary: only variants of one model can be compared"
-            )
-        given = given[: self.context - len(tokens)]
+        given = given_tokens(parts, lambda text, special: self._tokenize(text, special=special), reference)
         # Computed as for a fixed seed: what the cache held would change last bits, and with them a close first choice.
         cached = self._cache.prepare(tokens, exact=True)
-        alive = self._prefill(job, tokens, cached, len(tokens), exact=True)
-        scores: list[Score] = []
-        for place, token in enumerate(given):
-            if not alive:
-                break
-            here = LogProbabilities(self._logits())
-            against = reference[place] if reference else None
-            scores.append(here.score(token, lambda one: self._piece(one).decode("utf-8", "replace"), against))
-            if place + 1 < len(given):
-                alive = self._decode(job, [token])
-        return tuple(scores)
+        if not self._prefill(job, tokens, cached, len(tokens), exact=True):
+            return ()
+        return score_all(
+            given[: self.context - len(tokens)],
+            self._logits(),
+            lambda more: [self._logits()] if self._decode(job, more) else None,
+            lambda one: self._piece(one).decode("utf-8", "replace"),
+            reference,
+            block_tokens=1,
+        )
 
     def _logits(self) -> Any:
         import numpy

@@ -16,6 +16,7 @@ from backends.engines.engine import (
     LoadOptions,
     Progress,
     Sampling,
+    Score,
     Stats,
     StopReason,
     Turn,
@@ -24,6 +25,7 @@ from backends.engines.engine import (
 from backends.engines.llama_cache import common_prefix
 from backends.engines.mlx_cache import BLOCK_TOKENS, MlxCaches
 from backends.engines.model_thread import Job, ModelThread
+from backends.engines.scoring import SCORED_AT_ONCE, Stretch, given_tokens, score_all
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.transformers import Teller, first_line, quieten
 from backends.errors import BackendError, EngineError, EngineMissing, PromptTooLong
@@ -126,6 +128,13 @@ class MlxEngine:
             return self._generate(job, tokens, len(tokens) - 1, Answer(sampling.stop, plain=True), sampling)
 
         return self._thread.stream(run)
+
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
+    ) -> tuple[Score, ...]:
+        self._refuse_when_closed()
+        tokens, parts = self._tokenizer.scored(asked, answer, reasoning)
+        return self._thread.call(lambda job: self._score(job, tokens, parts, tuple(reference)))
 
     def count_tokens(self, text: str) -> int:
         self._refuse_when_closed()
@@ -242,6 +251,36 @@ class MlxEngine:
             if at == stable and self._caches.rotates:
                 self._caches.snapshot()
         return None if job.cancelled else logits
+
+    def _score(
+        self, job: Job, tokens: list[int], parts: list[Stretch], reference: tuple[Score, ...]
+    ) -> tuple[Score, ...]:
+        if len(tokens) >= self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        import numpy
+
+        mx = self._mx
+        given = given_tokens(parts, self._tokenizer.after_prompt, reference)[: self.context - len(tokens)]
+
+        def forward(more: list[int]) -> Any:
+            if job.cancelled:
+                return None
+            rows = self._model(mx.array([more]), cache=self._caches.live)[0].astype(mx.float32)
+            mx.eval(rows, [layer.state for layer in self._caches.live])
+            self._caches.added(more)
+            return numpy.array(rows)
+
+        try:
+            first = self._prefill(job, tokens, self._caches.prepare(tokens, exact=True), len(tokens))
+            if first is None:
+                return ()
+            first = numpy.array(first.astype(mx.float32))
+            return score_all(given, first, forward, self._tokenizer.piece, reference, block_tokens=SCORED_AT_ONCE)
+        except BackendError:
+            raise
+        except Exception as error:
+            self._caches.forget()
+            raise EngineError(f"MLX failed on {self._weights.name}", first_line(error)) from error
 
     def _alternatives(self, logits: Any, chosen: int, count: int) -> tuple[Alternative, ...]:
         mx = self._mx

@@ -11,6 +11,7 @@ from backends.engines.chat_template import ChatTemplate, built_in
 from backends.engines.engine import Turn, Weights
 from backends.engines.plain_words import guarded, pieces
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
+from backends.engines.scoring import Stretch, stretches
 from backends.engines.token_text import TokenText
 
 
@@ -47,6 +48,25 @@ class Tokenizer:
         tail = text.rstrip()
         opened = next((pair for pair in self._tags if tail.endswith(pair[0])), None)
         return self._encode(text, seam), opened
+
+    def scored(self, asked: Sequence[Turn] | str, answer: str, reasoning: str) -> tuple[list[int], list[Stretch]]:
+        """Tokens of a prompt, and what stands behind it when its answer is scored."""
+        if isinstance(asked, str):
+            return self.text(asked), [Stretch(answer)]
+        plain, seam = guarded(asked, self._marks_in)
+        text = self._template.render(plain, thinking=bool(reasoning))
+        return self._encode(text, seam), stretches(text, answer, reasoning, self._weights.reasoning_tags)
+
+    def after_prompt(self, text: str, special: bool) -> list[int]:
+        """Tokens of a text in the middle.
+
+        Args:
+            special: Whether control tokens in it are meant.
+        """
+        if special:
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
+        (plain,), seam = guarded([Turn("user", text)], self._marks_in)
+        return self._encode(plain.text, seam)
 
     def stable(self, turns: Sequence[Turn], thinking: bool | None = None) -> list[int]:
         """Tokens that will stand in the next turn's prompt too."""

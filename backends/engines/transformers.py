@@ -24,12 +24,14 @@ from backends.engines.engine import (
     LoadOptions,
     Progress,
     Sampling,
+    Score,
     Stats,
     StopReason,
     Turn,
     Weights,
 )
 from backends.engines.model_thread import Job, ModelThread
+from backends.engines.scoring import SCORED_AT_ONCE, Stretch, given_tokens, score_all
 from backends.engines.threads import compute_threads
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_cache import BLOCK_TOKENS, TorchCaches
@@ -185,6 +187,13 @@ class TransformersEngine:
             lambda job: self._generate(job, self._tokenizer.text(prompt), Answer(sampling.stop, plain=True), sampling)
         )
 
+    def score(
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
+    ) -> tuple[Score, ...]:
+        self._refuse_when_closed()
+        tokens, parts = self._tokenizer.scored(asked, answer, reasoning)
+        return self._thread.call(lambda job: self._score(job, tokens, parts, tuple(reference)))
+
     def count_tokens(self, text: str) -> int:
         self._refuse_when_closed()
         return self._tokenizer.count(text)
@@ -288,12 +297,39 @@ class TransformersEngine:
 
     def _forward(self, tokens: list[int]) -> Any:
         """Compute tokens after what the cache holds; the logits of the last one as floats."""
+        return self._rows(tokens, 1)[-1]
+
+    def _rows(self, tokens: list[int], kept: int) -> Any:
+        """The same with the logits of so many of the last ones."""
         torch = self._torch
         with torch.inference_mode():
             ids = torch.tensor([tokens], device=self._model.device)
-            out = self._model(input_ids=ids, past_key_values=self._caches.live, use_cache=True, logits_to_keep=1)
+            out = self._model(input_ids=ids, past_key_values=self._caches.live, use_cache=True, logits_to_keep=kept)
             self._caches.added(tokens)
-            return out.logits[0, -1].float()
+            return out.logits[0, -kept:].float()
+
+    def _score(
+        self, job: Job, tokens: list[int], parts: list[Stretch], reference: tuple[Score, ...]
+    ) -> tuple[Score, ...]:
+        if len(tokens) >= self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        given = given_tokens(parts, self._tokenizer.after_prompt, reference)[: self.context - len(tokens)]
+
+        def forward(more: list[int]) -> Any:
+            return None if job.cancelled else self._rows(more, len(more)).cpu().numpy()
+
+        try:
+            first = self._prefill(job, tokens, self._caches.prepare(tokens, exact=True))
+            if first is None:
+                return ()
+            return score_all(
+                given, first.cpu().numpy(), forward, self._tokenizer.piece, reference, block_tokens=SCORED_AT_ONCE
+            )
+        except BackendError:
+            raise
+        except Exception as error:
+            self._caches.forget()
+            raise EngineError(f"Transformers failed on {self._weights.name}", first_line(error)) from error
 
     def _alternatives(self, logits: Any, chosen: int, count: int) -> tuple[Alternative, ...]:
         logprobs = self._torch.log_softmax(logits.double(), -1)

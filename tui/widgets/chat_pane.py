@@ -240,15 +240,15 @@ class ChatPane(AnsweringPane):
 
     # -- a duel
 
-    def answer_to_score(self) -> tuple[tuple[Turn, ...] | str, str] | None:
-        """The last answer and what it answers; None: there is none, or its thinking stands between the two."""
+    def answer_to_score(self) -> tuple[tuple[Turn, ...] | str, str, str] | None:
+        """What the last answer answers, its text and its thinking; None: there is none."""
         path = self.conversation.path()
-        if not path or path[-1].role != "assistant" or not path[-1].text or path[-1].reasoning:
+        if not path or path[-1].role != "assistant" or not (path[-1].text or path[-1].reasoning):
             return None
         turns = self.conversation.turns(path[-1].parent) if path[-1].parent is not None else ()
         if self.completes:
-            return "".join(turn.text for turn in turns), path[-1].text
-        return turns, path[-1].text
+            return "".join(turn.text for turn in turns), path[-1].text, ""
+        return turns, path[-1].text, path[-1].reasoning
 
     def show_duel(self, made: Duel, asked: str) -> None:
         """Show another pane's answer with the places marked where this model would have gone on otherwise."""

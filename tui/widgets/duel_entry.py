@@ -13,7 +13,14 @@ def duel_passage(duel: Duel) -> Passage:
     passage = Passage("duel")
     passage.begin("duel")
     passage.add("duel", "\n", generated=True)
+    thinks = any(score.reasoning for score in duel.scores)
+    thinking: bool | None = None
     for place, score in enumerate(duel.scores):
+        if thinks and score.reasoning != thinking:
+            thinking = score.reasoning
+            edge = "" if thinking else "\n\n"
+            title = "thinking" if thinking else "answer"
+            passage.add("duel", f"{edge}{title}: {duel.part(reasoning=thinking).words}\n", generated=False)
         differs = duel.differs(place)
         alternatives = (score.first, Alternative(score.text, score.token, score.logprob)) if differs else ()
         passage.add("duel", score.text, generated=True, alternatives=alternatives, differs=differs)
