@@ -105,7 +105,7 @@ class AnsweringPane(ModelPane):
         if self.completes:
             passage = Passage()
             for n in path:
-                passage.add(n.id, n.text, generated=n.role == "assistant")
+                passage.add_turn(n)
             if path:
                 passage.note, passage.warning = note_of(path[-1])
             self.transcript.show([passage])
@@ -275,6 +275,7 @@ class AnsweringPane(ModelPane):
             old,
             text=entry.answer_text(generation.node_id),
             reasoning=entry.reasoning,
+            spots=entry.spots(generation.node_id),
             reasoning_tokens=entry.reasoning_tokens,
             decoded_tokens=(old.decoded_tokens or 0)
             + (stats.decoded_tokens if stats is not None else generation.tokens),

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.timer import Timer
 
 from backends.budget import Budget, count_budget, oldest_to_drop
-from backends.conversation import Conversation, node
+from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
 from backends.loaded import LoadedModels
@@ -225,8 +225,12 @@ class ChatPane(AnsweringPane):
             return False
         self._end_now()
         old = self.conversation.node(part.node_id)
-        text = old.text[: part.offset] + part.alternatives[number - 1].text
-        new = node("assistant", text, old.parent, model=old.model)
+        chosen = part.alternatives[number - 1]
+        spots = tuple(spot for spot in old.spots if spot.offset < part.offset)
+        if chosen.text:
+            spots = (*spots, Spot(part.offset, chosen.text, part.alternatives))
+        text = old.text[: part.offset] + chosen.text
+        new = node("assistant", text, old.parent, model=old.model, spots=spots)
         self.conversation = self.conversation.append(new)
         self.keeper.said(self.conversation, new)
         self._show_path()
