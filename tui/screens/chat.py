@@ -258,6 +258,8 @@ class ChatScreen(TurnScreen):
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
+        if action == "heighten":
+            return len(self.panes) == MOST_PANES
         if action in ("broadcast", "pane", "duel", "widen"):
             return len(self.panes) > 1
         return True
