@@ -291,8 +291,7 @@ class ChatScreen(TurnScreen):
     def action_reload(self) -> None:
         pane = self.active_pane
         if pane is not None:
-            failed = pane.state == "failed" or any(n.error for n in pane.conversation.path()[-1:])
-            again = pane.reload_request(smaller=failed)
+            again = pane.reload_request()
             if again is not None:
                 self._load_into(pane, again)
 

@@ -13,7 +13,8 @@ from textual.timer import Timer
 from backends.conversation import Conversation, Node, conversation, node
 from backends.duel import Duel
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
-from backends.errors import EngineCrashed
+from backends.errors import BackendError, EngineCrashed
+from backends.failures import about
 from backends.keeper import Keeper
 from backends.loaded import LoadedModels, LoadRequest
 from tui.widgets.entry import Entry
@@ -96,6 +97,10 @@ class AnsweringPane(ModelPane):
     def leave(self) -> None:
         self._end_now()
         super().leave()
+
+    def _short_of_memory(self, error: BackendError | None) -> bool:
+        last = self.conversation.path()[-1:]
+        return super()._short_of_memory(error) or any(about(turn.error) == "memory" for turn in last if turn.error)
 
     # -- the conversation as it is shown
 

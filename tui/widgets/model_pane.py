@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from backends.engines.engine import Engine
 from backends.errors import BackendError, EngineCrashed, EngineError
+from backends.failures import failure_about
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
 from tui import units
@@ -166,9 +167,12 @@ class ModelPane(Vertical):
 
     def _failure_words(self, error: BackendError) -> str:
         apart = " in a process of its own" if isinstance(error, EngineCrashed) else ""
-        return (
-            f"{printable(str(error))}\nctrl+l loads it again{apart}{self._smaller_words()} · f5 chooses another model"
-        )
+        kind = failure_about(error)
+        smaller = self._smaller_words() if kind == "memory" else ""
+        advice = f"ctrl+l loads it again{apart}{smaller} · f5 chooses another model"
+        if kind == "weights":
+            advice = f"`modeldeck library verify` says which file is not whole · {advice}"
+        return f"{printable(str(error))}\n{advice}"
 
     def _hint_words(self) -> str:
         """What helps while the model is there; empty: nothing."""
@@ -207,14 +211,19 @@ class ModelPane(Vertical):
         self._model_is(self.model)
         self.say_all()
 
-    def reload_request(self, *, smaller: bool) -> LoadRequest | None:
+    def reload_request(self) -> LoadRequest | None:
         """The same weights: apart after a crash, with half the context where it was too much; None: there are none."""
-        request = self.request
-        if request is not None and self.model is not None and isinstance(self.model.error, EngineCrashed):
+        request, error = self.request, self.model.error if self.model is not None else None
+        if request is None:
+            return None
+        if isinstance(error, EngineCrashed):
             request = replace(request, isolated=True)
-        if request is None or not smaller:
-            return request
-        return replace(request, options=replace(request.options, context=self._smaller_context()))
+        if self._short_of_memory(error):
+            request = replace(request, options=replace(request.options, context=self._smaller_context()))
+        return request
+
+    def _short_of_memory(self, error: BackendError | None) -> bool:
+        return self.state == "failed" and error is not None and failure_about(error) == "memory"
 
     def stop(self) -> bool:
         """End what the model does here; False: nothing."""

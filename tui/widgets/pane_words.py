@@ -6,6 +6,7 @@ from typing import Literal
 
 from backends.conversation import Node
 from backends.duel import Duel
+from backends.failures import about
 from backends.loaded import LoadedModel, LoadRequest
 from specs.text import printable
 from tui import units
@@ -100,7 +101,8 @@ def note_of(turn: Node) -> tuple[str, bool]:
     if turn.role != "assistant":
         return "", False
     if turn.error:
-        return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads the model smaller", True
+        smaller = "the model smaller" if about(turn.error) == "memory" else "the model again"
+        return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads {smaller}", True
     if turn.stop_reason is None:
         return "", False
     return REASONS.get(turn.stop_reason, ""), turn.stop_reason == "length"
