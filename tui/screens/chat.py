@@ -21,6 +21,7 @@ from backends.loaded import load_request
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
+from tui.memory import forget_dead_widgets
 from tui.messages import LoadAndTalk, LoadWanted
 from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
@@ -330,6 +331,7 @@ class ChatScreen(TurnScreen):
         at = panes.index(pane)
         pane.active = False
         await pane.remove()
+        forget_dead_widgets()
         rest = self.panes
         if rest:
             self.activate(rest[min(at, len(rest) - 1)])

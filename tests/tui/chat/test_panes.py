@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from chat_app import Chat, RunChat, load_request
+from textual.strip import Strip
 
 from backends.engines.scripted import ScriptedAdapter
 from tui.widgets.chat_pane import ChatPane
@@ -120,3 +123,22 @@ async def test_four_panes_stand_behind_tabs_where_there_is_no_room(chat: RunChat
         await c.pilot.pause()
         assert [pane.region.width > 0 for pane in c.screen.panes] == [True, False, False, False]
         assert "▸1" in str(c.screen.query_one("#tabs").render())
+
+
+async def test_chats_that_were_opened_and_closed_leave_no_lines_behind(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("**word** and more " * 40)) as c:
+
+        async def open_and_close() -> int:
+            for quantization in ("Q4_K_M", "Q8_0"):
+                await c.load(load_request(quantization=quantization), beside=bool(c.screen.panes))
+                await c.say("go")
+            while c.screen.panes:
+                await c.pilot.press("f12")
+                await c.pilot.pause()
+            gc.collect()
+            return sum(isinstance(one, Strip) for one in gc.get_objects())
+
+        await open_and_close()
+        before = await open_and_close()
+        await open_and_close()
+        assert await open_and_close() <= before + 20
