@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
@@ -16,7 +17,8 @@ from backends.loaded import LoadedModels
 from tui.widgets.answering_pane import AnsweringPane
 from tui.widgets.duel_entry import duel_passage, spot_words
 from tui.widgets.entry import Entry
-from tui.widgets.passage import alternatives_words
+from tui.widgets.pane_words import alternatives_words
+from tui.widgets.passage import alternatives_rows
 from tui.widgets.prompt import Draft
 from tui.widgets.transcript import Transcript
 
@@ -24,6 +26,8 @@ DRAFT_SECONDS = 0.3
 """How long the typing rests before the draft is counted."""
 COUNTED_AT_ONCE = 40_000
 """Characters of a prompt that are counted while the user waits; longer ones are guessed."""
+ROOM_FOR_ROWS = 16
+"""Lines of a pane that has room for one alternative below the other."""
 SUMMARY_WISH = "Summarise what was said so far in at most 150 words, so that the conversation can go on from it."
 SUMMARY_HEAD = "What was said before, in short:"
 
@@ -57,11 +61,13 @@ class ChatPane(AnsweringPane):
         self._draft_counts = False
         """Whether the draft is still to be counted once the typing rests: no more when an answer began meanwhile."""
 
-    def _hint_words(self) -> str:
+    def _hint_words(self) -> str | Content:
         if self.duel is not None and (spot := spot_words(self.passage)):
             return spot
-        if alternatives := self._alternatives_text():
-            return f"instead of this token, a digit goes on from:   {alternatives}"
+        if self.completes and self.duel is None and self.transcript.entries:
+            rows = alternatives_rows(self.passage)
+            if rows:
+                return alternatives_words(rows, tall=self.size.height >= ROOM_FOR_ROWS)
         return super()._hint_words()
 
     def _is_ready(self) -> None:
@@ -236,11 +242,6 @@ class ChatPane(AnsweringPane):
         self._show_path()
         self.transcript.following = True
         return self.go_on()
-
-    def _alternatives_text(self) -> str:
-        if not self.completes or self.duel is not None or not self.transcript.entries:
-            return ""
-        return alternatives_words(self.passage)
 
     # -- a duel
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from backends.duel import Duel
 from backends.engines.engine import Alternative
-from specs.text import printable
-from tui.widgets.passage import Passage, share
+from tui.widgets.passage import Passage, quoted, share
 
 
 def duel_passage(duel: Duel) -> Passage:
@@ -40,10 +39,6 @@ def spot_words(passage: Passage) -> str:
         return ""
     first, given = choices[0], choices[1]
     return (
-        f"its first choice here: {_visible(first.text)} {share(first) * 100:.0f} %"
-        f"   the answer has: {_visible(given.text)} {share(given) * 100:.0f} %"
+        f"its first choice here: {quoted(first.text)} {share(first) * 100:.0f} %"
+        f"   the answer has: {quoted(given.text)} {share(given) * 100:.0f} %"
     )
-
-
-def _visible(text: str) -> str:
-    return printable(repr(text)[1:-1]) or "(end)"

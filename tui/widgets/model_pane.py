@@ -150,7 +150,7 @@ class ModelPane(Vertical):
         return [], []
 
     def _say_notice(self) -> None:
-        text = ""
+        text: str | Content = ""
         if self.state == "loading" and self.model is not None:
             text = loading_words(self.model)
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
@@ -160,8 +160,8 @@ class ModelPane(Vertical):
         else:
             text = self._hint_words()
         if self.trouble:
-            text = f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble)
-        self._notice.update(Content(text))
+            text = Content(f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble))
+        self._notice.update(text if isinstance(text, Content) else Content(text))
         self._notice.set_class(bool(text), "-some")
         self._notice.set_class(self.state == "failed", "-error")
 
@@ -174,7 +174,7 @@ class ModelPane(Vertical):
             advice = f"`modeldeck library verify` says which file is not whole · {advice}"
         return f"{printable(str(error))}\n{advice}"
 
-    def _hint_words(self) -> str:
+    def _hint_words(self) -> str | Content:
         """What helps while the model is there; empty: nothing."""
         engine = self.model.engine if self.model is not None else None
         return printable(engine.template_note) if engine is not None and engine.template_note else ""

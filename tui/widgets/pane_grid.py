@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.containers import Container
 
 from specs.text import printable
+from tui.glyphs import glyphs
 
 if TYPE_CHECKING:
     from tui.widgets.chat_pane import ChatPane
@@ -100,7 +101,7 @@ def tabs(panes: Sequence[ChatPane], width: int) -> str:
     """All panes in one line; where it is too short, only the one that is talked to says its whole name."""
 
     def line(name: Callable[[ChatPane], str]) -> str:
-        return "   ".join(f"{'▸' if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
+        return "   ".join(f"{glyphs().pointer if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
 
     whole = line(lambda pane: printable(pane.title))
     if len(whole) <= width:

@@ -252,11 +252,14 @@ def share(alternative: Alternative) -> float:
     return math.exp(min(0.0, alternative.logprob))
 
 
-def alternatives_words(passage: Passage) -> str:
-    """The alternatives at the token cursor with the digits that choose them; empty: there are none."""
+def quoted(text: str) -> str:
+    """A token as one sees where it begins and ends."""
+    return f'"{printable(repr(text)[1:-1])}"' if text else "(end)"
+
+
+def alternatives_rows(passage: Passage) -> list[tuple[str, str, float]]:
+    """The alternatives at the token cursor: the digit that chooses it, the token, its probability."""
     if passage.spot is None:
-        return ""
+        return []
     choices = passage.parts[passage.spot].alternatives
-    return "   ".join(
-        f"{n} {printable(repr(a.text)[1:-1]) or '(end)'} {share(a) * 100:.0f} %" for n, a in enumerate(choices, 1)
-    )
+    return [(str(n), quoted(a.text), share(a)) for n, a in enumerate(choices, 1)]

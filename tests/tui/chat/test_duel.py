@@ -42,7 +42,7 @@ async def test_the_token_cursor_says_what_the_other_would_have_said(chat: RunCha
         second.transcript.focus()
         await c.pilot.press("right")
         await c.pilot.pause()
-        assert "its first choice here:  vier 75 %" in c.notice(second)
+        assert 'its first choice here: " vier" 75 %' in c.notice(second)
         await c.pilot.press("escape", "escape")
         await c.pilot.pause()
         assert second.duel is None
