@@ -101,7 +101,8 @@ def tabs(panes: Sequence[ChatPane], width: int) -> str:
     """All panes in one line; where it is too short, only the one that is talked to says its whole name."""
 
     def line(name: Callable[[ChatPane], str]) -> str:
-        return "   ".join(f"{glyphs().pointer if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
+        mark = glyphs().pointer
+        return "   ".join(f"{mark if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
 
     whole = line(lambda pane: printable(pane.title))
     if len(whole) <= width:
