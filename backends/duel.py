@@ -40,6 +40,13 @@ class Duel:
         return sum(known) / len(known) if known else None
 
     @property
+    def short_words(self) -> str:
+        """Both figures where there is little room."""
+        if self.same_share is None or self.mean_divergence is None:
+            return "nothing to compare"
+        return f"same {int(self.same_share * 100)} %, divergence {self.mean_divergence:.2f}"
+
+    @property
     def words(self) -> str:
         """Both figures, as the foot of a pane says them."""
         if self.same_share is None or self.mean_divergence is None:

@@ -19,7 +19,7 @@ def duel_passage(duel: Duel) -> Passage:
             thinking = score.reasoning
             edge = "" if thinking else "\n\n"
             title = "thinking" if thinking else "answer"
-            passage.add("duel", f"{edge}{title}: {duel.part(reasoning=thinking).words}\n", generated=False)
+            passage.add("duel", f"{edge}{title}: {duel.part(reasoning=thinking).short_words}\n", generated=False)
         differs = duel.differs(place)
         alternatives = (score.first, Alternative(score.text, score.token, score.logprob)) if differs else ()
         passage.add("duel", score.text, generated=True, alternatives=alternatives, differs=differs)
@@ -39,6 +39,6 @@ def spot_words(passage: Passage) -> str:
         return ""
     first, given = choices[0], choices[1]
     return (
-        f"its first choice here: {quoted(first.text)} {share(first) * 100:.0f} %"
-        f"   the answer has: {quoted(given.text)} {share(given) * 100:.0f} %"
+        f"its first choice here: {quoted(first.text)} {share(first) * 100:.0f} %\n"
+        f"       the answer has: {quoted(given.text)} {share(given) * 100:.0f} %"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chat_app import RunChat, load_request
+from textual.geometry import Region
 
 from backends.engines.scripted import ScriptedAdapter
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
@@ -48,6 +49,21 @@ async def test_the_token_cursor_says_what_the_other_would_have_said(chat: RunCha
         assert second.duel is None
 
 
+async def test_every_line_is_as_wide_as_the_pane_behind_tabs(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter(ANSWER), size=(80, 24)) as c:
+        await c.load(load_request(quantization="Q8_0"))
+        second = await c.load(load_request(), beside=True)
+        await c.pilot.press("f9")
+        await c.say("count")
+        await c.pilot.press("ctrl+s")
+        await c.until(lambda: second.duel is not None)
+        c.screen.activate(second)
+        await c.pilot.pause()
+        region = second.transcript.region
+        lines = second.transcript.render_lines(Region(0, 0, region.width, region.height))
+        assert {sum(segment.cell_length for segment in line) for line in lines} == {80}
+
+
 async def test_both_models_take_turns_when_one_was_unloaded(chat: RunChat) -> None:
     async with chat(ScriptedAdapter(ANSWER), size=(160, 30)) as c:
         first = await c.load(load_request(quantization="Q8_0"))
@@ -84,8 +100,8 @@ async def test_thinking_is_compared_as_well_and_has_figures_of_its_own(chat: Run
         await c.until(lambda: second.duel is not None)
         assert "same first choice 85 %" in c.foot(second)
         shown = c.shown(second)
-        assert "thinking: same first choice 75 %" in shown
-        assert "answer: same first choice 90 %" in shown
+        assert "thinking: same 75 %, divergence" in shown
+        assert "answer: same 90 %, divergence" in shown
         assert [part.text for part in second.passage.parts if part.differs] == [" me", " four"]
 
 
