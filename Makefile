@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 DEMO ?= app
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vllm venv check format bench screenshots demo clean
+.PHONY: help run test test-vllm venv check format bench screenshots documents demo clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ bench: .venv/.all-is-installed .venv/.bytecode ## benchmarks, as ratios measured
 
 screenshots: .venv/.demo-is-installed ## the pictures in docs/, drawn by the app itself
 	@$(PYTHON) tests/screenshots.py
+
+documents: .venv/.all-is-installed ## the parts of the documents that are made from the program
+	@$(PYTHON) tests/documents.py
 
 demo: .venv/.demo-is-installed .venv/.bytecode ## the whole journey with no hub in reach (DEMO=script: without the app)
 	@$(PYTHON) tests/demo/demo.py $(DEMO)

@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.home import private_folder
+
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
@@ -53,7 +55,7 @@ class AtWork:
             if not self._models:
                 self._file.unlink(missing_ok=True)
                 return
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._file.parent)
             part = self._file.with_suffix(".part")
             part.write_text(json.dumps([[one.key, one.engine, one.name] for one in self._models]), encoding="utf-8")
             part.replace(self._file)

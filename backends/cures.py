@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from backends.fit import Wish
@@ -15,7 +16,7 @@ from backends.support import CONTEXT_STEP, cache_type_of, context_of, refusal_of
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
 from specs.formats import parse_quantization
-from specs.model import LLAMA_CPP, VLLM, Variant
+from specs.model import LLAMA_CPP, VLLM, ModelSpec, Variant
 
 
 def cheapest_cure(
@@ -135,48 +136,40 @@ def next_quantization(
 
 
 def _other_way(variant: Variant, engine: str, machine: Machine, context: int, wish: Wish) -> str | None:
-    best: tuple[int, str] | None = None
-    for spec in variant.family.specs:
-        if spec.size_in_billions != variant.spec.size_in_billions:
-            continue
-        for name in spec.quantizations:
-            other = Variant(variant.family, spec, name)
-            for candidate in candidate_engines(spec, name):
-                if spec is variant.spec and candidate == engine:
-                    continue
-                if refusal_of(other, candidate, machine) is not None:
-                    continue
-                theirs = demand_of(other, candidate)
-                if best and theirs.weights_bytes <= best[0]:
-                    continue
-                if (
-                    place(theirs, _as_used_by(candidate, machine), context, cache_type_of(candidate, wish)).verdict
-                    != "no"
-                ):
-                    best = (theirs.weights_bytes, f"{spec.format} {name} under {candidate} fits")
-    return best[1] if best else None
+    specs = [spec for spec in variant.family.specs if spec.size_in_billions == variant.spec.size_in_billions]
+    best = _largest_that_runs(variant, specs, machine, context, wish, but=(variant.spec, engine))
+    return f"{best} fits" if best else None
 
 
 def _smaller_size(variant: Variant, machine: Machine, context: int, wish: Wish) -> str | None:
     sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
     for size in reversed(sizes):
-        best: tuple[int, str] | None = None
-        for spec in variant.family.specs:
-            if spec.size_in_billions != size:
-                continue
-            for name in spec.quantizations:
-                other = Variant(variant.family, spec, name)
-                for candidate in candidate_engines(spec, name):
-                    if refusal_of(other, candidate, machine) is not None:
-                        continue
-                    theirs = demand_of(other, candidate)
-                    if best and theirs.weights_bytes <= best[0]:
-                        continue
-                    if (
-                        place(theirs, _as_used_by(candidate, machine), context, cache_type_of(candidate, wish)).verdict
-                        != "no"
-                    ):
-                        best = (theirs.weights_bytes, f"the {size}B size fits ({spec.format} {name} under {candidate})")
-        if best:
-            return best[1]
+        specs = [spec for spec in variant.family.specs if spec.size_in_billions == size]
+        if best := _largest_that_runs(variant, specs, machine, context, wish):
+            return f"the {size}B size fits ({best})"
     return None
+
+
+def _largest_that_runs(
+    variant: Variant,
+    specs: Sequence[ModelSpec],
+    machine: Machine,
+    context: int,
+    wish: Wish,
+    but: tuple[ModelSpec, str] | None = None,
+) -> str | None:
+    """The format, quantization and engine with the most bytes of weights that run, as "gptq Int4 under vLLM"."""
+    best: tuple[int, str] | None = None
+    for spec in specs:
+        for name in spec.quantizations:
+            other = Variant(variant.family, spec, name)
+            for engine in candidate_engines(spec, name):
+                if (spec, engine) == but or refusal_of(other, engine, machine) is not None:
+                    continue
+                theirs = demand_of(other, engine)
+                if best and theirs.weights_bytes <= best[0]:
+                    continue
+                found = _as_used_by(engine, machine)
+                if place(theirs, found, context, cache_type_of(engine, wish)).verdict != "no":
+                    best = (theirs.weights_bytes, f"{spec.format} {name} under {engine}")
+    return best[1] if best else None

@@ -58,7 +58,7 @@ def fetch(
 
     Args:
         plan: From plan().
-        on_progress: Called from this thread, at most ten times a second and at every change of state.
+        on_progress: Called at most ten times a second and at every change of state, by one thread at a time.
         cancel: Set it from any thread; the call ends with Cancelled within 0.2 s.
         patience: How long and how often to try.
 

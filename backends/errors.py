@@ -22,12 +22,14 @@ class HubUnreachable(HubError):
 class AccessDenied(HubError):
     """A gated or private repository, or a token that the hub does not take.
 
-    kind is "gated", "private" or "token"; url is the page where access is asked for, if there is one.
+    kind is "gated", "private" or "token"; url is the page where access is asked for, if there is one; complete: the
+    message says all there is to say, as that of a hub whose ways of giving a token nobody here knows.
     """
 
-    def __init__(self, message: str, kind: str, url: str | None = None) -> None:
+    def __init__(self, message: str, kind: str, url: str | None = None, *, complete: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.complete = complete
         self.url = url
 
 

@@ -6,11 +6,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from backends import records
 from backends.disk import free_bytes, full
 from backends.errors import DownloadError, HubUnreachable, NotFound, WrongSum
 from backends.hubs import environment, hf_cache, listings, ms_cache
+from backends.hubs.added_cache import AddedCache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.huggingface import file_url
 from backends.hubs.selection import check_name, needed_files
@@ -18,7 +20,7 @@ from backends.hubs.token import token_text
 from backends.meter import Meter
 from backends.plans import Downloaded, FileOutcome, Patience, Plan, PlannedFile, Progress
 from backends.transfer import Remote, Watch, check_sum, part_bytes, transfer
-from specs.model import MODELSCOPE, HubSource, Variant
+from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
 
 _RESERVE_BYTES = 64 << 20
 """Room that must stay on the disk beyond what is downloaded."""
@@ -29,7 +31,7 @@ def plan(variant: Variant, hub: str | None = None, *, timeout_seconds: float = 3
 
     Args:
         variant: What to download.
-        hub: "huggingface" or "modelscope"; None: the first hub that lists the variant.
+        hub: a hub's name, as "huggingface"; None: the first hub that lists the variant.
         timeout_seconds: How long the whole listing may take; a hub that is silent is given up on after ten.
 
     Raises:
@@ -62,7 +64,7 @@ def fetch(
 
     Args:
         plan: From plan().
-        on_progress: Called from this thread, at most ten times a second and at every change of state.
+        on_progress: Called at most ten times a second and at every change of state, by one thread at a time.
         cancel: Set it from any thread; the call ends with Cancelled within 0.2 s.
         patience: How long and how often to try.
 
@@ -72,12 +74,17 @@ def fetch(
     for file in plan.files:
         check_name(file.name)
     meter = Meter(plan.total_bytes, 0, on_progress)
-    if plan.hub == MODELSCOPE:
-        from backends.hubs.modelscope_fetch import fetch_files
+    with meter.beating():
+        if plan.hub == MODELSCOPE:
+            from backends.hubs.modelscope_fetch import fetch_files
 
-        outcomes = fetch_files(plan, meter, cancel, patience or Patience())
-    else:
-        outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
+            outcomes = fetch_files(plan, meter, cancel, patience or Patience())
+        elif plan.hub != HUGGINGFACE:
+            from backends.added_fetch import fetch_files as fetch_added
+
+            outcomes = fetch_added(plan, meter, cancel, patience or Patience())
+        else:
+            outcomes = _fetch_from_huggingface(plan, meter, cancel, patience or Patience())
     root = _root(plan)
     record = records.read(plan.variant.key)
     if meter.transferred_bytes or record is None or (record.revision, record.path) != (plan.revision, plan.path):
@@ -114,14 +121,15 @@ def _source(variant: Variant, hub: str | None) -> HubSource:
 
 
 def _plan(variant: Variant, source: HubSource, listing: Listing, files: tuple[RepoFile, ...], fresh: bool) -> Plan:
-    if source.hub == MODELSCOPE:
-        root = ms_cache.files_folder(listing.model_id, listing.revision)
+    if source.hub != HUGGINGFACE:
+        cache = _files_of(source.hub)
+        root = cache.files_folder(listing.model_id, listing.revision)
         planned = tuple(
             PlannedFile(
                 file.name,
                 file.file_bytes or 0,
                 file.sha256,
-                ms_cache.present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
+                cache.present_bytes(listing.model_id, listing.revision, file.name, file.file_bytes or 0),
                 file.etag,
             )
             for file in files
@@ -157,9 +165,22 @@ def _plan_from_record(variant: Variant, source: HubSource) -> Plan | None:
     return Plan(variant, source.hub, record.model_id, record.revision, files, record.path, source.revision, fresh=False)
 
 
+class _RealFiles(Protocol):
+    """A cache of real files under their own names, as every hub's but Hugging Face's is."""
+
+    def files_folder(self, model_id: str, revision: str) -> Path: ...
+    def part(self, model_id: str, revision: str, name: str) -> Path: ...
+    def lock(self, model_id: str, revision: str, name: str) -> Path: ...
+    def present_bytes(self, model_id: str, revision: str, name: str, file_bytes: int) -> int: ...
+
+
+def _files_of(hub: str) -> _RealFiles:
+    return ms_cache if hub == MODELSCOPE else AddedCache(hub)
+
+
 def _root(plan: Plan) -> Path:
-    if plan.hub == MODELSCOPE:
-        return ms_cache.files_folder(plan.model_id, plan.revision)
+    if plan.hub != HUGGINGFACE:
+        return _files_of(plan.hub).files_folder(plan.model_id, plan.revision)
     return hf_cache.snapshot(plan.model_id, plan.revision)
 
 
@@ -246,7 +267,7 @@ def _fetch_one(
         meter.enter("verifying" if on else "running")
 
     # What may be transferred twice without asking: a quarter of the whole download.
-    watch = Watch(meter.moved, meter.say, checking, plan.total_bytes // 4)
+    watch = Watch(meter.moved, meter.say, meter.wait, checking, plan.total_bytes // 4)
     target = hf_cache.blob(plan.model_id, etag)
     part = hf_cache.part(plan.model_id, etag)
     waiting = "another program is downloading the same file; waiting for it"
@@ -288,21 +309,22 @@ def _name_in_snapshot(plan: Plan, file: PlannedFile) -> None:
 
 def part_file(plan: Plan, file: PlannedFile) -> Path:
     """Where the bytes of an unfinished file lie."""
-    if plan.hub == MODELSCOPE:
-        return ms_cache.part(plan.model_id, plan.revision, file.name)
+    if plan.hub != HUGGINGFACE:
+        return _files_of(plan.hub).part(plan.model_id, plan.revision, file.name)
     return hf_cache.part(plan.model_id, _etag(file))
 
 
 def place(plan: Plan) -> Path:
     """The folder that a download fills."""
-    return _root(plan) if plan.hub == MODELSCOPE else hf_cache.repository_folder(plan.model_id)
+    return _root(plan) if plan.hub != HUGGINGFACE else hf_cache.repository_folder(plan.model_id)
 
 
 def missing_bytes(plan: Plan) -> int:
     """Bytes that still have to come, looked up on the disk now."""
-    if plan.hub == MODELSCOPE:
+    if plan.hub != HUGGINGFACE:
         here = sum(
-            ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files
+            _files_of(plan.hub).present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes)
+            for file in plan.files
         )
         return plan.total_bytes - here
     return sum(file.file_bytes - _part_of(plan, file) for file in plan.files if _here(plan, file) is None)
@@ -313,8 +335,8 @@ def discard_parts(plan: Plan, kept_for: Iterable[Plan] = ()) -> None:
     needed = {part_file(other, file) for other in kept_for for file in other.files}
     for file in plan.files:
         part = part_file(plan, file)
-        if plan.hub == MODELSCOPE:
-            busy = hf_cache.is_held(ms_cache.lock(plan.model_id, plan.revision, file.name))
+        if plan.hub != HUGGINGFACE:
+            busy = hf_cache.is_held(_files_of(plan.hub).lock(plan.model_id, plan.revision, file.name))
         else:
             busy = hf_cache.busy(plan.model_id, _etag(file))
         if part not in needed and not busy:

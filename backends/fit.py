@@ -6,12 +6,11 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.defaults import DEFAULT_CONTEXT as DEFAULT_CONTEXT  # noqa: PLC0414 - those who judge look for it here
 from backends.memory.estimate import MemoryEstimate
 from specs.model import Architecture, Variant
 
 Verdict = Literal["gpu", "split", "cpu", "no"]
-DEFAULT_CONTEXT = 8192
-"""Tokens to judge at when nobody asked for another number and the family allows them."""
 
 
 @dataclass(frozen=True, slots=True)

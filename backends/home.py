@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import IO
 
 
 def _folder(kind: str) -> Path:
@@ -46,6 +48,11 @@ def downloads_folder() -> Path:
     return _folder("data") / "downloads"
 
 
+def hubs_folder() -> Path:
+    """Weights from hubs that other packages add; the other hubs have caches of their own."""
+    return _folder("data") / "hubs"
+
+
 def cache_folder() -> Path:
     """What can be fetched or computed again."""
     return _folder("cache") / "cache" if os.environ.get("MODELDECK_HOME") else _folder("cache")
@@ -57,6 +64,22 @@ def log_file() -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner may read, and return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder that only its owner may read, with those above it that are missing, and return it."""
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):  # mkdir(parents=True) would leave those above to the umask
+        folder.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def open_privately(path: Path, mode: str) -> IO[str]:
+    """Open a file for writing text; from then on only its owner may read it."""
+    return open(path, mode, encoding="utf-8", errors="replace", opener=_for_the_owner)
+
+
+def _for_the_owner(name: str, flags: int) -> int:
+    opened = os.open(name, flags, 0o600)
+    with contextlib.suppress(OSError):  # of another owner, or on a file system without modes
+        os.fchmod(opened, 0o600)
+    return opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from backends.hubs import listings
 from backends.hubs.hub import RepoFile
 from backends.hubs.selection import needed_files
 from backends.loose import matched_by, names_of
-from backends.removal import RemovalPlan, plan_removal, remove
+from backends.removal import RemovalPlan, plan_removal, remove, spec_files_of
 from backends.shelves import LLAMA_CPP_CACHE, Entry, StoredFile, all_entries
 from backends.verification import Verification, verify
-from specs.model import HUBS, Variant
+from specs import extensions
+from specs.model import ModelFamily, Variant
 
 __all__ = [
+    "Adopted",
     "Duplicate",
     "Entry",
     "Library",
@@ -30,12 +32,14 @@ __all__ = [
     "Verification",
     "adopt",
     "adopt_as",
+    "adopt_into",
     "find",
     "library_to_json",
     "local_family",
     "plan_removal",
     "remove",
     "scan",
+    "spec_files_of",
     "verify",
 ]
 
@@ -90,6 +94,52 @@ def scan(variants: Iterable[Variant] = (), folders: Sequence[Path] = ()) -> Libr
             if (inode := _inode(file.path)) is not None:
                 files[inode] = file.file_bytes
     return Library(entries, _duplicates(entries), sum(files.values()), free_bytes(environment.cache_folder()))
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Weights that the library knows from now on, where they lie."""
+
+    path: Path
+    """What to load."""
+    variant: Variant
+    spec_file: Path | None
+    """The one that was written for them; None: the catalog had the variant."""
+
+
+def adopt_into(families: Sequence[ModelFamily], path: Path, *, name: str | None = None) -> Adopted:
+    """Adopt a local file or folder as the variant of the catalog that it surely is, else as a family of its own.
+
+    Args:
+        families: The catalog's; the new family takes no other's name.
+        path: The GGUF file, or the folder.
+        name: A name for a family of its own, even where the catalog has the variant.
+
+    Raises:
+        NotFound, BadWeights: it does not hold whole weights.
+        SpecError: the spec file cannot be written.
+    """
+    full = path.expanduser().absolute()
+    variants = [variant for family in families for variant in family.variants()]
+    if name is None:
+        found = next((one for one in scan(variants, (full.parent,)).entries if one.path == full), None)
+        if found is not None and found.matched_by in {"sum", "size"}:
+            variant = next(one for one in variants if one.key == found.variants[0])
+            return Adopted(adopt_as(full, variant), variant, None)
+    taken = {family.name.lower(): family for family in families}
+    family, spec_file = adopt(full, name=name or _free_name(full, taken))
+    variant = next(family.variants())
+    return Adopted(adopt_as(full, variant), variant, spec_file)  # noted, so that the library lists it wherever it lies
+
+
+def _free_name(path: Path, taken: Mapping[str, ModelFamily]) -> str:
+    """A name that takes no other family's place; the same path keeps its own."""
+    stem = name = path.stem.lower() if path.suffix.lower() == ".gguf" else path.name.lower()
+    number = 1
+    while name in taken and {spec.path for spec in taken[name].specs} != {str(path)}:
+        number += 1
+        name = f"{stem}-{number}"
+    return name
 
 
 def find(library: Library, words: str) -> Entry:
@@ -255,7 +305,7 @@ class _Catalog:
                     names = source.file_names(variant.quantization)
                     if names and variant.spec.format == "ggufv2":
                         self._by_name.setdefault(names[0].rpartition("/")[2].lower(), []).append(variant.key)
-        for hub in HUBS:
+        for hub in extensions.hubs():
             for kept in listings.kept_listings(hub):
                 self._listed.add(kept.model_id.lower())
                 for variant in self._by_id.get(kept.model_id.lower(), ()):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backends import records
 from backends.errors import BackendError
-from backends.hubs import environment, hf_cache, ms_cache
+from backends.hubs import added_cache, environment, hf_cache, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
 from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
@@ -100,6 +100,8 @@ def _snapshots() -> dict[tuple[str, str], list[Path]]:
                 found[HUGGINGFACE, model_id] = snapshots
     for model_id, folder in ms_cache.stored():
         found.setdefault((MODELSCOPE, model_id), []).append(folder)
+    for hub, model_id, folder in added_cache.stored():
+        found.setdefault((hub, model_id), []).append(folder)
     for base in lm_studio_folders():
         for owner in _folders(base):
             for folder in _folders(owner):

@@ -12,7 +12,8 @@ from backends.errors import BackendError
 from backends.hubs import listings
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
-from specs.model import HUBS, HubSource, Variant
+from specs import extensions
+from specs.model import HubSource, Variant
 
 _TENSORS = ".safetensors"
 
@@ -41,7 +42,9 @@ class LooseWeights:
                     self._by_name.setdefault(name, []).append((entry.path, first.file_bytes))
         self._listings: dict[tuple[str, str], Listing] = {}
         if self:
-            self._listings = {(hub, kept.model_id): kept for hub in HUBS for kept in listings.kept_listings(hub)}
+            self._listings = {
+                (hub, kept.model_id): kept for hub in extensions.hubs() for kept in listings.kept_listings(hub)
+            }
 
     def __bool__(self) -> bool:
         return bool(self._by_sum or self._by_name or self._folders)

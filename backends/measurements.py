@@ -58,6 +58,7 @@ def fingerprint(machine: Machine) -> str:
 def _database(path: Path | None) -> Iterator[sqlite3.Connection]:
     file = path or home.database_file()
     home.private_folder(file.parent)
+    home.open_privately(file, "a").close()  # it holds the conversations too
     database = sqlite3.connect(file, timeout=WAIT_SECONDS, isolation_level=None)
     try:
         # Readers do not wait for a writer; two programs may have the same file open.

@@ -78,6 +78,11 @@ class Plan:
     def missing_bytes(self) -> int:
         return sum(file.file_bytes - file.present_bytes for file in self.files)
 
+    @property
+    def has_sums(self) -> bool:
+        """Whether the hub gives a sum of every file; else sizes are all that can be checked."""
+        return all(file.sha256 or file.etag for file in self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

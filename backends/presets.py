@@ -62,7 +62,7 @@ def save_preset(name: str, sampling: Sampling | None) -> None:
         own[name] = sampling
     told = {known: {key: asdict(preset)[key] for key in CHOOSING} for known, preset in own.items()}
     path = presets_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    home.private_folder(path.parent)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(json.dumps(told, indent=2, ensure_ascii=False), "utf-8")
     beside.replace(path)

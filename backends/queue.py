@@ -241,7 +241,7 @@ class Queue:
                 wait = _BACK_OFF_SECONDS * 2 ** (failures - 1)
                 if isinstance(error, RateLimited) and error.retry_after_seconds:
                     wait = max(wait, error.retry_after_seconds)
-                self._progress(entry, self._waiting(entry, f"{error}; next try in {wait:.0f} s"))
+                self._progress(entry, self._waiting(entry, f"next try in {wait:.0f} s: {error}"))
                 self._patience.pause(wait, entry.stop)
 
     def _plan_again(self, entry: _Entry) -> None:

@@ -15,8 +15,9 @@ from backends.memory.shape import Shape
 from backends.places import Places, driven, places
 from backends.quick_sums import Sums
 from backends.support import cache_type_of, context_of, platform_of, spec_refusal
+from specs import extensions
 from specs.engines import candidate_engines, part_count
-from specs.model import ENGINES, LLAMA_CPP, ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
@@ -127,7 +128,7 @@ class _Stand:
         self.machine = machine
         plain = _Ground(machine)
         self.grounds: dict[str, _Ground] = {}
-        for engine in ENGINES:
+        for engine in extensions.engines():
             usable = driven(machine, None, engine)
             self.grounds[engine] = plain if usable is machine else _Ground(usable)
         self._verdicts: dict[int, tuple[_Platform, dict[int, dict[_Content, Verdict]]]] = {}
@@ -172,7 +173,10 @@ class _Platform:
         key = (id(shape), spec.format, quantization, imatrix, parted, id(spec) if spec.engines else None)
         known = self.contents.get(key)
         if known is None:
-            engines = [_Entry(engine, self._is_ready(engine)) for engine in candidate_engines(spec, quantization)]
+            engines = [
+                _Entry(engine, self._is_ready(engine, spec.format, quantization))
+                for engine in candidate_engines(spec, quantization)
+            ]
             # The ready ones first, as best_option takes them; the order is kept among equals.
             engines.sort(key=_not_ready)
             known = _Content(spec, quantization, shape, imatrix, parted, tuple(engines))
@@ -180,9 +184,9 @@ class _Platform:
         met.contents[quantization] = known
         return known
 
-    def _is_ready(self, engine: str) -> bool:
+    def _is_ready(self, engine: str, model_format: str, quantization: str) -> bool:
         status = self.statuses.get(engine)
-        return status is not None and status.status == "ready"
+        return status is not None and status.of(model_format, quantization).status == "ready"
 
     def sums(self, content: _Content, engine: str, stand: _Stand) -> Sums | None:
         """The demand of a content under an engine; None: the engine does not take it here."""
@@ -243,7 +247,11 @@ def _platform_for(
         machine.label is None,
         tuple(ground.kind for ground in stand.grounds.values()),
         wish.kv_cache_type,
-        tuple(sorted((name, status.status) for name, status in statuses.items())),
+        tuple(
+            sorted(
+                (name, status.status, tuple(one.reason for one in status.lacking)) for name, status in statuses.items()
+            )
+        ),
         tuple(sorted((name, one.loads) for name, one in corrections.items())),
     )
     found = _platforms.get(key)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends import records
+from backends import home, records
 from backends.errors import BackendError
 from backends.hubs import environment
 from backends.shelves import (
+    ADDED_HUBS,
     ADOPTED,
     FOLDER,
     HUGGINGFACE_CACHE,
@@ -23,6 +24,7 @@ from backends.shelves import (
     manifest_layers,
     ollama_manifests,
 )
+from specs.model import ModelFamily
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def plan_removal(entry: Entry) -> RemovalPlan:
         return _from_huggingface(entry)
     if entry.owner == OLLAMA:
         return _from_ollama(entry)
-    foreign = entry.owner not in (MODELSCOPE_CACHE, FOLDER)
+    foreign = entry.owner not in (MODELSCOPE_CACHE, ADDED_HUBS, FOLDER)
     paths, kept, freed = [], [], 0
     for file in entry.files:
         stat = file.path.lstat()
@@ -91,6 +93,18 @@ def remove(plan: RemovalPlan) -> int:
             records.forget(key)
     _tidy(plan.entry, now.paths)
     return freed
+
+
+def spec_files_of(plan: RemovalPlan, families: Iterable[ModelFamily]) -> tuple[Path, ...]:
+    """Spec files that adopting this entry made: without them nothing would know of it."""
+    if plan.owner != ADOPTED:
+        return ()
+    own = home.specs_folder()
+    return tuple(
+        Path(family.source)
+        for family in families
+        if own in Path(family.source).parents and {spec.path for spec in family.specs} == {str(plan.entry.path)}
+    )
 
 
 def _is_link(mode: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from backends import records
 from backends.errors import BackendError
-from backends.hubs import environment, ms_cache
+from backends.hubs import added_cache, environment, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.repository import quantization_of
 from backends.hubs.selection import gguf_groups, needed_repository_files
@@ -23,6 +23,8 @@ from specs.model import HUGGINGFACE, MODELSCOPE
 
 HUGGINGFACE_CACHE = "Hugging Face cache"
 MODELSCOPE_CACHE = "ModelScope cache"
+ADDED_HUBS = "modeldeck's hubs"
+"""Folders of hubs that other packages add."""
 LM_STUDIO = "LM Studio"
 LLAMA_CPP_CACHE = "llama.cpp cache"
 OLLAMA = "Ollama"
@@ -87,6 +89,7 @@ def all_entries(folders: Sequence[Path] = ()) -> Iterator[Entry]:
     """Everything that lies on this disk; a folder that cannot be read is passed over."""
     yield from huggingface_entries()
     yield from modelscope_entries()
+    yield from added_hub_entries()
     yield from lm_studio_entries()
     yield from llama_cpp_entries()
     yield from ollama_entries()
@@ -110,6 +113,12 @@ def modelscope_entries() -> Iterator[Entry]:
     for model_id, folder in ms_cache.stored():
         revision = folder.name if folder.parent.name == "snapshots" else "master"
         yield from _loadable(MODELSCOPE_CACHE, folder, list(_files(folder)), MODELSCOPE, model_id, revision)
+
+
+def added_hub_entries() -> Iterator[Entry]:
+    """What was downloaded from hubs that other packages add, whether the package is still there or not."""
+    for hub, model_id, folder in added_cache.stored():
+        yield from _loadable(ADDED_HUBS, folder, list(_files(folder)), hub, model_id, folder.name)
 
 
 def lm_studio_entries() -> Iterator[Entry]:

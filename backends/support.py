@@ -24,6 +24,7 @@ def support(variant: Variant, engine: str, machine: Machine, status: EngineStatu
         return "unsupported", why
     if status is None:
         return "not-installed", None
+    status = status.of(variant.spec.format, variant.quantization)
     if status.status == "unsupported":
         # On another machine than this one, this one's platform says nothing.
         return ("unsupported", status.reason) if machine.label is None else ("not-installed", None)

@@ -40,6 +40,10 @@ class Remote:
     sha256: str | None
     git_sha1: str | None = None
     """Git's object ID, which is a sum too: SHA-1 of "blob", the length, NUL and the content."""
+    refusal: Callable[[wire.Answer], BackendError] | None = None
+    """Makes the error of an answer's status; None: Hugging Face's words."""
+    unreachable: Callable[[BaseException, str], HubUnreachable] = unreachable
+    """Makes the error of a hub that does not answer."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,8 @@ class Watch:
     """Bytes that came over the network; negative when bytes that were here turned out wrong."""
     note: Callable[[str | None], None] = field(default=lambda _: None)
     """What it waits for, in one line; None: nothing."""
+    waiting: Callable[[str, float], None] = field(default=lambda *_: None)
+    """Why it waits, and for how many seconds until the next try."""
     checking: Callable[[bool], None] = field(default=lambda _: None)
     """Bytes that lie here are being summed, and no transfer is going on."""
     again_bytes: int = 0
@@ -212,7 +218,9 @@ class _Transfer:
             except HubUnreachable as error:
                 trouble = error
             except OSError as error:
-                trouble = unreachable(error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}")
+                trouble = self.remote.unreachable(
+                    error, f"{self.remote.name} of {self.remote.model_id} stopped at {self._where()}"
+                )
             failures = 1 if self.done > before else failures + 1
             if failures >= self.patience.tries:
                 raise trouble
@@ -221,7 +229,7 @@ class _Transfer:
             if wait > self.patience.most_retry_after_seconds:
                 raise trouble
             if wait > 0:
-                self.watch.note(f"{_short(trouble)}; next try in {wait:.0f} s" if wait >= 1 else _short(trouble))
+                self.watch.waiting(_short(trouble), wait)
                 self.patience.pause(wait, self.cancel)
 
     def _attempt(self, descriptor: int) -> tuple[BackendError | None, float | None]:
@@ -236,11 +244,11 @@ class _Transfer:
             trouble = self._refused(answer)
             if trouble is not None:
                 return trouble
+            self.watch.note(None)
             skip = self._start_of(answer)
             if isinstance(skip, tuple):
                 return skip
             self._remember(answer)
-            self.watch.note(None)
             self._receive(answer, skip, descriptor)
         if self.done < self.remote.file_bytes:
             return self._short_of(answer), None
@@ -260,7 +268,10 @@ class _Transfer:
         if elsewhere and status in (400, 401, 403, 404, 410):
             # A signed address that has expired, or a storage node without the object: ask the hub for a fresh one.
             return HubTrouble(f"the storage behind the hub refuses {self.remote.name} ({status})"), None
-        error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
+        if self.remote.refusal is not None:
+            error = self.remote.refusal(answer)
+        else:
+            error = refusal(answer, self.remote.model_id, self.remote.revision, self.remote.name)
         if status in _RETRIED:
             return error, retry_after(answer.headers)
         if isinstance(error, NotFound) and "revision" in str(error):
@@ -317,6 +328,8 @@ class _Transfer:
                 passed = min(skip, count)
                 skip -= passed
                 content = content[passed:]
+                if not skip:
+                    self.watch.note(None)
                 if not len(content):
                     continue
             content = content[: limit - self.done]

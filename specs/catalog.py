@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from specs import extensions
 from specs.engines import engine_name, engines_for
 from specs.model import ModelFamily, ModelSpec, Number, SpecError, Variant
 from specs.readers.values import billions
-from specs.reading import ENDINGS, Reading, check_spec_file, read_spec_file
+from specs.reading import Reading, check_spec_file, endings, read_spec_file
 from specs.text import one_line, printable
 
 __all__ = ["Catalog", "UnknownFamily", "UnknownVariant", "load_catalog", "read_spec_file"]
@@ -205,7 +206,7 @@ def load_catalog(user_folder: Path | None = None, extra: Sequence[Path] = ()) ->
     be read costs a line in the problems and nothing else.
     """
     families: dict[str, ModelFamily] = {}
-    problems: list[str] = []
+    problems: list[str] = [*extensions.found().problems]
     collecting = gc.isenabled()
     gc.disable()  # thousands of values are made and none dies: collecting between them took a quarter of the time
     try:
@@ -255,12 +256,13 @@ def _spec_files(folder: Path, problems: list[str]) -> list[Path]:
         problems.append(f"{printable(str(error.filename))}: cannot be read: {error.strerror}")
 
     found: list[str] = []
+    wanted = endings()
     for place, folders, names in os.walk(folder, onerror=failed):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=str.lower)
         found.extend(
             f"{place}/{name}"
             for name in sorted(names, key=_stem)
-            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+            if name.lower().endswith(wanted) and not name.startswith(".")
         )
         if len(found) > MAX_FILES:
             problems.append(f"{printable(str(folder))}: only its first {MAX_FILES:,} spec files are read")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from specs import extensions
 from specs.model import ENGINES, FORMATS, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM, ModelSpec
 
 LMDEPLOY: Final = "LMDEPLOY"
@@ -83,7 +84,11 @@ _OS_NAMES: Final = {"darwin": "macOS", "linux": "Linux", "windows": "Windows", "
 
 def engine_name(name: str) -> str:
     """An engine in our spelling, whatever case it was written in; unknown names as they stand."""
-    return _NAMES.get(name.strip().lower(), name.strip())
+    known = _NAMES.get(name.strip().lower())
+    if known is not None:
+        return known
+    added = extensions.extension("engines", name)
+    return added.name if added is not None else name.strip()
 
 
 def engines_for(spec: ModelSpec) -> Mapping[str, tuple[str, ...]]:
@@ -91,7 +96,7 @@ def engines_for(spec: ModelSpec) -> Mapping[str, tuple[str, ...]]:
     if spec.engines:
         return spec.engines
     taken: dict[str, tuple[str, ...]] = {}
-    for engine, rule in _BY_FORMAT.get(spec.format, {}).items():
+    for engine, rule in _rules(spec.format).items():
         names = tuple(name for name in spec.quantizations if _takes(rule, name.lower())) if rule.listed else ()
         if names:
             taken[engine] = names
@@ -111,7 +116,7 @@ def candidate_engines(spec: ModelSpec, quantization: str) -> tuple[str, ...]:
     named = {
         engine: any(name.lower() == wanted for name in names)
         for engine, names in spec.engines.items()
-        if engine in ENGINES
+        if engine in extensions.engines()
     }
     known = [engine for engine in ordered if engine in named]
     known += [engine for engine in named if engine not in known]
@@ -145,12 +150,14 @@ def refusal(
         said = _said_by_file(name, spec, quantization)
         if said:
             return said
+        if name in (spec.engines or ()) and extensions.extension("engines", name) is not None:
+            return None  # of an engine that a package adds, the file's word is all that is known
     else:
         spec, model_format = None, spec_or_format
     why = _refused_by_rules(name, model_format, quantization.lower()) or _refused_by_platform(
-        _BY_FORMAT[model_format][name], os, arch, compute_capability, has_cuda
+        _rules(model_format)[name], os, arch, compute_capability, has_cuda
     )
-    if why is None and spec is not None and _BY_FORMAT[model_format][name].single_file:
+    if why is None and spec is not None and _rules(model_format)[name].single_file:
         parts = part_count(spec, quantization)
         if parts > 1:
             return f"{name} reads GGUF as a single file, and {quantization} comes in {parts} parts; llama.cpp takes it"
@@ -190,9 +197,9 @@ def _refused_by_rules(name: str, model_format: str, quantization: str) -> str | 
     """The refusal that holds on every machine."""
     if model_format in DEAD_FORMATS:
         return DEAD_FORMATS[model_format]
-    if name not in ENGINES:
+    if name not in extensions.engines():
         return not_carried(name, model_format, quantization)
-    rule = _BY_FORMAT.get(model_format, {}).get(name)
+    rule = _rules(model_format).get(name)
     if rule is None:
         others = [other for other in _candidates(model_format, quantization) if other != name]
         takers = f"; {_either(others)} can" if others else ""
@@ -229,12 +236,12 @@ def _refused_by_platform(rule: Rule, os: str, arch: str, compute_capability: str
 
 def _said_by_file(name: str, spec: ModelSpec, quantization: str) -> str | None:
     """The refusal that follows from the file's own list of engines."""
-    if not spec.engines or name not in ENGINES:
+    if not spec.engines or name not in extensions.engines():
         return None
     wanted = quantization.lower()
     allowed = spec.engines.get(name)
     if allowed is None:
-        others = [engine for engine in spec.engines if engine in ENGINES]
+        others = [engine for engine in spec.engines if engine in extensions.engines()]
         instead = f"; {_either(others)} can" if others else ""
         return f"the spec file does not name {name} for {spec.format} {quantization}{instead}"
     if any(entry.lower() == wanted for entry in allowed):
@@ -242,7 +249,7 @@ def _said_by_file(name: str, spec: ModelSpec, quantization: str) -> str | None:
     others = [
         engine
         for engine, names in spec.engines.items()
-        if engine in ENGINES and any(entry.lower() == wanted for entry in names)
+        if engine in extensions.engines() and any(entry.lower() == wanted for entry in names)
     ]
     instead = f"; {_either(others)} can" if others else ""
     only = ", ".join(allowed) or "none of them"
@@ -250,9 +257,7 @@ def _said_by_file(name: str, spec: ModelSpec, quantization: str) -> str | None:
 
 
 def _wrong_quantization(rule: Rule, quantization: str) -> str:
-    others = [
-        name for name, other in _BY_FORMAT[rule.format].items() if other is not rule and _takes(other, quantization)
-    ]
+    others = [name for name, other in _rules(rule.format).items() if other is not rule and _takes(other, quantization)]
     instead = f"; {_either(others)} can" if others else ""
     if rule.quantizations is not None:
         if rule.format == "pytorch" and quantization in {"4-bit", "8-bit"}:
@@ -262,14 +267,30 @@ def _wrong_quantization(rule: Rule, quantization: str) -> str:
     return f"{rule.engine} takes {rule.format} with {widths} bits, not {quantization}{instead}"
 
 
-@lru_cache(maxsize=4096)
+def _rules(model_format: str) -> Mapping[str, Rule]:
+    """By engine, those that packages add behind ours."""
+    added = _added_rules(model_format, extensions.found())
+    ours = _BY_FORMAT.get(model_format, {})
+    return {**ours, **added} if added else ours
+
+
+@lru_cache(maxsize=64)
+def _added_rules(model_format: str, there: extensions.Found) -> Mapping[str, Rule]:
+    return {one.name: Rule(one.name, model_format) for one in there.extensions if model_format in one.formats}
+
+
 def _candidates(model_format: str, quantization: str) -> tuple[str, ...]:
-    rules = _BY_FORMAT.get(model_format, {}).values()
+    return _ordered(model_format, quantization, extensions.found())
+
+
+@lru_cache(maxsize=4096)
+def _ordered(model_format: str, quantization: str, _there: extensions.Found) -> tuple[str, ...]:
+    rules = _rules(model_format).values()
     return tuple(rule.engine for rule in sorted(rules, key=lambda rule: not _takes(rule, quantization)))
 
 
 def _taken(engine: str, model_format: str, quantization: str) -> bool:
-    rule = _BY_FORMAT.get(model_format, {}).get(engine)
+    rule = _rules(model_format).get(engine)
     return rule is not None and _takes(rule, quantization.lower())
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from specs.errors import SpecError as SpecError  # noqa: PLC0414 - those who read specs look for it here
+
 HUGGINGFACE: Final = "huggingface"
 MODELSCOPE: Final = "modelscope"
 HUBS: Final = (HUGGINGFACE, MODELSCOPE)
@@ -216,13 +218,3 @@ class Variant:
 
     def __hash__(self) -> int:
         return hash((self.family.name, self.spec.size_in_billions, self.spec.format, self.quantization))
-
-
-class SpecError(Exception):
-    """A spec file that cannot be read: which file, which line, what was expected."""
-
-    def __init__(self, file: str, line: int | None, what: str) -> None:
-        super().__init__(f"{file}:{line}: {what}" if line else f"{file}: {what}")
-        self.file = file
-        self.line = line
-        self.what = what

@@ -7,19 +7,25 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from specs import extensions
 from specs.model import ModelFamily, SpecError
 from specs.readers import json, pages, toml
 from specs.readers.values import Note, Reading
-from specs.text import printable
+from specs.text import one_line, printable
 
-__all__ = ["ENDINGS", "MAX_FILE_BYTES", "Note", "Reading", "check_spec_file", "read_spec_file"]
+__all__ = ["ENDINGS", "MAX_FILE_BYTES", "Note", "Reading", "check_spec_file", "endings", "read_spec_file"]
 
 ENDINGS: Final = (".toml", ".rst", ".json")
-"""Endings of spec files; in folders only these are looked at."""
+"""Endings of spec files that modeldeck reads by itself."""
 MAX_FILE_BYTES: Final = 8_000_000
 """A hundred times the largest page; a bigger file is something else."""
 MAX_LETTERS: Final = {".rst": 200_000, ".toml": 1_000_000}
 """Pages and TOML are read slowly enough to look closer; the longest real ones have 60,000 and 30,000 letters."""
+
+
+def endings() -> tuple[str, ...]:
+    """Endings of spec files, those of added readers too; in folders only these are looked at."""
+    return (*ENDINGS, *extensions.endings())
 
 
 def read_spec_file(path: Path) -> tuple[ModelFamily, ...]:
@@ -61,9 +67,30 @@ def read_text(text: str, file: str, source: str, ending: str) -> Reading:
         return json.read(text, file, source)
     if ending == ".rst":
         return pages.read(text, file, source)
+    added = extensions.extension("spec_readers", ending.removeprefix(".")) if ending else None
+    if added is not None:
+        return _read_by(added, text, file, source)
     if json.looks_like_json(text):
         return json.read(text, file, source)
     return read_text(text, file, source, ".rst" if pages.looks_like_page(text) else ".toml")
+
+
+def _read_by(added: extensions.Extension, text: str, file: str, source: str) -> Reading:
+    """The reading of another package's reader; whatever goes wrong inside it becomes a line about this file."""
+    try:
+        found = added.load()(text, file, source)
+    except SpecError:
+        raise
+    except extensions.ExtensionError as error:
+        raise SpecError(file, None, str(error)) from error
+    except Exception as error:
+        said = one_line(f"{type(error).__name__}: {error}")[:300]
+        raise SpecError(file, None, f"the reader of .{added.name} files in {added.package} failed: {said}") from error
+    if not isinstance(found, Reading) or not all(isinstance(one, ModelFamily) for one in found.families):
+        raise SpecError(file, None, f"the reader of .{added.name} files in {added.package} gives back no Reading")
+    if not found.families:
+        raise SpecError(file, None, "this holds no family")
+    return found
 
 
 def _text(path: Path, file: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -16,11 +17,33 @@ import pytest
 CLOSED = "http://127.0.0.1:9"
 """Nothing listens there: a test that forgets its hub fails at once instead of leaving this machine."""
 
+HANGS_AFTER = 600
+"""Seconds after which a test ends its process with the stacks of all threads. pytest-timeout ends it after 300, unless
+native code holds the interpreter."""
+
+stderr = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Let no test hang for ever: a thread of C code watches the clock."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True, file=stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
 
 def pytest_configure() -> None:
     """Hear ctrl+c here and in every program that a test starts: a shell's background job begins with it ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(2, stderr)  # pytest captures nothing while it is configured
+
+
+def pytest_unconfigure() -> None:
+    """Threads and exit handlers that native libraries leave behind get a minute to end."""
+    faulthandler.dump_traceback_later(60, exit=True, file=stderr)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.app import App
 
-from backends.home import cache_folder, private_folder
+from backends.home import cache_folder, open_privately, private_folder
 from tui.units import count
 
 LONGEST_SEQUENCE = 74_994
@@ -40,8 +40,8 @@ def copy(app: App[Any], text: str, what: str) -> str:
     app._clipboard = text
     file = private_folder(cache_folder()) / "copied.txt"
     try:
-        file.write_text(text, encoding="utf-8")
-        file.chmod(0o600)
+        with open_privately(file, "w") as kept:
+            kept.write(text)
         where = f"also in {file}"
     except OSError as error:
         where = f"no file: {error.strerror}"

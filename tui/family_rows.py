@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backends.fit import Verdict
-from specs.model import ModelFamily
-
 if TYPE_CHECKING:  # reading spec files is not needed before the first frame
+    from backends.fit import Verdict
     from specs.catalog import Catalog
+    from specs.model import ModelFamily
     from tui.services import Library
 
 UNFIT = frozenset({"no"})

@@ -59,13 +59,15 @@ class Fetching(State):
         self.jobs = {**self.jobs, job.id: job}
         if before is None or before.progress.state != job.progress.state:
             self.read_queue()
+        shown = getattr(self.screen, "shows_downloads", False)
         if job.progress.state == "done" and (before is None or before.progress.state != "done"):
-            self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
+            if not shown:
+                self.say(f"{job.plan.variant.family.name} {job.plan.variant.quantization} is on this disk")
             self.post_message(LibraryChanged())
         elif job.progress.state == "cancelled":
             if self._awaited is not None and self._awaited.option.variant == job.plan.variant:
                 self._awaited = None
-        elif job.progress.state == "failed" and (before is None or before.progress.state != "failed"):
+        elif job.progress.state == "failed" and not shown and (before is None or before.progress.state != "failed"):
             self.say(f"{job.plan.variant.family.name}: {job.progress.note or 'the download failed'}", severity="error")
 
     def read_queue(self) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.fit import Correction, Option
-
 if TYPE_CHECKING:
+    from backends.fit import Correction, Option
     from tui.state import State
 
 

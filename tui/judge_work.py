@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from backends.fit import Knowledge, Verdict, Wish
-from backends.machine.model import Machine
-from specs.model import ModelFamily, Variant
 from tui.judging import Judged, judge_families, materially_different
 from tui.screens.browse_messages import FamilyJudged, ListJudged
 from tui.services import Measured, Services, Statuses
 from tui.widgets.lines import clean
+
+if TYPE_CHECKING:
+    from backends.fit import Knowledge, Verdict, Wish
+    from backends.machine.model import Machine
+    from specs.model import ModelFamily, Variant
 
 LIST_SHARE = 0.05
 """Share of a place's memory that must come or go before the whole list is judged again."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from backends.fit import Option, Verdict
-from backends.machine.model import Machine
-from specs.model import ModelFamily, Variant
+if TYPE_CHECKING:
+    from backends.fit import Option, Verdict
+    from backends.machine.model import Machine
+    from specs.model import ModelFamily, Variant
+
 
 RANK: Mapping[str, int] = {"no": 0, "cpu": 1, "split": 2, "gpu": 3}
 STALE_BYTES = 256 << 20
@@ -20,6 +25,27 @@ SLICE_VARIANTS = 400
 def better(first: Verdict | None, second: Verdict) -> Verdict:
     """The verdict that a user would rather have."""
     return second if first is None or RANK[second] > RANK[first] else first
+
+
+KEPT_OBJECTS = 50_000
+"""Objects that one pass leaves behind beyond which the collector need not walk them again."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Make values that stay without the collector walking them.
+
+    Every thread waits for a full collection, a key too: 100 ms and more among the values of 20,000 variants.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_count()[0] > KEPT_OBJECTS:
+            gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def judge_families(
@@ -39,16 +65,17 @@ def judge_families(
         owners.clear()
         pending.clear()
 
-    for index, family in enumerate(families):
-        for variant in family.variants():
-            owners.append(index)
-            pending.append(variant)
-        if len(pending) >= SLICE_VARIANTS:
-            if stale():
-                return
-            flush()
-            time.sleep(0.001)
-    flush()
+    with uncollected():
+        for index, family in enumerate(families):
+            for variant in family.variants():
+                owners.append(index)
+                pending.append(variant)
+                if len(pending) >= SLICE_VARIANTS:
+                    if stale():
+                        return
+                    flush()
+                    time.sleep(0.001)
+        flush()
     if not stale():
         done(best)
 
@@ -123,7 +150,9 @@ class Judged:
 
 def materially_different(judged: Machine | None, now: Machine, share: float = 0.0) -> bool:
     """Whether verdicts for one state of a machine are stale for another: so much memory came or went, or a device."""
-    if judged is None or judged.label or len(judged.accelerators) != len(now.accelerators):
+    if judged is None or judged.label or judged.host_bandwidth_bytes_per_second != now.host_bandwidth_bytes_per_second:
+        return True
+    if len(judged.accelerators) != len(now.accelerators):
         return True
     places = [
         (before.free_bytes, after.free_bytes, after.total_bytes)

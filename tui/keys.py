@@ -109,9 +109,10 @@ DOWNLOADS: Final = (
         "x,delete",
         "cancel",
         "cancel",
-        "Give this download up, after asking; takes one that is done off the list",
+        "Give this download up, after asking",
         "x",
     ),
+    _key("downloads.clear", "x,delete", "clear", "clear", "Take this download, which is done, off the list", "x"),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
     _key("downloads.token", "t", "token", "token", "Give a token of yours, then try again"),
     _key(

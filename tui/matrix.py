@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from specs.model import ModelFamily, Number, Variant
+if TYPE_CHECKING:
+    from specs.model import ModelFamily, Number, Variant
+
 
 MAX_SHARED_COLUMNS = 8
 """Rows of unlike formats share a header up to so many columns; beyond it they get their own."""
@@ -55,6 +58,8 @@ def layout(family: ModelFamily) -> tuple[Group, ...]:
 
     Specs of one size and format share a row unless they publish the same quantization twice.
     """
+    from specs.model import Variant  # with the catalog it is here already
+
     rows: list[tuple[Number, str, dict[str, Variant]]] = []
     for spec in family.specs:
         for quantization in spec.quantizations:

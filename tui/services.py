@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # nothing here needs them to run, and together they take 40 m
     from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
     from backends.hubs.hub import RepoSummary
     from backends.hubs.repository import Found
-    from backends.library import Entry, RemovalPlan, Verification
+    from backends.library import Adopted, Entry, RemovalPlan, Verification
     from backends.library import Library as Stock
     from backends.machine.model import Machine
     from backends.measurements import Load
@@ -104,8 +104,15 @@ def load_catalog_with(extra: Sequence[Path] = ()) -> Catalog:
 
 def _detect_machine() -> Machine:
     from backends.machine.detect import detect
+    from backends.machine.host_bandwidth import with_remembered_bandwidth
 
-    return detect()
+    return with_remembered_bandwidth(detect())
+
+
+def _measure_bandwidth(machine: Machine) -> int | None:
+    from backends.machine.host_bandwidth import with_measured_bandwidth
+
+    return with_measured_bandwidth(machine).host_bandwidth_bytes_per_second
 
 
 def _open_watch(machine: Machine) -> MachineWatch:
@@ -299,16 +306,20 @@ def _plan_removal(entry: Entry) -> RemovalPlan:
     return plan_removal(entry)
 
 
-def _remove_entry(plan: RemovalPlan) -> int:
-    from backends.library import remove
+def _remove_entry(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
+    from backends.library import remove, spec_files_of
 
-    return remove(plan)
+    specs = spec_files_of(plan, families)
+    freed = remove(plan)
+    for path in specs:
+        path.unlink(missing_ok=True)
+    return freed
 
 
-def _adopt(path: Path) -> tuple[ModelFamily, Path]:
-    from backends.library import adopt
+def _adopt(path: Path, families: Sequence[ModelFamily]) -> Adopted:
+    from backends.library import adopt_into
 
-    return adopt(path)
+    return adopt_into(families, path)
 
 
 def _local_family(path: Path, name: str) -> ModelFamily:
@@ -400,6 +411,8 @@ class Services:
     load_catalog: Callable[[], Catalog] = load_catalog_with
     detect_machine: Callable[[], Machine] = _detect_machine
     open_watch: Callable[[Machine], MachineWatch] = _open_watch
+    measure_bandwidth: Callable[[Machine], int | None] = _measure_bandwidth
+    """Bandwidth of this machine's memory, measured where nobody published it."""
     statuses: Callable[[], Statuses] = _statuses
     options: Callable[[Sequence[Variant], Machine, Wish, Statuses, Mapping[str, Knowledge], Measured], list[Option]] = (
         _options
@@ -434,8 +447,9 @@ class Services:
     """Everything on this disk that can be run; the folders are the user's further ones."""
     verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
     plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
-    remove_entry: Callable[[RemovalPlan], int] = _remove_entry
-    adopt: Callable[[Path], tuple[ModelFamily, Path]] = _adopt
+    remove_entry: Callable[[RemovalPlan, Sequence[ModelFamily]], int] = _remove_entry
+    """Carries out a plan; the catalog's families, since adopted weights go with the spec file made for them."""
+    adopt: Callable[[Path, Sequence[ModelFamily]], Adopted] = _adopt
     local_family: Callable[[Path, str], ModelFamily] = _local_family
     """Makes a family of weights at a path and keeps it; the second is its spec file."""
     adapter: Callable[[str], Adapter] = adapter_with
@@ -451,5 +465,7 @@ class Services:
     """Runs slow work away from the event loop; tests run it at once."""
     settle_seconds: float = 0.08
     """How long the hand must rest before the slower half of an answer is worked out; 0: at once."""
+    bandwidth_seconds: float = 3.0
+    """How long after the start the memory is measured, when nothing else of it is under way."""
     refresh_seconds: float = 2.0
     """How often the hardware is looked at while its strip is on the screen; 0: only once."""

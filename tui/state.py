@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from asyncio import sleep
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual._styles_cache import StylesCache
 from textual.app import App
 from textual.message import Message
 from textual.reactive import reactive
@@ -18,6 +20,8 @@ from tui.services import Library, MachineWatch, Measured, NothingHere, Services,
 from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
+    from textual.notifications import Notify
+
     from backends.at_work import Crashed
     from backends.downloads import Job
     from backends.machine.model import Machine
@@ -46,6 +50,8 @@ class State(App[int]):
     library: reactive[Library | None] = reactive(None, repaint=False)
     measured: reactive[Measured] = reactive(Measured, repaint=False)
     """What loads on this machine took."""
+    host_bandwidth: reactive[int | None] = reactive(None, repaint=False)
+    """Measured bandwidth of the host's memory in bytes a second; None: not measured in this run."""
     crashed_loads: reactive[tuple[Crashed, ...]] = reactive((), repaint=False)
     """Models that took the app down last time; in this one they are loaded apart."""
     jobs: reactive[Mapping[str, Job]] = reactive(dict, repaint=False, always_update=True)
@@ -86,6 +92,7 @@ class State(App[int]):
         self._refreshing = False
         self._watch: MachineWatch | None = None
         self._measured_read = False
+        self._trouble_said = -math.inf
 
     def in_background(self, work: Callable[[], None], what: str) -> None:
         """Run work that only posts messages; what it raises becomes a notice."""
@@ -118,6 +125,22 @@ class State(App[int]):
             self._refreshing = False
         setattr(self, message.name, message.value)
 
+    def validate_machine(self, machine: Machine | None) -> Machine | None:
+        """A look at the machine measures no bandwidth: what was measured before stays."""
+        if machine is not None and machine.host_bandwidth_bytes_per_second is None and self.host_bandwidth is not None:
+            return replace(machine, host_bandwidth_bytes_per_second=self.host_bandwidth)
+        return machine
+
+    def watch_host_bandwidth(self) -> None:
+        if self.machine is not None:
+            self.machine = replace(self.machine, host_bandwidth_bytes_per_second=self.host_bandwidth)
+
+    def _measure_bandwidth(self) -> None:
+        """Measure the memory once the start is over, because whatever else the machine does disturbs it."""
+        machine = self.machine
+        if machine is not None:
+            self.learn("host_bandwidth", lambda: self.services.measure_bandwidth(machine), "measuring the memory")
+
     def on_state_failed(self, message: Failed) -> None:
         self._refreshing = False
         self.notice(f"{message.what}: {message.error}")
@@ -141,6 +164,7 @@ class State(App[int]):
             if not self._measured_read:
                 self._measured_read = True
                 self.read_measured()
+                self.set_timer(self.services.bandwidth_seconds, self._measure_bandwidth)
 
     def notice(self, text: str) -> None:
         """Keep a line for the notices; each is kept once."""
@@ -150,7 +174,19 @@ class State(App[int]):
 
     def say(self, text: str, *, severity: str = "information") -> None:
         """Say something in a corner for some seconds, as literal text."""
+        if severity != "information":
+            self._trouble_said = time.monotonic()
         self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def hush(self) -> None:
+        """Take away what was said in passing, on a screen that shows it; trouble stays its time."""
+        if time.monotonic() - self._trouble_said > self.NOTIFICATION_TIMEOUT:
+            self.clear_notifications()
+
+    def on_notify(self, message: Notify) -> None:
+        from tui.toasts import make_room
+
+        make_room(self._notifications, message.notification, self.size)
 
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""
@@ -160,6 +196,8 @@ class State(App[int]):
 
     def _refresh_machine(self) -> None:
         """Look at the memory again, unless nobody sees it or the last look is not back."""
+        # Textual keeps the lines of the last 1,024 widgets in it, of those that are long gone too.
+        StylesCache.get_inner_outer.cache_clear()
         if self._refreshing or not getattr(self.screen, "shows_machine", False):
             return
         machine = self.machine

@@ -80,6 +80,8 @@ class Talking(Fetching):
         option = message.option
         if option.engine_status != "ready":
             status = (self.statuses or {}).get(option.engine)
+            if status is not None:
+                status = status.of(option.variant.spec.format, option.variant.quantization)
             words = (status.reason if status else None) or option.reason or f"{option.engine} is {option.engine_status}"
             line = f"; {status.install_line}" if status and status.install_line else ""
             self.say(f"{words}{line}", severity="warning")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backends.fit import Knowledge, Option
-from specs.model import LLAMA_CPP, Variant
+if TYPE_CHECKING:
+    from backends.fit import Knowledge, Option
+    from specs.model import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,14 @@ class Told:
 
     def known(self, variant: Variant) -> Knowledge:
         """What the hubs said of a variant; nothing where they were not asked."""
+        from backends.fit import Knowledge  # values of a fit stand before no first frame
+
         return self._hubs.get(variant.key) or Knowledge()
 
     def question(self, option: Option | None, cache_type: str, path: Path | None) -> Question | None:
         """What is worth asking llama.cpp about this option; None: nothing, or it was asked."""
+        from specs.model import LLAMA_CPP
+
         if option is None or option.engine != LLAMA_CPP or option.engine_status != "ready":
             return None
         if option.variant.spec.format != "ggufv2":

@@ -52,6 +52,11 @@ def speed(bytes_per_second: float | None) -> str:
     return UNKNOWN if bytes_per_second is None else f"{file_size(int(bytes_per_second))}/s"
 
 
+def bandwidth(bytes_per_second: int) -> str:
+    """Bandwidth of a memory, as makers print it: "273 GB/s"."""
+    return f"{bytes_per_second / 1e9:,.0f} GB/s"
+
+
 def duration(seconds: float | None) -> str:
     """A time span: "26 s", "4 min 10 s", "2 h 05 min"; "unknown" for None."""
     if seconds is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from backends.fit import DEFAULT_CONTEXT, Wish
-from specs.model import ModelFamily
+from backends.defaults import DEFAULT_CONTEXT
+
+if TYPE_CHECKING:
+    from backends.fit import Wish
+    from specs.model import ModelFamily
+
 
 CONTEXTS: Final = tuple(1024 << step for step in range(11))
 """Context lengths that [ and ] step through: 1,024 to 1,048,576 tokens."""
@@ -25,6 +29,8 @@ def next_cache_type(now: str) -> str:
 
 def wish_for(family: ModelFamily | None, context: int, kv_cache_type: str) -> Wish:
     """What the user asks of a load; a family's own context where it is shorter."""
+    from backends.fit import Wish  # values of a fit stand before no first frame
+
     asked: int | None = context
     if family is not None and family.context_length:
         asked = min(context, family.context_length)

@@ -41,15 +41,13 @@ def choices(options: Sequence[Option], statuses: Mapping[str, EngineStatus] | No
     rules name the engines for the format: the one that reads it natively first.
     """
     known = statuses or {}
-    ranked = sorted(options, key=_rank)
-    return tuple(
-        Choice(
-            option,
-            _why(option, known.get(option.engine)),
-            _install_line(option, known.get(option.engine)),
-        )
-        for option in ranked
-    )
+    made = []
+    for option in sorted(options, key=_rank):
+        status = known.get(option.engine)
+        if status is not None:
+            status = status.of(option.variant.spec.format, option.variant.quantization)
+        made.append(Choice(option, _why(option, status), _install_line(option, status)))
+    return tuple(made)
 
 
 def _rank(option: Option) -> tuple[int, int, int]:
@@ -63,7 +61,8 @@ def _why(option: Option, status: EngineStatus | None) -> str:
         return option.reason or "does not fit"
     does = _VERDICTS[option.verdict]
     if option.engine_status == "not-installed":
-        return f"{does} once it is installed"
+        lacks = status is not None and status.version is not None and status.reason
+        return f"{does} once it has what is missing: {lacks}" if lacks else f"{does} once it is installed"
     limited = status.reason if status is not None and status.status == "ready" else None
     return f"{does}; {limited}" if limited else f"is installed and {does}"
 

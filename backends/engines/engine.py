@@ -163,6 +163,23 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """A format for which an installed engine wants a further library."""
+
+    format: str
+    quantizations: tuple[str, ...] | None
+    """In lower case; None: any."""
+    reason: str
+    install_line: str
+
+    def concerns(self, model_format: str, quantization: str) -> bool:
+        """Whether these weights cannot be loaded without it."""
+        return model_format == self.format and (
+            self.quantizations is None or quantization.lower() in self.quantizations
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """Whether an adapter's library can be used here."""
 
@@ -174,6 +191,14 @@ class EngineStatus:
     accelerators: tuple[str, ...] | None = None
     """Kinds of accelerator that the installed library can use, in the words of Accelerator.kind; (): the CPU alone;
     None: whatever the engine is made for."""
+    lacking: tuple[Lack, ...] = ()
+
+    def of(self, model_format: str, quantization: str) -> EngineStatus:
+        """The status for weights of one kind."""
+        lack = next((one for one in self.lacking if one.concerns(model_format, quantization)), None)
+        if self.status != "ready" or lack is None:
+            return self
+        return EngineStatus("not-installed", lack.reason, lack.install_line, self.version, self.accelerators)
 
 
 Progress = Callable[[float, str], None]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.engines.engine import EngineStatus
+from backends.engines.engine import EngineStatus, Lack
+from specs import extensions
 from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 
@@ -95,6 +96,45 @@ LIBRARIES: dict[str, Library] = {
 """By engine, in the spelling of the spec pages."""
 
 
+@dataclass(frozen=True, slots=True)
+class FormatLibrary:
+    """What transformers wants beside itself for one format."""
+
+    format: str
+    quantizations: tuple[str, ...] | None
+    """None: any."""
+    extra: str
+    modules: tuple[str, ...]
+
+
+FORMAT_LIBRARIES: tuple[FormatLibrary, ...] = (
+    FormatLibrary("gptq", None, "gptq", ("gptqmodel", "optimum")),
+    FormatLibrary("awq", None, "awq", ("gptqmodel",)),
+    FormatLibrary("bnb", None, "transformers", ("bitsandbytes", "accelerate")),
+    FormatLibrary("pytorch", ("4-bit", "8-bit"), "transformers", ("bitsandbytes", "accelerate")),
+    FormatLibrary("fp8", None, "transformers", ("accelerate",)),
+)
+"""Source: validate_environment() of each quantizer in transformers 5.23 (src/transformers/quantizers)."""
+_OTHER_EXTRAS: dict[str, tuple[str, ...]] = {
+    "gptq": ("gptqmodel", "optimum"),
+    "awq": ("gptqmodel",),
+    "modelscope": ("modelscope", "modelscope_hub"),
+    "remote": ("openai",),
+}
+"""Extras that are no engine of their own, by what they install."""
+
+
+def format_lacks() -> tuple[Lack, ...]:
+    """Formats that the installed transformers cannot load for want of a library."""
+    lacks = []
+    for one in FORMAT_LIBRARIES:
+        missing = [module for module in one.modules if not is_importable(module)]
+        if missing:
+            reason = f"{TRANSFORMERS} needs {' and '.join(missing)} for {one.format}"
+            lacks.append(Lack(one.format, one.quantizations, reason, extra_line(one.extra)))
+    return tuple(lacks)
+
+
 def install_line(engine: str) -> str:
     """The command that adds an engine to the modeldeck that runs now."""
     return extra_line(LIBRARIES[engine].extra)
@@ -103,26 +143,22 @@ def install_line(engine: str) -> str:
 def extra_line(extra: str) -> str:
     """The command that adds one extra.
 
-    uv and pipx install an application afresh with exactly the extras that are named, so the engines that are there
-    already are named again: the line for MLX must not take llama.cpp away.
+    uv and pipx install an application afresh with exactly what is named, so the extras that are there already are
+    named again, and packages that add something: the line for MLX must not take llama.cpp away.
     """
+    known = {library.extra: library.modules for library in LIBRARIES.values()} | _OTHER_EXTRAS
     extras = [extra]
     extras += [
-        library.extra
-        for library in LIBRARIES.values()
-        if library.extra != extra and all(is_importable(module) for module in library.modules)
+        name for name, modules in known.items() if name != extra and all(is_importable(module) for module in modules)
     ]
+    added = sorted({one.package.partition(" ")[0] for one in extensions.found().extensions})
     prefix = Path(sys.prefix)
     if "pipx" in prefix.parts:
-        return f"pipx install --force 'modeldeck[{','.join(extras)}]'"
+        again = f" && pipx inject modeldeck {' '.join(added)}" if added else ""
+        return f"pipx install --force 'modeldeck[{','.join(extras)}]'{again}"
     if sys.prefix == sys.base_prefix or "uv" in prefix.parts:
-        return f"uv tool install 'modeldeck[{','.join(extras)}]'"
+        return f"uv tool install 'modeldeck[{','.join(extras)}]'{''.join(f' --with {name}' for name in added)}"
     return f"{prefix / 'bin' / 'python'} -m pip install 'modeldeck[{extra}]'"
-
-
-def pip_line(packages: list[str]) -> str:
-    """The command that puts further libraries beside the modeldeck that runs now."""
-    return f"{Path(sys.prefix) / 'bin' / 'python'} -m pip install {' '.join(packages)}"
 
 
 def status(engine: str) -> EngineStatus:

@@ -8,8 +8,9 @@ from typing import Final, cast
 
 from backends.engines import installed
 from backends.engines.engine import Adapter, EngineStatus
-from backends.errors import NotFound
-from specs.model import ENGINES, LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
+from backends.errors import EngineError, NotFound
+from specs import extensions
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 ADAPTERS: Final[Mapping[str, tuple[str, str]]] = {
     LLAMA_CPP: ("backends.engines.llama_cpp", "LlamaCppAdapter"),
@@ -34,9 +35,25 @@ def adapter(name: str, *, isolated: bool | None = False) -> Adapter:
     """
     engine = next((known for known in ADAPTERS if known.lower() == name.lower()), None)
     if engine is None:
-        raise NotFound(f"there is no engine {name!r} here; modeldeck carries {', '.join(ADAPTERS)}")
+        return hosted(added(name), isolated=isolated)
     module, kind = ADAPTERS[engine]
     return hosted(cast("Adapter", getattr(importlib.import_module(module), kind)()), isolated=isolated)
+
+
+def added(name: str) -> Adapter:
+    """The adapter that another package adds under this name.
+
+    Raises:
+        NotFound: no package does.
+        EngineError: it cannot be imported, or what it declares is no adapter.
+    """
+    there = extensions.extension("engines", name)
+    if there is None:
+        carried = ", ".join((*ADAPTERS, *(one.name for one in extensions.of_kind("engines"))))
+        raise NotFound(f"there is no engine {name!r} here; modeldeck carries {carried}")
+    from backends.engines.added import adapter_of
+
+    return adapter_of(there)
 
 
 def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
@@ -52,14 +69,19 @@ def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
 
 def status(name: str) -> EngineStatus:
     """Whether one engine can be used here."""
-    if name not in ADAPTERS:
+    if name in ADAPTERS:
+        return adapter(name).status()
+    if extensions.extension("engines", name) is None:
         return EngineStatus("unsupported", f"modeldeck has no adapter for {name} yet")
-    return adapter(name).status()
+    try:
+        return adapter(name).status()
+    except EngineError as error:
+        return EngineStatus("unsupported", str(error))
 
 
 def statuses() -> dict[str, EngineStatus]:
-    """The status of every engine that the spec pages name; imports no library and never raises."""
-    return {engine: status(engine) for engine in ENGINES}
+    """The status of every engine that takes weights; imports no library and never raises."""
+    return {engine: status(engine) for engine in extensions.engines()}
 
 
 __all__ = ["ADAPTERS", "adapter", "installed", "status", "statuses"]

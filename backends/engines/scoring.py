@@ -10,10 +10,11 @@ from typing import Any, Final
 from backends.engines.engine import Alternative, Score
 from backends.engines.reasoning import CHANNEL, ENDS, MESSAGE, START, USUAL_TAGS
 from backends.errors import EngineError
-from specs.model import LLAMA_CPP, MLX, TRANSFORMERS
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 SCORERS: Final = (LLAMA_CPP, TRANSFORMERS, MLX)
-"""Engines that can score an answer which is not their own."""
+"""Engines of ours that can score an answer which is not their own."""
+NO_SCORERS: Final = (VLLM, SGLANG, "remote")
 SCORED_AT_ONCE: Final = 16
 """Tokens that one pass scores: the logits of 262,144 words are 1 MB a token."""
 LIKELY: Final = 64
@@ -39,16 +40,20 @@ class LogProbabilities:
         best = numpy.argpartition(values, -count)[-count:]
         return tuple((int(word), float(values[word])) for word in best[numpy.argsort(-values[best])])
 
+    def of(self, word: int) -> float:
+        """The logprob of one word."""
+        return float(self._values[word])
+
     def score(self, token: int, text_of: Callable[[int], str], reference: Score | None) -> Score:
         """What this distribution says of a token, and how far it is from the reference's."""
         likely = self.likely()
         first, logprob = likely[0]
-        given = float(self._values[token])
+        given = self.of(token)
         if given >= logprob:  # two words may be equally probable
             first, logprob = token, given
         away = None
         if reference is not None:
-            away = divergence(reference.likely, [float(self._values[word]) for word, _ in reference.likely])
+            away = divergence(reference.likely, [self.of(word) for word, _ in reference.likely])
         return Score(token, text_of(token), given, Alternative(text_of(first), first, logprob), likely, away)
 
 
@@ -98,25 +103,26 @@ class Given:
     reasoning: bool
 
 
-def stretches(prompt: str, answer: str, reasoning: str, tags: tuple[str, str] | None) -> list[Stretch]:
+def stretches(
+    answer: str, reasoning: str, tags: tuple[str, str] | None, opened: tuple[str, str] | None, *, channels: bool
+) -> list[Stretch]:
     """What the model would have written after its prompt: the thinking between its tags, then the answer.
 
     The screen's text has neither the tags nor the white space around them; they are put back as models write them.
 
     Args:
-        prompt: As the template wrote it; it may have opened the thinking already.
         tags: The family's own pair; None: the usual ones.
+        opened: The pair whose first tag the template has written already.
+        channels: Whether it is gpt-oss, which writes in channels.
     """
-    if CHANNEL in prompt or prompt.rstrip().endswith(f"{START}assistant"):
+    if channels:
         final = f"{CHANNEL}final{MESSAGE}"
         if not reasoning:
             return [Stretch(final, scored=False), Stretch(answer)]
         between = f"{ENDS[0]}{START}assistant{final}"
         return _thought(f"{CHANNEL}analysis{MESSAGE}", reasoning, between, answer)
-    pairs = (tags,) if tags else USUAL_TAGS
-    opened = next((pair for pair in pairs if prompt.rstrip().endswith(pair[0])), None)
     if reasoning:
-        opening, closing = opened or pairs[0]
+        opening, closing = opened or tags or USUAL_TAGS[0]
         return _thought("" if opened else f"{opening}\n", reasoning, f"\n{closing}\n\n", answer)
     if opened:  # the template opens what this answer went without
         return [Stretch(f"\n{opened[1]}\n\n", scored=False), Stretch(answer)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from backends.engines.chat_template import ChatTemplate, built_in
 from backends.engines.engine import Turn, Weights
 from backends.engines.plain_words import guarded, pieces
+from backends.engines.prefix_cache import common_prefix
 from backends.engines.reasoning import CHANNEL, USUAL_TAGS
-from backends.engines.scoring import Stretch, stretches
 from backends.engines.token_text import TokenText
 
 
@@ -20,7 +21,8 @@ class Tokenizer:
 
     def __init__(self, tokenizer: Any, weights: Weights) -> None:
         self._tokenizer = tokenizer
-        self._weights = weights
+        # The library of the model may encode on another thread, and a tokenizer in Rust refuses two at once.
+        self._guard = threading.Lock()
         self._special = set(tokenizer.all_special_tokens)
         bos = tokenizer.bos_token or ""
         eos = tokenizer.eos_token or ""
@@ -40,6 +42,9 @@ class Tokenizer:
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
+        self.has_channels = self._is_control(CHANNEL)
+        self.end_tokens = self._end_tokens(weights.path)
+        """Tokens that end an answer, by the tokenizer and the model's own settings."""
 
     def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> tuple[list[int], tuple[str, str] | None]:
         """Tokens of a conversation, and the pair of tags whose first one the template has written already."""
@@ -49,35 +54,22 @@ class Tokenizer:
         opened = next((pair for pair in self._tags if tail.endswith(pair[0])), None)
         return self._encode(text, seam), opened
 
-    def scored(self, asked: Sequence[Turn] | str, answer: str, reasoning: str) -> tuple[list[int], list[Stretch]]:
-        """Tokens of a prompt, and what stands behind it when its answer is scored."""
-        if isinstance(asked, str):
-            return self.text(asked), [Stretch(answer)]
-        plain, seam = guarded(asked, self._marks_in)
-        text = self._template.render(plain, thinking=bool(reasoning))
-        return self._encode(text, seam), stretches(text, answer, reasoning, self._weights.reasoning_tags)
-
-    def after_prompt(self, text: str, special: bool) -> list[int]:
-        """Tokens of a text in the middle.
-
-        Args:
-            special: Whether control tokens in it are meant.
-        """
-        if special:
-            return list(self._tokenizer.encode(text, add_special_tokens=False))
-        (plain,), seam = guarded([Turn("user", text)], self._marks_in)
-        return self._encode(plain.text, seam)
-
-    def stable(self, turns: Sequence[Turn], thinking: bool | None = None) -> list[int]:
-        """Tokens that will stand in the next turn's prompt too."""
+    def stable(self, turns: Sequence[Turn], tokens: list[int], thinking: bool | None = None) -> int:
+        """How many of a conversation's tokens will stand in the next turn's prompt, whatever this answer becomes."""
         plain, seam = guarded(turns, self._marks_in)
-        return self._encode(self._template.render(plain, thinking=thinking, opens_answer=False), seam)
+        past = self._encode(self._template.render(plain, thinking=thinking, opens_answer=False), seam)
+        return common_prefix(past, tokens)
+
+    def ends(self, token: int) -> bool:
+        """Whether this token ends an answer."""
+        return token in self.end_tokens
 
     def _encode(self, text: str, seam: str) -> list[int]:
         # The template writes every special token itself.
-        return [
-            token for part in pieces(text, seam) for token in self._tokenizer.encode(part, add_special_tokens=False)
-        ]
+        with self._guard:
+            return [
+                token for part in pieces(text, seam) for token in self._tokenizer.encode(part, add_special_tokens=False)
+            ]
 
     def _marks_in(self, text: str) -> set[str]:
         return {mark for mark in self._marks if mark in text}
@@ -85,7 +77,8 @@ class Tokenizer:
     def text(self, prompt: str) -> list[int]:
         """Tokens of a text to be completed, begun as the model wants it."""
         begun = bool(self._tokenizer.bos_token) and prompt.startswith(self._tokenizer.bos_token)
-        tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=not begun)
+        with self._guard:
+            tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=not begun)
         return tokens
 
     def count(self, text: str) -> int:
@@ -93,12 +86,24 @@ class Tokenizer:
         (plain,), seam = guarded([Turn("user", text)], self._marks_in)
         return len(self._encode(plain.text, seam))
 
+    def inside(self, text: str, special: bool) -> list[int]:
+        """Tokens of a text in the middle of a prompt.
+
+        Args:
+            special: Whether the names of control tokens stand for them.
+        """
+        if special:
+            with self._guard:
+                return list(self._tokenizer.encode(text, add_special_tokens=False))
+        (plain,), seam = guarded([Turn("user", text)], self._marks_in)
+        return self._encode(plain.text, seam)
+
     def piece(self, token: int) -> str:
         """The text of one token by itself."""
         text: str = self._tokenizer.decode([token])
         return text
 
-    def stream(self) -> TokenText:
+    def pieces(self) -> TokenText:
         """A fresh assembler of an answer's text."""
         return TokenText(
             lambda tokens: self._tokenizer.decode(
@@ -106,8 +111,7 @@ class Tokenizer:
             )
         )
 
-    def end_tokens(self, folder: Path) -> frozenset[int]:
-        """Tokens that end an answer, by the tokenizer and the model's own settings."""
+    def _end_tokens(self, folder: Path) -> frozenset[int]:
         found: set[int] = set()
         for name in ("generation_config.json", "config.json"):
             try:

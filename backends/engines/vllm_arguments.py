@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from backends.engines.engine import LoadOptions, Sampling, Weights
+from backends.engines.sampling import seed_bits
 from backends.engines.threads import compute_threads
 from backends.errors import BadWeights, EngineError
 
@@ -56,25 +56,6 @@ def prepare_environment(options: LoadOptions, *, cpu: bool) -> None:
     for name, value in (ENVIRONMENT | CPU_ENVIRONMENT if cpu else ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("OMP_NUM_THREADS", str(compute_threads(options.threads)))
-
-
-def trained_context(folder: Path) -> int | None:
-    """Tokens that the model was trained for, by its config.json; None: it does not say.
-
-    Rotary scaling of vLLM's "linear" and "dynamic" kinds stretches the published length.
-    """
-    told = _config(folder)
-    inner = told.get("text_config")
-    text = inner if isinstance(inner, dict) else told
-    length = text.get("max_position_embeddings") or text.get("n_positions") or text.get("max_seq_len")
-    if not isinstance(length, int) or length <= 0:
-        return None
-    scaling = text.get("rope_scaling")
-    if isinstance(scaling, dict) and (scaling.get("rope_type") or scaling.get("type")) in ("linear", "dynamic"):
-        factor = scaling.get("factor")
-        if isinstance(factor, int | float) and factor > 1 and "gemma3" not in str(told.get("model_type")):
-            return int(length * factor)
-    return length
 
 
 def kv_bytes(folder: Path, context: int) -> int | None:
@@ -175,47 +156,22 @@ def sampling_parameters(sampling: Sampling, limit: int, end_tokens: frozenset[in
     """SamplingParams but output_kind; token numbers come back as they are and ours makes them text.
 
     Args:
+        sampling: Within bounds.
         limit: Tokens that the answer may have.
         end_tokens: Tokens that end it.
     """
-    greedy = sampling.temperature <= 0
     return {
         "max_tokens": limit,
-        "temperature": 0.0 if greedy else sampling.temperature,
-        "top_k": 0 if greedy else max(0, sampling.top_k),
-        "top_p": 1.0 if greedy or sampling.top_p <= 0 else min(1.0, sampling.top_p),
-        "min_p": 0.0 if greedy else min(1.0, max(0.0, sampling.min_p)),
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
         "repetition_penalty": sampling.repetition_penalty,
         # vLLM asks for 64 bits with a sign.
-        "seed": None if sampling.seed is None or greedy else sampling.seed & 0x7FFFFFFFFFFFFFFF,
+        "seed": seed_bits(sampling, 63),
         "stop_token_ids": sorted(end_tokens),
         "logprobs": min(sampling.logprobs, MOST_LOGPROBS) or None,
         "detokenize": False,
         # A prefix from the cache was computed in other batches and differs in its last bits.
-        "skip_reading_prefix_cache": True if sampling.seed is not None and not greedy else None,
+        "skip_reading_prefix_cache": True if sampling.seed is not None else None,
     }
-
-
-def inner_line(error: BaseException) -> str:
-    """What a library's exception says, in one line: pydantic and torch write headings and boxes round it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [
-        line for line in lines if "validation error" not in line and not line.startswith("For further information")
-    ]
-    if not lines:
-        return type(error).__name__
-    line = lines[0]
-    if len(lines) > 1 and " " not in line:
-        line = f"{line}: {lines[1]}"  # the name of a field, and what is wrong with it
-    line = line.partition(" [type=")[0].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if isinstance(error, AssertionError | KeyError | AttributeError):
-        line = f"{type(error).__name__}: {line}"
-    return line if len(line) <= 400 else f"{line[:399]}…"
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}

@@ -11,7 +11,8 @@ from backends import home
 from backends.errors import BackendError, HubUnreachable, NotFound
 from backends.hubs.huggingface import check_id
 from backends.hubs.repository import fetch_family
-from specs.model import HUBS, ModelFamily, SpecError
+from specs import extensions
+from specs.model import ModelFamily, SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def family_of_repository(model_id: str, hub_name: str | None = None, revision: s
         HubError: what the first hub that was asked says.
     """
     check_id(model_id)
-    hubs = (hub_name,) if hub_name else HUBS
+    hubs = (hub_name,) if hub_name else extensions.hubs()
     first: BackendError | None = None
     for name in hubs:
         try:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from backends.errors import AccessDenied, BackendError, HubError, HubTrouble, HubUnreachable, NotFound, RateLimited
@@ -15,8 +15,12 @@ from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.token import token, token_text, where_from
 from specs.model import HUGGINGFACE
 
-_MOST_LISTING_BYTES = 256 << 20
-"""A listing of 100,000 files is about 25 MB."""
+_MOST_LISTING_BYTES = 64 << 20
+"""A listing of 100,000 files is about 25 MB; what a hostile answer of this size becomes here still fits into memory."""
+_MOST_FILES = 250_000
+_PAGED_FILES = 50_000
+"""From so many files on the hub's own client trusts only the tree, which comes in pages."""
+_NEXT_PAGE = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?next\b')
 _REPO = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _TRIES = 3
 _SILENCE_SECONDS = 10.0
@@ -34,13 +38,17 @@ class HuggingFaceHub:
         environment.refuse_offline(f"{model_id} cannot be listed")
         at = f"/revision/{urllib.parse.quote(revision, safe='')}" if revision else ""
         url = f"{environment.endpoint()}/api/models/{model_id}{at}?blobs=true"
-        answer = self._json(url, model_id, revision, timeout_seconds)
-        if not isinstance(answer, dict) or not isinstance(answer.get("siblings", []), list):
+        deadline = time.monotonic() + timeout_seconds
+        answer, _ = self._json(url, model_id, revision, timeout_seconds)
+        if not isinstance(answer, dict) or not isinstance(answer.get("siblings", []), list | None):
             raise HubError(f"{environment.endpoint()} answers for {model_id} with something that is no listing")
         commit = answer.get("sha")
         if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{7,64}", commit):
             raise HubError(f"{environment.endpoint()} gives {model_id} no commit")
-        files = tuple(_file(entry) for entry in answer.get("siblings", ()) if isinstance(entry, dict))
+        entries = answer.get("siblings") or ()
+        files: Iterable[RepoFile] = (_file(entry) for entry in entries if isinstance(entry, dict))
+        if not entries or len(entries) >= _PAGED_FILES:
+            files = self._tree(model_id, commit, deadline)
         gated = answer.get("gated")
         return Listing(
             self.name,
@@ -50,6 +58,27 @@ class HuggingFaceHub:
             gated if isinstance(gated, str) else None,
             bool(answer.get("private")),
         )
+
+    def _tree(self, model_id: str, commit: str, deadline: float) -> Iterator[RepoFile]:
+        """The files of a commit page by page: of very many files the short listing names some or none."""
+        url = f"{environment.endpoint()}/api/models/{model_id}/tree/{commit}?recursive=true"
+        seen: set[str] = set()
+        count = 0
+        while url:
+            seen.add(url)
+            page, headers = self._json(url, model_id, commit, max(0.01, deadline - time.monotonic()))
+            if not isinstance(page, list):
+                raise HubError(f"{environment.endpoint()} answers for {model_id} with something that is no listing")
+            count += len(page)
+            if count > _MOST_FILES:
+                raise HubError(f"{model_id} lists more than {_MOST_FILES:,} files, which no model here needs")
+            yield from (_file(entry) for entry in page if isinstance(entry, dict) and entry.get("type") == "file")
+            found = _NEXT_PAGE.search(headers.get("link", ""))
+            url = urllib.parse.urljoin(url, found[1]) if found else ""
+            if url and wire.origin(url) != wire.origin(environment.endpoint()):
+                raise HubError(f"the listing of {model_id} goes on at another host, which is not followed")
+            if url in seen or (url and not page):
+                raise HubError(f"the listing of {model_id} has no end: the hub gives a page twice, or an empty one")
 
     def read_range(
         self, model_id: str, revision: str, name: str, start: int, stop: int, *, timeout_seconds: float = 10.0
@@ -81,12 +110,15 @@ class HuggingFaceHub:
         asked = urllib.parse.urlencode(
             {"search": query, "limit": max(1, limit), "sort": "downloads", "direction": -1, "full": "false"}
         )
-        found = self._json(f"{environment.endpoint()}/api/models?{asked}", None, None, 10.0)
+        found, _ = self._json(f"{environment.endpoint()}/api/models?{asked}", None, None, 10.0)
         if not isinstance(found, list):
             raise HubError(f"{environment.endpoint()} answers a search with something that is no list")
         return tuple(_summary(entry) for entry in found[:limit] if isinstance(entry, dict) and entry.get("id"))
 
-    def _json(self, url: str, model_id: str | None, revision: str | None, timeout_seconds: float) -> Any:
+    def _json(
+        self, url: str, model_id: str | None, revision: str | None, timeout_seconds: float
+    ) -> tuple[Any, Mapping[str, str]]:
+        """The document at an address of the hub's, and the answer's headers."""
         deadline = time.monotonic() + timeout_seconds
         what = f"{model_id} cannot be listed" if model_id else "the hub cannot be searched"
         patience = min(timeout_seconds, _SILENCE_SECONDS)
@@ -96,7 +128,7 @@ class HuggingFaceHub:
             try:
                 with wire.get(url, token=token_text(), limits=limits) as answer:
                     if answer.status == 200:
-                        content = answer.read(_MOST_LISTING_BYTES)
+                        content, headers = answer.read(_MOST_LISTING_BYTES + 1), answer.headers
                         break
                     asked = retry_after(answer.headers)
                     wait = wait if asked is None else asked
@@ -104,12 +136,15 @@ class HuggingFaceHub:
                     if final:
                         raise refusal(answer, model_id or "the search", revision)
             except OSError as error:
-                if not left or time.monotonic() + wait >= deadline or isinstance(error, ConnectionRefusedError):
+                lasting = isinstance(error, ConnectionRefusedError) or wire.cure(error) is not None
+                if not left or lasting or time.monotonic() + wait >= deadline:
                     raise unreachable(error, what) from error
             time.sleep(wait)
+        if len(content) > _MOST_LISTING_BYTES:
+            raise HubError(f"{what}: the hub answers with more than {_MOST_LISTING_BYTES >> 20} MiB")
         try:
-            return json.loads(content)
-        except ValueError as error:
+            return json.loads(content), headers
+        except (ValueError, RecursionError) as error:
             raise HubError(f"{environment.endpoint()} answers with something that is no JSON") from error
 
 
@@ -188,9 +223,8 @@ def refusal(answer: wire.Answer, model_id: str, revision: str | None = None, nam
 
 def unreachable(error: BaseException, what: str) -> HubUnreachable:
     """The error of a hub that does not answer."""
-    return HubUnreachable(
-        f"{what}: no answer from {environment.endpoint()} ({wire.reason(error)}); check the network, or HF_ENDPOINT"
-    )
+    cure = wire.cure(error) or "check the network, or HF_ENDPOINT"
+    return HubUnreachable(f"{what}: no answer from {environment.endpoint()} ({wire.reason(error)}); {cure}")
 
 
 def _skip(answer: wire.Answer, count: int) -> None:
@@ -200,15 +234,16 @@ def _skip(answer: wire.Answer, count: int) -> None:
 
 
 def _file(entry: Mapping[str, Any]) -> RepoFile:
+    """A file of either listing: the short one and the tree call the same things by two names."""
     lfs = entry.get("lfs")
     lfs = lfs if isinstance(lfs, dict) else {}
     sha256 = lfs.get("sha256") or lfs.get("oid")
     sha256 = sha256.lower() if isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) else None
     size = lfs.get("size", entry.get("size"))
-    blob = entry.get("blobId")
+    blob = entry.get("blobId") or entry.get("oid")
     git = blob if isinstance(blob, str) and re.fullmatch(r"[0-9a-f]{40}", blob) else None
     return RepoFile(
-        str(entry.get("rfilename") or ""),
+        str(entry.get("rfilename") or entry.get("path") or ""),
         size if isinstance(size, int) and size >= 0 else None,
         sha256,
         sha256 or git,

@@ -21,7 +21,7 @@ from backends.errors import (
     RateLimited,
     WrongSum,
 )
-from backends.hubs import wire
+from backends.hubs import offices, wire
 from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.huggingface import check_id
 from specs.model import MODELSCOPE
@@ -49,10 +49,30 @@ Result = TypeVar("Result")
 def client() -> Any:
     """ModelScope's client for today's environment, silent.
 
-    Raises HubError with the install line when it is not installed.
+    Raises:
+        HubError: it is not installed; the message has the install line.
+        HubUnreachable: the certificates that the environment names cannot be read.
     """
+    return _client()
+
+
+def _client(endpoint: str | None = None) -> Any:
+    import requests
+
     library = load_library()
-    return library.HubApi(config=library.HubConfig())
+    config = library.HubConfig(endpoint=endpoint) if endpoint else library.HubConfig()
+    api = library.HubApi(config=config)
+    if named := offices.bundle():
+        try:
+            offices.tls()
+        except offices.NoCertificates as error:
+            raise HubUnreachable(f"ModelScope cannot be asked: {error}; {wire.cure(error)}") from error
+        # requests heeds the first two of the variables that we heed.
+        for part in (api.legacy, api.openapi):
+            for session in vars(part).values():
+                if isinstance(session, requests.Session):
+                    session.verify = named
+    return api
 
 
 def load_library() -> Any:
@@ -186,7 +206,7 @@ def asked(
     library = load_library()
 
     def run() -> Result:
-        api = library.HubApi(config=library.HubConfig())
+        api = _client()
         try:
             return ask(api)
         except library.NotExistError:
@@ -194,7 +214,7 @@ def asked(
             if model_id is None or api._config._endpoint_overridden:
                 raise
             other = api.resolve_endpoint_for_read(model_id)
-            return ask(library.HubApi(config=library.HubConfig(endpoint=other)))
+            return ask(_client(other))
 
     try:
         return wire.patiently(run, time.monotonic() + timeout_seconds)
@@ -252,7 +272,10 @@ def ours(error: BaseException, what: str, model_id: str | None, name: str | None
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return DownloadError(f"cannot write to ModelScope's cache ({(error.strerror or '').lower()})")
     if isinstance(error, OSError | library.HubError):
-        return HubUnreachable(f"{what}: no answer from {endpoint}; check the network, or MODELSCOPE_ENDPOINT")
+        root = offices.understood(error, endpoint)
+        why = f" ({wire.reason(root)})" if root is not None else ""
+        cure = (root and wire.cure(root)) or "check the network, or MODELSCOPE_ENDPOINT"
+        return HubUnreachable(f"{what}: no answer from {endpoint}{why}; {cure}")
     return HubError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
 
 

@@ -145,7 +145,7 @@ class _OneFile:
                     wait = trouble.retry_after_seconds
                 if wait > self.patience.most_retry_after_seconds:
                     raise
-                self.meter.say(f"{str(trouble).partition(';')[0]}; next try in {wait:.0f} s")
+                self.meter.wait(str(trouble).partition(";")[0], wait)
                 self.patience.pause(wait, self.cancel)
             else:
                 self.agreed.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ class _OneFile:
                 **more,
             )
             self.meter.say(None)
-            self._count_to(file.file_bytes)
+            self._meet(file.file_bytes)
             self.kept.unlink(missing_ok=True)
         except _Stop as stop:
             self._restore()
@@ -185,7 +185,7 @@ class _OneFile:
                 self.kept.unlink(missing_ok=True)
             else:
                 self._restore()
-            self._count_to(self._held())
+            self._meet(self._held())
             if self.cancel.is_set():
                 raise Cancelled("stopped") from error
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -236,14 +236,23 @@ class _OneFile:
     def _count_to(self, position: int) -> None:
         if position == self.counted:
             return
-        if position > self.counted and self.meter.note:
-            self.meter.note = None
+        if position > self.counted:
+            self.meter.say(None)
         if position // _DISK_CHECK_BYTES > self.counted // _DISK_CHECK_BYTES:
             free, missing = free_bytes(self.part.parent), self.file.file_bytes - position
             if free is not None and free < min(missing, _RESERVE_BYTES):
                 raise _Stop(full(self.part.parent, missing, free))
         self.meter.moved(position - self.counted)
         self.counted = position
+
+    def _meet(self, here: int) -> None:
+        """Count what lies here: bytes that no callback told of were brought by another program."""
+        if here > self.counted:
+            self.meter.done_bytes += here - self.counted
+            self.meter.report()
+        elif here < self.counted:
+            self.meter.moved(here - self.counted)
+        self.counted = here
 
     def _held(self) -> int:
         with contextlib.suppress(OSError):

@@ -1,10 +1,11 @@
-"""The hubs by name."""
+"""The hubs by name, those of other packages too."""
 
 from __future__ import annotations
 
-from backends.errors import NotFound
+from backends.errors import HubError, NotFound
 from backends.hubs.hub import Hub
-from specs.model import HUBS, HUGGINGFACE, MODELSCOPE
+from specs import extensions
+from specs.model import HUGGINGFACE, MODELSCOPE
 
 
 def hub(name: str) -> Hub:
@@ -17,4 +18,14 @@ def hub(name: str) -> Hub:
         from backends.hubs.modelscope import ModelScopeHub
 
         return ModelScopeHub()
-    raise NotFound(f"there is no hub {name!r}; known are {', '.join(HUBS)}")
+    there = extensions.extension("hubs", name)
+    if there is None:
+        raise NotFound(f"there is no hub {name!r}; known are {', '.join(extensions.hubs())}")
+    from backends.hubs.added import AddedHub
+
+    try:
+        return AddedHub(there, there.load()())
+    except extensions.ExtensionError as error:
+        raise HubError(str(error)) from error
+    except Exception as error:
+        raise HubError(f"the hub {name} of {there.package} fails: {type(error).__name__}: {error}") from error

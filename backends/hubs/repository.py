@@ -13,10 +13,13 @@ from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.registry import hub
 from backends.hubs.selection import gguf_groups, needed_repository_files
 from backends.memory.hf_config import HfConfig, read_config
+from specs import extensions
 from specs.formats import parse_quantization
-from specs.model import HUBS, HubSource, ModelFamily, ModelSpec, Number
+from specs.model import HubSource, ModelFamily, ModelSpec, Number
 from specs.text import one_line
 
+MOST_FOUND = 50
+"""Repositories that a search gives where nobody asks for fewer."""
 _MOST_CONFIG_BYTES = 1 << 20
 _QUANTIZATION = re.compile(
     r"(?:^|[._/-])((?:UD-|i1-)?(?:I?Q\d+(?:_[0-9KSMLX]+)*(?:_NL)?|TQ\d_\d|BF16|FP?16|FP?32|MXFP4(?:_MOE)?))(?=[._/-]|$)",
@@ -37,11 +40,17 @@ class Found:
     """One line for each hub that could not be asked."""
 
 
-def search(query: str, hubs: Sequence[str] = HUBS, *, limit: int = 50) -> Found:
-    """Repositories on all hubs that match, the most downloaded first. A hub that fails becomes a line, not an error."""
+def search(query: str, hubs: Sequence[str] = (), *, limit: int = MOST_FOUND) -> Found:
+    """Repositories on all hubs that match, the most downloaded first. A hub that fails becomes a line, not an error.
+
+    Args:
+        query: Words to search for.
+        hubs: The hubs to ask; none named: all.
+        limit: Most hits in all.
+    """
     hits: list[RepoSummary] = []
     problems = []
-    for name in hubs:
+    for name in hubs or extensions.hubs():
         try:
             hits.extend(hub(name).search(query, limit=limit))
         except BackendError as error:

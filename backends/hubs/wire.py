@@ -6,23 +6,21 @@ the processor time, a stalled read notices a cancel within a tenth of a second, 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import io
-import os
 import socket
 import ssl
 import threading
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from backends.errors import Cancelled
+from backends.hubs import offices
+from backends.hubs.offices import NoCertificates, ProxyTrouble
 from specs.text import one_line
 
 USER_AGENT = "modeldeck"
@@ -228,6 +226,9 @@ def _ask(url: str, headers: Mapping[str, str], limits: Limits) -> Answer:
             speaker.putheader(name, value)
         speaker.endheaders()
         response = speaker.getresponse()
+    except http.client.RemoteDisconnected:
+        connection.close()
+        raise
     except http.client.HTTPException as error:
         connection.close()
         raise ConnectionError(str(error) or type(error).__name__) from error
@@ -276,35 +277,22 @@ def _connect(url: str, timeout_seconds: float) -> tuple[socket.socket, bool, dic
     parts = urllib.parse.urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    proxy = _proxy(parts.scheme, host, port)
+    proxy = offices.proxy_for(url)
     if proxy is None:
         return _secured(_plain(host, port, timeout_seconds), host, secure), False, {}
-    gate = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
-    if gate.scheme not in ("http", "https"):
-        raise ConnectionError(f"a {gate.scheme} proxy is not supported; unset it or name an http proxy")
-    extra = {}
-    if gate.username:
-        word = f"{urllib.parse.unquote(gate.username)}:{urllib.parse.unquote(gate.password or '')}"
-        extra["Proxy-Authorization"] = "Basic " + base64.b64encode(word.encode()).decode()
-    gate_port = gate.port or (443 if gate.scheme == "https" else 8080)
-    connection = _plain(gate.hostname or "", gate_port, timeout_seconds)
-    connection = _secured(connection, gate.hostname or "", gate.scheme == "https")
+    try:
+        connection = _plain(proxy.host, proxy.port, timeout_seconds)
+    except OSError as error:
+        raise ProxyTrouble(f"the proxy {proxy} does not answer ({reason(error)})") from error
+    connection = _secured(connection, proxy.host, proxy.secure)
     if not secure:
-        return connection, True, extra
-    tunnel = http.client.HTTPConnection(host, port)
-    tunnel.sock = connection
-    tunnel.set_tunnel(host, port, extra)
-    speak_connect = tunnel._tunnel  # type: ignore[attr-defined]  # the only way on a socket of one's own
-    speak_connect()
+        return connection, True, proxy.headers
+    try:
+        offices.tunnel(connection, proxy, host, port)
+    except BaseException:
+        connection.close()
+        raise
     return _secured(connection, host, True), False, {}
-
-
-def _proxy(scheme: str, host: str, port: int) -> str | None:
-    proxies = urllib.request.getproxies()
-    address = proxies.get(scheme) or proxies.get("all")
-    if not address or urllib.request.proxy_bypass(f"{host}:{port}") or urllib.request.proxy_bypass(host):
-        return None
-    return address
 
 
 def _plain(host: str, port: int, timeout_seconds: float) -> socket.socket:
@@ -317,24 +305,10 @@ def _secured(connection: socket.socket, host: str, secure: bool) -> socket.socke
     if not secure:
         return connection
     try:
-        named = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))
-        return _tls(next(filter(None, named), None)).wrap_socket(connection, server_hostname=host)
+        return offices.tls().wrap_socket(connection, server_hostname=host)
     except BaseException:
         connection.close()
         raise
-
-
-@lru_cache(maxsize=4)
-def _tls(bundle: str | None) -> ssl.SSLContext:
-    """Certificates: the bundle that the user names, else the system's own store, as huggingface_hub's client does."""
-    if bundle:
-        folder = os.path.isdir(bundle)  # noqa: PTH112 — a string straight from the environment
-        return ssl.create_default_context(capath=bundle if folder else None, cafile=None if folder else bundle)
-    try:
-        import truststore  # comes with huggingface_hub
-    except ImportError:
-        return ssl.create_default_context()
-    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def error_text(answer: Answer) -> str:
@@ -357,9 +331,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
+        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
     if isinstance(error, ConnectionResetError):
         return "connection reset"
     if isinstance(error, TimeoutError):
@@ -367,3 +343,14 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
+
+
+def cure(error: BaseException) -> str | None:
+    """What helps against trouble between here and any hub; None: nothing in particular is known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "where it is signed by an authority of your own, set SSL_CERT_FILE to the file of its certificate"
+    if isinstance(error, NoCertificates):
+        return "correct that variable, or unset it"
+    if isinstance(error, ProxyTrouble):
+        return "check HTTPS_PROXY, or put the hub into NO_PROXY"
+    return None

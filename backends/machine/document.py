@@ -20,8 +20,8 @@ _MOST_BANDWIDTH = 1 << 50
 def machine_to_json(machine: Machine) -> dict[str, Any]:
     """The document of a machine: whole bytes, null for what is not known.
 
-    Beyond the contract's keys: label, performance_cores, and an accelerator's load_percent, holders, parent_uuid and
-    bandwidth_bytes_per_second.
+    Beyond the contract's keys: label, host_bandwidth_bytes_per_second, performance_cores, and an accelerator's
+    load_percent, holders, parent_uuid and bandwidth_bytes_per_second.
     """
     cpu, memory = machine.cpu, machine.memory
     document: dict[str, Any] = {
@@ -39,6 +39,8 @@ def machine_to_json(machine: Machine) -> dict[str, Any]:
     }
     if machine.label is not None:
         document["label"] = machine.label
+    if machine.host_bandwidth_bytes_per_second is not None:
+        document["host_bandwidth_bytes_per_second"] = machine.host_bandwidth_bytes_per_second
     return document
 
 
@@ -68,6 +70,9 @@ def machine_from_json(document: object, label: str | None = None) -> Machine:
         accelerators=tuple(_accelerator(one, place, memory) for place, one in enumerate(listed)),
         warnings=tuple(_strings(top.get("warnings", []), "warnings")),
         label=label if label is not None else own_label,
+        host_bandwidth_bytes_per_second=_whole(
+            top, "host_bandwidth_bytes_per_second", "host_bandwidth_bytes_per_second", 1, _MOST_BANDWIDTH
+        ),
     )
 
 

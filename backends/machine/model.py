@@ -73,3 +73,5 @@ class Machine:
     warnings: tuple[str, ...] = ()
     label: str | None = None
     """Name of a preset or file when this is not the machine that we run on; None: this one."""
+    host_bandwidth_bytes_per_second: int | None = None
+    """Measured bandwidth of the host's memory; None: not measured, as where it is published for the processor."""

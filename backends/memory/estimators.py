@@ -13,7 +13,7 @@ from backends.memory.kv_cache import kv_cache
 from backends.memory.shape import Shape, architecture_name, is_whole, shape, vocabulary_of
 from backends.memory.tensors import expert_parameters
 from specs.formats import Quantization, parse_quantization
-from specs.model import LLAMA_CPP, MLX, Architecture, ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, MLX, TRANSFORMERS, Architecture, ModelFamily, ModelSpec, Variant
 
 _LIMIT = 60_000
 _NOTHING: Final = Architecture()
@@ -160,4 +160,21 @@ def _make(
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
     if engine in {"vLLM", "SGLang"}:
         return vllm.demand(known, quantization, engine, weights_bytes=weights, download_bytes=download)
-    return transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+    if engine == TRANSFORMERS:
+        return transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+    return _added(known, quantization, engine, weights, download)
+
+
+def _added(known: Shape, quantization: Quantization, engine: str, weights: int | None, download: int | None) -> Demand:
+    """What an engine that another package adds is taken to need, until loads of it are measured here.
+
+    The sums of our own engine for the format stand for it, on one card or in RAM: whether it lays layers on several
+    cards nobody here knows.
+    """
+    if quantization.format == "ggufv2":
+        like = llama_cpp.demand(known, quantization, weights_bytes=weights, download_bytes=download, imatrix=False)
+    elif quantization.format == "mlx":
+        like = mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+    else:
+        like = transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download)
+    return replace(like, engine=engine, splits=False, layer_split=False, parallel_heads=None, on_cpu=True)

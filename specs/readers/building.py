@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from specs import extensions
 from specs.model import Architecture, HubSource, ModelSpec, Number
 from specs.readers.values import Wrong
 
@@ -17,6 +18,15 @@ HUB_NAMES: Final[Mapping[str, str]] = {
     "model scope": "modelscope",
 }
 """Hubs that modeldeck carries, by the spellings that occur in lower case."""
+
+
+def carried_hub(name: str) -> str | None:
+    """The hub that a spec file means, one that a package adds too; None: modeldeck does not carry it."""
+    known = HUB_NAMES.get(name.lower())
+    if known is not None:
+        return known
+    added = extensions.extension("hubs", name)
+    return added.name if added is not None else None
 
 
 def make_spec(

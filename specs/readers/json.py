@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from specs.model import HUGGINGFACE, Architecture, HubSource, ModelFamily, ModelSpec, SpecError
 from specs.readers import values
-from specs.readers.building import HUB_NAMES, make_spec
+from specs.readers.building import carried_hub, make_spec
 from specs.readers.lines import json_line
 from specs.readers.values import Key, Note, Reading, Table, Wrong
 from specs.text import one_line, printable
@@ -144,7 +144,7 @@ def _spec(
         for hub, entry in sources.items():
             if type(entry) is not dict:
                 values.wrong(f"{hub} as an object", entry, "model_src", hub)
-            carried = HUB_NAMES.get(hub.lower())
+            carried = carried_hub(hub)
             if carried is None:
                 skipped.setdefault(f"the hub {values.shown(hub)}", (*path, "model_src", hub))
                 listed = listed or _flat_quantizations(entry)
@@ -207,7 +207,7 @@ def _flat_hub(table: Table, hubs: list[HubSource], path: tuple[Key, ...], skippe
     if table.get("model_id") is None:
         return
     hub = values.text(table, "model_hub") or HUGGINGFACE
-    carried = HUB_NAMES.get(hub.lower())
+    carried = carried_hub(hub)
     if carried is None:
         skipped.setdefault(f"the hub {values.shown(hub)}", (*path, "model_hub"))
         return

@@ -11,7 +11,7 @@ from typing import Any, Final
 from specs.engines import engine_name
 from specs.model import Architecture, HubSource, ModelFamily, ModelSpec, Number, SpecError
 from specs.readers import plain_toml, values
-from specs.readers.building import HUB_NAMES, make_spec
+from specs.readers.building import carried_hub, make_spec
 from specs.readers.lines import toml_line
 from specs.readers.values import Key, Note, Reading, Table, Wrong
 from specs.text import one_line, printable
@@ -167,7 +167,7 @@ def _spec(
     for name, hub in (values.subtable(table, "hubs") or {}).items():
         if type(hub) is not dict:
             values.wrong(f"{name} as a table", hub, "hubs", name)
-        carried = HUB_NAMES.get(name.lower())
+        carried = carried_hub(name)
         if carried is None:
             notes.append(((*path, "hubs", name), f"modeldeck does not carry the hub {values.shown(name)}"))
             continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,20 +59,19 @@ def test_hardware_names_itself_the_same_whatever_is_free() -> None:
     assert fingerprint(LAPTOP) != fingerprint(RTX_4090)
 
 
-def write_some(folder: str) -> None:
-    os.environ["MODELDECK_HOME"] = folder
-    for _ in range(20):
-        record(LAPTOP, load(1.0))
+WRITE_SOME = """
+from machines import LAPTOP
+from backends.measurements import Load, record
+
+for _ in range(20):
+    record(LAPTOP, Load("llama.cpp", "ggufv2", "a/8B/ggufv2/Q4_K_M/x", 8192, 1_000_000, 1_000_000, None))
+"""
 
 
 def test_two_processes_may_record_at_once(home: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    others = [context.Process(target=write_some, args=(str(home),)) for _ in range(2)]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join(60)
-        assert other.exitcode == 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    others = [subprocess.Popen([sys.executable, "-c", WRITE_SOME], env=environment) for _ in range(2)]
+    assert [other.wait(60) for other in others] == [0, 0]
     found = correction(LAPTOP, "llama.cpp", "ggufv2")
     assert found is not None
     assert len(found.loads) == 20

@@ -95,7 +95,7 @@ def bench_transformers(folder: Path, tokens: int, rounds: int) -> bool:
 
     engine = adapter("Transformers").load(Weights(folder, "tiny", "pytorch", "none"), LoadOptions(context=2048))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    dtype = next(engine._model.parameters()).dtype
+    dtype = next(engine._runner._model.parameters()).dtype
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     asked = tokenizer(PROMPT, return_tensors="pt")
 

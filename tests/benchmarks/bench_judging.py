@@ -7,6 +7,7 @@ nothing kept, which happens once, in slices off the event loop.
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 import time
@@ -22,9 +23,12 @@ from backends.machine.presets import preset
 from backends.memory import estimators
 from specs.catalog import load_catalog
 from specs.model import Architecture, ModelSpec, Variant
+from tui.judging import judge_families
 
 VARIANTS = 20_000
 BUDGET_MS = 150.0
+KEY_MS = 40.0
+"""A key that waits no longer than this is felt as answered at once."""
 CONTEXTS = (4096, 16_384, 8192, 32_768, 2048, 131_072)
 LOADS = {("llama.cpp", "ggufv2"): Correction(((5 << 30, 6 << 30),) * 3)}
 
@@ -65,6 +69,11 @@ def main() -> int:
         print(
             f"  one card{words}, loads measured: {corrected[0]:.0f} ms at first, then {max(corrected[1:]):.0f} at most"
         )
+        waits = sorted(waits_beside(variants))
+        late = waits[int(0.99 * len(waits))]
+        # A start judges everything once, and any change of context judges it again: keys must not wait for either.
+        missed |= not benchrow.row(f"judging: one card{words}, cold, a key beside it", late, KEY_MS, "ms", at_most=1)
+        print(f"  of {len(waits)} looks for keys the longest was {waits[-1]:.1f} ms late")
     forget()
     first = taken(lambda: judge(bundled, machines()["one card"], 8192))
     print(f"  the bundled catalog's {len(bundled):,} variants, cold: {first:.0f} ms, {first / floor_ms:.0f} floors")
@@ -74,6 +83,27 @@ def main() -> int:
 def judge(variants: list[Variant], machine: Machine, context: int) -> None:
     """One pass over the catalog."""
     quick.quick_verdicts(variants, machine, Wish(context=context))
+
+
+def waits_beside(variants: list[Variant]) -> list[float]:
+    """Milliseconds by which an event loop is late for a key while another thread judges them cold, as in the app."""
+    forget()
+    machine = machines()["one card"]
+    families = list({id(variant.family): variant.family for variant in variants}.values())
+    waits: list[float] = []
+
+    def work() -> None:
+        judge_families(families, lambda some: quick.quick_verdicts(some, machine, Wish(8192)), lambda: False, len)
+
+    async def look() -> None:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        while not task.done():
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            waits.append((time.perf_counter() - before) * 1000 - 5)
+
+    asyncio.run(look())
+    return waits
 
 
 def forget() -> None:

@@ -54,6 +54,47 @@ def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:
     assert "modeldeck = tui.__main__:main" in wheel.read(entries).decode()
 
 
+def test_the_wheel_s_metadata_names_the_extras_and_the_readme(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = wheel.read(name).decode()
+    extras = set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE))
+    assert extras == {"llama", "transformers", "mlx", "vllm", "sglang", "modelscope", "remote"}
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "# modeldeck" in metadata
+
+
+def test_the_wheel_runs_where_nothing_but_its_requirements_is(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    place = tmp_path / "site"
+    wheel.extractall(place)
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tui.__main__ import main; sys.exit(main())"
+    for arguments in (["--version"], ["list", "llama-3", "--json"], ["fit", "--help"]):
+        command = [sys.executable, "-I", "-c", program, str(place), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    where = "import sys; sys.path.insert(0, sys.argv[1]); import tui, backends, specs; print(tui.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-c", where, str(place)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(place))
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    holders = [
+        path.relative_to(ROOT).as_posix()
+        for path in tracked()
+        if path.suffix in {".py", ".toml", ".tcss", ".md", ".yml"} and path.relative_to(ROOT).parts[0] != "tests"
+        if re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert holders == ["pyproject.toml"]
+
+
+def test_the_workflow_runs_the_same_as_everybody_on_both_systems() -> None:
+    text = (ROOT / ".github" / "workflows" / "check.yml").read_text()
+    assert re.search(r"^      - run: \.ci/run$", text, re.MULTILINE)
+    assert "[ubuntu-latest, macos-latest]" in text
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    assert f'"{oldest}"' in text
+
+
 def test_the_folders_with_python_are_the_packages_and_the_tests() -> None:
     folders = {path.relative_to(ROOT).parts[0] for path in tracked() if path.suffix == ".py"}
     assert folders == {*PACKAGES, "tests", ".ci"}

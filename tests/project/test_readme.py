@@ -1,56 +1,34 @@
-"""The README's promises: its commands are ones that the app takes, its settings and its spec file are read."""
+"""The README's promises: every command is in its list, and its keys are ones that exist."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
-import pytest
-
-from specs.catalog import read_spec_file
-from tui.cli.arguments import COMMANDS, parser
-from tui.settings import load_settings
+from tui.cli.arguments import COMMANDS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def examples() -> list[str]:
-    return [line.rpartition("| ")[2] for block in blocks("sh") for line in block.splitlines()]
-
-
-@pytest.mark.parametrize("line", examples())
-def test_every_example_is_one_that_the_command_line_takes(line: str) -> None:
-    program, *arguments = shlex.split(line)
-    assert program == "modeldeck"
-    assert parser().parse_args(arguments).command
-
-
 def test_every_command_is_told_of() -> None:
-    told = set(re.findall(r"^    modeldeck (\w+)", README, re.MULTILINE))
-    assert told == set(COMMANDS) - {"pull"}
+    (synopsis,) = re.findall(r"```text\n(modeldeck  .*?)```", README, re.DOTALL)
+    assert set(re.findall(r"^modeldeck ([a-z]+)", synopsis, re.MULTILINE)) == set(COMMANDS) - {"pull"}
 
 
-def test_the_settings_are_ones_that_exist(tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(next(block for block in blocks("toml") if "kv_cache_type" in block))
-    assert load_settings(path, {}).problems == ()
+def test_every_flag_of_the_list_exists() -> None:
+    from tui.cli.arguments import parser
+
+    (synopsis,) = re.findall(r"```text\n(modeldeck  .*?)```", README, re.DOTALL)
+    known = {flag for action in parser()._every_action() for flag in action.option_strings}
+    assert set(re.findall(r"--[a-z-]+", synopsis)) <= known
 
 
-def test_the_spec_file_is_one_that_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "my-model.toml"
-    path.write_text(next(block for block in blocks("toml") if "size_in_billions" in block))
-    (family,) = read_spec_file(path)
-    assert len(list(family.variants())) == 2
-
-
-def test_the_binding_ids_and_keys_of_the_settings_exist() -> None:
+def test_the_keys_of_the_table_exist() -> None:
     from tui.keys import GUIDE
 
-    known = {binding.id for _, group in GUIDE for binding in group}
-    for name in re.findall(r'^"([\w.-]+)" = ', README, re.MULTILINE):
-        assert name in known
+    names = {"slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]"}
+    known = {names.get(key, key) for _, group in GUIDE for binding in group for key in binding.key.split(",")}
+    table = README[README.index("## Keys") : README.index("## What is not done")]
+    told = [key for line in table.splitlines() if line.startswith("| ") for key in re.findall(r"`([^`]+)`", line)]
+    assert len(told) > 30
+    assert set(told) <= known | {"esc"}

@@ -317,6 +317,7 @@ def services(
         "forget_loads": lambda machine, engine, format_name: 0,
         "plan": plan,
         "open_queue": open_queue,
+        "measure_bandwidth": lambda machine: None,
         "open_watch": lambda machine: FakeWatch(machine),
         "presets": lambda: [PRESET],
         "load_machine": load_machine,

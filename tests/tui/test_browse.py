@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from backends.machine.model import Holder
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.app import Deck
+from tui.judging import SLICE_VARIANTS
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
@@ -392,6 +394,41 @@ async def test_a_live_look_at_the_machine_changes_the_strip_only() -> None:
         assert before
         assert judged == before
         assert "15.1/24" in screen_text(app)
+
+
+async def test_the_list_is_judged_in_slices_and_never_on_the_screens_thread() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def noted(variants: Sequence[Variant], *rest: object) -> list[str]:
+        calls.append((threading.get_ident(), len(variants)))
+        return fake.quick_verdicts(variants, *rest)  # type: ignore[arg-type]
+
+    many = (*fake.FAMILIES, replace(fake.LLAMA3, name="zephyr", specs=fake.LLAMA3.specs * 300))
+
+    def apart(work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    app = Deck(fake.services(families=many, quick_verdicts=noted, background=apart))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        before = len(calls)
+        await press(pilot, "right_square_bracket")
+        await pilot.pause()
+        assert len(calls) > before > 1
+        assert threading.get_ident() not in {thread for thread, _ in calls}
+        assert max(length for _, length in calls) <= SLICE_VARIANTS
+
+
+async def test_the_memory_is_measured_after_the_start_and_stays_known() -> None:
+    app = Deck(fake.services(measure_bandwidth=lambda machine: 45_000_000_000, bandwidth_seconds=0.001))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause(0.05)
+        app.machine = replace(fake.MACHINE, warnings=("a look that measured nothing",))
+        await press(pilot, "w")
+        assert isinstance(app.screen, Hardware)
+        assert "45 GB/s measured" in screen_text(app)
 
 
 async def test_ascii_glyphs_say_the_same() -> None:

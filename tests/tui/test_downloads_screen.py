@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import fake_services as fake
+import pytest
 from textual.pilot import Pilot
 
 from backends.downloads import Job
 from tui.app import Deck
+from tui.screens import downloads
 from tui.screens.ask import Ask
 from tui.screens.downloads import Downloads
 from tui.widgets.job_list import JobList
@@ -130,3 +132,79 @@ async def test_what_is_done_can_be_taken_off_the_list() -> None:
     async with app.run_test(size=(120, 30)) as pilot:
         await press(pilot, "f6", "x")
         assert "No downloads yet" in screen_text(app)
+
+
+async def test_at_80_columns_name_hub_speed_and_time_left_are_all_there() -> None:
+    app, queue = deck_with(Q4, Q8)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        queue.progress("job-1", state="running", done_bytes=1_560_000_000, bytes_per_second=84.1e6, seconds_left=250.0)
+        await pilot.pause()
+        name, standing, other = screen_text(app).splitlines()[2:5]
+        assert "llama-3-instruct 8B Q4_K_M" in name
+        assert "Hugging Face" in name
+        assert "1.56 of 4.90 GB · 84.1 MB/s · 4 min 10 s left" in standing
+        assert "llama-3-instruct 8B Q8_0" in other
+
+
+async def test_in_a_queue_longer_than_the_screen_the_cursor_stays_in_view() -> None:
+    app, queue = deck_with(*([Q4, Q8] * 8))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6", "end")
+        jobs = app.screen.query_one(JobList)
+        assert jobs.cursor == len(queue.entries) - 1
+        assert jobs.scroll_offset.y == 2 * len(queue.entries) - jobs.scrollable_content_region.height
+        await press(pilot, "home")
+        assert jobs.scroll_offset.y == 0
+
+
+async def test_a_refused_download_says_so_first_and_which_key_helps() -> None:
+    app, queue = deck_with(Q4)
+    note = "maker/llama is gated: accept its licence at https://hub/maker/llama, then set HF_TOKEN"
+    queue.progress("job-1", state="failed", note=note, refused="gated", page="https://hub/maker/llama")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        assert "gated · t gives a token" in screen_text(app).splitlines()[3]
+
+
+async def test_what_was_checked_by_size_only_is_said_to_be() -> None:
+    app, queue = deck_with(Q4)
+    queue.progress("job-1", state="done", done_bytes=4_900_000_000)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        assert "by size: the hub gives no sum" in screen_text(app)
+
+
+async def test_on_this_screen_nothing_of_downloads_is_said_in_a_corner_too() -> None:
+    app, queue = deck_with(Q4, Q8)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        queue.progress("job-1", state="failed", note="no answer")
+        queue.progress("job-2", state="done")
+        await pilot.pause()
+        assert not app._notifications
+        await press(pilot, "f5")
+        queue.progress("job-1", state="running")
+        queue.progress("job-1", state="failed", note="no answer")
+        await pilot.pause()
+        assert [one.message for one in app._notifications] == ["llama-3-instruct: no answer"]
+
+
+async def test_the_disk_is_looked_at_again_while_a_download_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = fake.FakeQueue(lambda job: None)
+    queue.add(fake.plan(Q4))
+    free = iter(range(90_000_000_000, 0, -10_000_000_000))
+
+    def open_queue(on_change: Callable[[Job], None]) -> fake.FakeQueue:
+        queue.on_change = on_change
+        return queue
+
+    monkeypatch.setattr(downloads, "LOOK_SECONDS", -1.0)
+    app = Deck(fake.services(open_queue=open_queue, disk_free_bytes=lambda: next(free)))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6")
+        before = screen_text(app)
+        queue.progress("job-1", state="running", done_bytes=1)
+        await pilot.pause()
+        assert "disk" in before
+        assert before.splitlines()[-2] != screen_text(app).splitlines()[-2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from backends.errors import BackendError
-from backends.library import Duplicate, Entry, Library, RemovalPlan, StoredFile, Verification
+from backends.library import Adopted, Duplicate, Entry, Library, RemovalPlan, StoredFile, Verification
 from specs.model import ModelFamily
 from tui.app import Deck
 from tui.messages import ChatWanted
@@ -98,7 +99,7 @@ async def test_enter_talks_to_the_weights_where_they_lie() -> None:
 async def test_removing_says_exactly_what_goes_and_asks() -> None:
     removed: list[RemovalPlan] = []
 
-    def remove(plan: RemovalPlan) -> int:
+    def remove(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
         removed.append(plan)
         return plan.freed_bytes
 
@@ -120,7 +121,7 @@ async def test_removing_says_exactly_what_goes_and_asks() -> None:
 
 
 async def test_a_removal_that_fails_is_said() -> None:
-    def remove(plan: RemovalPlan) -> int:
+    def remove(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
         raise BackendError("cannot remove it (permission denied)")
 
     app, _ = deck(plan_removal=lambda chosen: RemovalPlan(chosen, "x", False, (), 0), remove_entry=remove)
@@ -148,9 +149,10 @@ async def test_verifying_says_what_it_found(outcome: Verification, words: str) -
 async def test_weights_outside_the_catalog_are_adopted_by_their_path() -> None:
     adopted: list[Path] = []
 
-    def adopt(path: Path) -> tuple[ModelFamily, Path]:
+    def adopt(path: Path, families: Sequence[ModelFamily]) -> Adopted:
+        assert fake.LLAMA3 in families
         adopted.append(path)
-        return fake.LLAMA3, Path("/specs/mystery.toml")
+        return Adopted(path, Q4, Path("/specs/mystery.toml"))
 
     app, _ = deck(adopt=adopt)
     async with app.run_test(size=(120, 30)) as pilot:

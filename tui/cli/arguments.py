@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Final, Never
 
-from specs.model import ENGINES, FORMATS, HUBS, Number
+from specs import extensions
+from specs.model import ENGINES, FORMATS, Number
 
 COMMANDS: Final = {
     "list": "tui.cli.catalog:list_families",
@@ -149,7 +150,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("query", nargs="?", default="", metavar="QUERY", help="words that all must occur in it")
     one.add_argument("--format", choices=FORMATS, metavar="F", help="only with this format: " + ", ".join(FORMATS))
-    one.add_argument("--engine", type=_engine, metavar="E", help="only what this engine takes: " + ", ".join(ENGINES))
+    one.add_argument(
+        "--engine", type=_engine, metavar="E", help="only what this engine takes: " + ", ".join(extensions.engines())
+    )
     one.add_argument(
         "--ability", choices=ABILITIES, metavar="A", help="only with this ability: " + ", ".join(ABILITIES)
     )
@@ -176,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck show llama-3-instruct\nmodeldeck show Qwen/Qwen3-0.6B-GGUF",
     )
     one.add_argument("name", metavar="NAME", help=NAME)
-    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
+    one.add_argument("--hub", choices=extensions.hubs(), help="where NAME is a repository: ask this hub")
 
     one = add(
         "fit",
@@ -184,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck fit llama-3-instruct --context 32768\nmodeldeck fit --machine rtx-4090 --json",
     )
     one.add_argument("name", nargs="?", metavar="NAME", help=f"{NAME}; the whole catalog without it")
-    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
+    one.add_argument("--hub", choices=extensions.hubs(), help="where NAME is a repository: ask this hub")
     _variant_flags(one)
     _load_flags(one)
     _machine_flag(one)
@@ -213,7 +216,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("name", metavar="NAME", help=NAME)
     _variant_flags(one, engine=False)
-    one.add_argument("--hub", choices=HUBS, help="take it from this hub; the first that lists it without")
+    one.add_argument("--hub", choices=extensions.hubs(), help="take it from this hub; the first that lists it without")
     one.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
 
     one = add(
@@ -237,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens")
     one.add_argument("--temperature", type=_temperature, metavar="T", help="0: always the most probable token")
     one.add_argument("--seed", type=int, metavar="N", help="the same answer each time")
-    one.add_argument("--hub", choices=HUBS, help="take missing weights from this hub")
+    one.add_argument("--hub", choices=extensions.hubs(), help="take missing weights from this hub")
     one.add_argument("--yes", action="store_true", help="download what is missing without asking")
     one.add_argument("--force", action="store_true", help="load even what does not fit")
 
@@ -265,7 +268,7 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck search 'qwen3 gguf'\nmodeldeck search llama --hub modelscope --limit 5 --json",
     )
     one.add_argument("query", metavar="QUERY")
-    one.add_argument("--hub", choices=HUBS, help="this hub only")
+    one.add_argument("--hub", choices=extensions.hubs(), help="this hub only")
     one.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (%(default)s)")
 
     one = add(
@@ -276,7 +279,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("action", choices=("check", "import", "from"))
     one.add_argument("files", nargs="+", metavar="FILE|REPOSITORY", type=Path)
-    one.add_argument("--hub", choices=HUBS, help="from: ask this hub; the first that has it without")
+    one.add_argument("--hub", choices=extensions.hubs(), help="from: ask this hub; the first that has it without")
     one.add_argument("--revision", metavar="R", help="from: this branch, tag or commit")
     one.add_argument("--keep", action="store_true", help="from: add it to the catalog as a spec file")
     one.add_argument("--name", metavar="NAME", help="from: call the family so")
@@ -289,7 +292,7 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck bench llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
     )
     one.add_argument("name", metavar="NAME", help=NAME)
-    one.add_argument("--hub", choices=HUBS, help="where NAME is a repository: ask this hub")
+    one.add_argument("--hub", choices=extensions.hubs(), help="where NAME is a repository: ask this hub")
     _variant_flags(one)
     _load_flags(one)
     one.add_argument(
@@ -352,9 +355,10 @@ def _looks_flags(to: argparse.ArgumentParser, *, plain: bool | str, low_bandwidt
 
 
 def _engine(text: str) -> str:
-    folded = {engine.lower(): engine for engine in ENGINES} | {"llama-cpp": ENGINES[0], "llamacpp": ENGINES[0]}
+    known = extensions.engines()
+    folded = {engine.lower(): engine for engine in known} | {"llama-cpp": ENGINES[0], "llamacpp": ENGINES[0]}
     if text.lower() not in folded:
-        raise argparse.ArgumentTypeError(f"there is no engine {text!r}; the engines are {', '.join(ENGINES)}")
+        raise argparse.ArgumentTypeError(f"there is no engine {text!r}; the engines are {', '.join(known)}")
     return folded[text.lower()]
 
 
@@ -368,7 +372,7 @@ def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True, server: 
     to.add_argument("--quantization", metavar="Q")
     to.add_argument("--model-id", metavar="ID", help="where two repositories publish the same variant")
     if engine:
-        names = ", ".join((*ENGINES, "remote") if server else ENGINES)
+        names = ", ".join((*extensions.engines(), "remote") if server else extensions.engines())
         kind = _engine_or_remote if server else _engine
         to.add_argument("--model-engine", type=kind, dest="engine", metavar="E", help=names)
 

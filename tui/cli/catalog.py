@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
+from specs.document import catalog_to_json, family_to_json
 from specs.model import ModelFamily, ModelSpec, Variant
 from tui.cli import choose
 from tui.cli.output import Column, clean, document, lines, note, number, table
@@ -56,7 +57,7 @@ def list_families(arguments: argparse.Namespace) -> int:
         families = _fitting(families, arguments)
     families = _sorted(families, arguments)
     if arguments.json:
-        document({"families": [_summary(one) for one in families], "problems": list(catalog.problems)})
+        document(catalog_to_json(catalog, families))
         return 0
     if not families:
         note("no family of the catalog matches; fewer words or flags find more")
@@ -93,7 +94,7 @@ def show_family(arguments: argparse.Namespace) -> int:
     """One family, with every spec in the file's order."""
     family = choose.family(arguments)
     if arguments.json:
-        document(family_document(family))
+        document(family_to_json(family))
         return 0
     print(clean(family.name))
     if family.description:
@@ -128,45 +129,6 @@ def show_family(arguments: argparse.Namespace) -> int:
         [" ".join(dict.fromkeys(source.id for source in spec.hubs)) or spec.path or "" for spec in family.specs],
     )
     return 0
-
-
-def family_document(family: ModelFamily) -> dict[str, Any]:
-    """What `show --json` prints."""
-    return {
-        "name": family.name,
-        "context_length": family.context_length,
-        "languages": list(family.languages),
-        "abilities": list(family.abilities),
-        "description": family.description,
-        "license": family.license,
-        "source": family.source,
-        "specs": [_spec_document(spec) for spec in family.specs],
-    }
-
-
-def _summary(family: ModelFamily) -> dict[str, Any]:
-    return {
-        "name": family.name,
-        "context_length": family.context_length,
-        "languages": list(family.languages),
-        "abilities": list(family.abilities),
-        "sizes_in_billions": list(family.sizes_in_billions),
-        "formats": list(family.formats),
-        "source": family.source,
-    }
-
-
-def _spec_document(spec: ModelSpec) -> dict[str, Any]:
-    from specs.engines import engines_for
-
-    return {
-        "format": spec.format,
-        "size_in_billions": spec.size_in_billions,
-        "active_size_in_billions": spec.active_size_in_billions,
-        "quantizations": list(spec.quantizations),
-        "engines": {engine: list(names) for engine, names in engines_for(spec).items()},
-        "hubs": {source.hub: {"id": source.id} for source in spec.hubs},
-    }
 
 
 def _engine_words(spec: ModelSpec) -> str:

@@ -55,8 +55,9 @@ def machine(arguments: argparse.Namespace, *, deadline_seconds: float = 2.0) -> 
     """This machine, or the one that --machine names; the deadline is for the slowest driver."""
     if arguments.machine is None:
         from backends.machine.detect import detect
+        from backends.machine.host_bandwidth import with_measured_bandwidth
 
-        return detect(deadline_seconds=deadline_seconds)
+        return with_measured_bandwidth(detect(deadline_seconds=deadline_seconds))
     from backends.machine.presets import load_machine
 
     try:

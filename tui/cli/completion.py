@@ -91,11 +91,11 @@ def _command(name: str, what: str, grammar: argparse.ArgumentParser) -> _Command
 
 
 def _choices(action: argparse.Action) -> tuple[str, ...]:
-    from specs.model import ENGINES
+    from specs import extensions
 
     if action.choices is not None:
         return tuple(str(one) for one in action.choices)
-    return ENGINES if action.dest == "engine" else ()
+    return extensions.engines() if action.dest == "engine" else ()
 
 
 def _quantizations(families: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

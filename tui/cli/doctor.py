@@ -45,6 +45,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     sections: dict[str, Callable[[], Section]] = {
         "modeldeck": _versions,
         "engines": _engines,
+        "extensions": _extensions,
         "hardware": _hardware,
         "catalog": lambda: _catalog(arguments),
         "settings": _settings,
@@ -88,6 +89,22 @@ def _engines() -> Section:
         words = [status.status.replace("-", " "), status.version or "", status.reason or "", status.install_line or ""]
         pairs.append((name, ", ".join(word for word in words if word)))
     return pairs
+
+
+def _extensions() -> Section:
+    """What other packages add, each imported to see whether it works, and what was refused."""
+    from specs import extensions
+
+    pairs = []
+    for one in extensions.found().extensions:
+        try:
+            one.load()
+            said = f"{one.package}, {one.target}"
+        except extensions.ExtensionError as error:
+            said = str(error)
+        pairs.append((f"{one.kind.removesuffix('s').replace('_', ' ')} {one.name}", said))
+    pairs += [("refused", problem) for problem in extensions.found().problems]
+    return pairs or [("none", "no installed package adds an engine, a hub or a spec reader")]
 
 
 def _hardware() -> Section:

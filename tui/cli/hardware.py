@@ -34,7 +34,9 @@ def described(machine: Machine) -> list[tuple[str, str]]:
     pairs = [("system", system)]
     if machine.label is None or machine.cpu.name or machine.cpu.physical_cores:  # a preset need not say
         pairs.append(("processor", _processor(machine)))
-    pairs.append(("memory", f"{units.memory(memory.available_bytes)} free of {units.memory(memory.total_bytes)}"))
+    amount = f"{units.memory(memory.available_bytes)} free of {units.memory(memory.total_bytes)}"
+    measured = machine.host_bandwidth_bytes_per_second
+    pairs.append(("memory", amount + (f", {units.bandwidth(measured)} measured" if measured else "")))
     pairs += [(f"{one.kind} {one.index}", _accelerator(one)) for one in machine.accelerators]
     if not machine.accelerators:
         pairs.append(("GPU", "none found; models run on the processor"))

@@ -168,11 +168,11 @@ def _verification(result: Verification) -> dict[str, Any]:
 
 
 def _remove(arguments: argparse.Namespace, catalog: Catalog) -> int:
-    from backends.library import find, plan_removal, remove
+    from backends.library import find, plan_removal, remove, spec_files_of
     from tui.cli.loading import agreed
 
     plan = plan_removal(find(_look(catalog), arguments.what))
-    specs = tuple(_own_spec_files(plan, catalog))
+    specs = spec_files_of(plan, catalog.families)
     if not arguments.json or not arguments.yes:
         for line in _what_goes(plan, specs):
             note(line)
@@ -217,25 +217,12 @@ def _what_goes(plan: RemovalPlan, specs: Iterable[Path]) -> Iterator[str]:
     yield f"  frees {units.file_size(plan.freed_bytes)}"
 
 
-def _own_spec_files(plan: RemovalPlan, catalog: Catalog) -> Iterator[Path]:
-    """Spec files that adopting this entry made: without them nothing would know of it."""
-    from backends.home import specs_folder
-    from backends.shelves import ADOPTED
-
-    if plan.owner != ADOPTED:
-        return
-    for family in catalog.families:
-        file = Path(family.source)
-        if specs_folder() in file.parents and {spec.path for spec in family.specs} == {str(plan.entry.path)}:
-            yield file
-
-
 def _adopt(arguments: argparse.Namespace, catalog: Catalog) -> int:
     paths = tuple(_to_adopt(Path(arguments.what).expanduser().absolute()))
     if arguments.name and len(paths) > 1:
         raise WrongUsage(f"--name names one model, and {arguments.what} holds {len(paths)}", "modeldeck library")
-    taken = {family.name.lower(): family for family in catalog.families}
-    done = [_adopt_one(path, arguments.name, catalog, taken) for path in paths]
+    families = list(catalog.families)
+    done = [_adopt_one(path, arguments.name, families) for path in paths]
     if arguments.json:
         document({"adopted": done})
         return 0
@@ -262,29 +249,13 @@ def _to_adopt(path: Path) -> Iterator[Path]:
             yield entry.path
 
 
-def _adopt_one(path: Path, name: str | None, catalog: Catalog, taken: dict[str, ModelFamily]) -> dict[str, Any]:
-    """As the variant of the catalog that it surely is, else as a family of its own."""
-    from backends.library import adopt, adopt_as, scan
+def _adopt_one(path: Path, name: str | None, families: list[ModelFamily]) -> dict[str, Any]:
+    """Adopt one, and let the next ones know of it."""
+    from backends.library import adopt_into
 
-    if name is None:
-        found = next((one for one in scan(catalog.variants(), (path.parent,)).entries if one.path == path), None)
-        if found is not None and found.matched_by in {"sum", "size"}:
-            variant = next(one for one in catalog.variants() if one.key == found.variants[0])
-            return {"path": str(adopt_as(path, variant)), "variant": variant.key, "spec_file": None}
-    family, spec_file = adopt(path, name=_free_name(path, name, taken))
-    taken[family.name.lower()] = family
-    variant = next(family.variants())
-    kept = adopt_as(path, variant)  # so that library lists it, wherever it lies
-    return {"path": str(kept), "variant": variant.key, "spec_file": str(spec_file)}
-
-
-def _free_name(path: Path, wanted: str | None, taken: dict[str, ModelFamily]) -> str:
-    """A name that takes no other family's place, unless the user chose it; the same path keeps its own."""
-    if wanted:
-        return wanted
-    stem = name = path.stem.lower() if path.suffix.lower() == ".gguf" else path.name.lower()
-    number = 1
-    while name in taken and {spec.path for spec in taken[name].specs} != {str(path)}:
-        number += 1
-        name = f"{stem}-{number}"
-    return name
+    done = adopt_into(families, path, name=name)
+    if done.spec_file is not None:
+        families[:] = [one for one in families if one.name.lower() != done.variant.family.name.lower()]
+        families.append(done.variant.family)
+    spec_file = None if done.spec_file is None else str(done.spec_file)
+    return {"path": str(done.path), "variant": done.variant.key, "spec_file": spec_file}

@@ -61,8 +61,9 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         raise EngineError(_untaken(variant, arguments.engine))
     option = best_option(judged)
     if option.engine_status == "not-installed":
-        line = found[option.engine].install_line or f"modeldeck[{option.engine.lower()}]"
-        raise EngineMissing(f"{option.engine} is not installed", line)
+        status = found[option.engine].of(variant.spec.format, variant.quantization)
+        line = status.install_line or f"modeldeck[{option.engine.lower()}]"
+        raise EngineMissing(status.reason or f"{option.engine} is not installed", line)
     if option.engine_status == "unsupported":
         raise EngineError(option.reason or f"{option.engine} does not run on this machine")
     if option.verdict == "no" and not force:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backends.errors import AccessDenied, BackendError, Cancelled, DoesNotFit
-from specs.model import SpecError
+from specs.errors import SpecError
 
 if TYPE_CHECKING:
     import argparse
@@ -132,6 +132,8 @@ def _say(name: str, error: object, cure: str = "") -> None:
 
 def _access(error: AccessDenied) -> str:
     """What the error itself does not say of the kind of refusal, the page, and how to give a token."""
+    if error.complete:
+        return ""
     text = str(error)
     parts = [] if error.kind in text else [{"private": "it may be private"}.get(error.kind, f"it is {error.kind}")]
     if error.url and error.url not in text:
@@ -147,12 +149,12 @@ def _unexpected(name: str, error: Exception) -> int:
     import time
     import traceback
 
-    from backends.home import log_file, private_folder
+    from backends.home import log_file, open_privately, private_folder
 
     path = log_file()
     try:
         private_folder(path.parent)
-        with path.open("a", encoding="utf-8") as log:
+        with open_privately(path, "a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {name}\n{''.join(traceback.format_exception(error))}\n")
         where = f"the details are in {path}"
     except OSError as unwritable:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from backends.conversation import Conversation, Node, conversation, node
 from backends.engines.engine import Chunk, Engine, Sampling, Stats
 from backends.errors import BackendError
+from backends.home import open_privately
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import clean, note
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
@@ -218,7 +219,7 @@ class _Chat:
             return
         path = Path(name).expanduser()
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with open_privately(path, "x") as file:
                 file.write(to_markdown(self._conversation))
         except OSError as error:
             note(f"{path}: {error.strerror}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from backends.errors import HubError
 from backends.hubs.hub import RepoSummary
-from specs.model import HUBS
+from specs import extensions
 from tui import units
 from tui.cli.output import Column, document, note, table
 from tui.cli.patience import interruptible
@@ -17,7 +17,7 @@ def search(arguments: argparse.Namespace) -> int:
     """Ask the hubs; one that does not answer costs a line, both an error."""
     from backends.hubs.repository import search as ask
 
-    hubs = (arguments.hub,) if arguments.hub else HUBS
+    hubs = (arguments.hub,) if arguments.hub else extensions.hubs()
     found = interruptible(lambda: ask(arguments.query, hubs, limit=arguments.limit), lambda: None)
     if len(found.problems) == len(hubs):
         raise HubError("; ".join(found.problems))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from backends.errors import BackendError
-from backends.home import specs_folder
+from backends.home import private_folder, specs_folder
 from specs.model import ModelFamily, SpecError
 from tui.cli import choose
 from tui.cli.arguments import WrongUsage
@@ -60,8 +60,8 @@ def _from_hub(arguments: argparse.Namespace) -> int:
     from backends.judge import option_to_json
     from backends.knowledge import known_of
     from backends.machine.document import machine_to_json
+    from specs.document import family_to_json
     from specs.writing import keep_family
-    from tui.cli.catalog import family_document
     from tui.cli.fit import HUB_DEADLINE_SECONDS, judge_here, print_variants
 
     if len(arguments.files) != 1:
@@ -78,7 +78,7 @@ def _from_hub(arguments: argparse.Namespace) -> int:
     if arguments.json:
         document(
             {
-                "family": family_document(family),
+                "family": family_to_json(family),
                 "kept": str(kept) if kept else None,
                 "machine": machine_to_json(machine),
                 "options": [option_to_json(one) for one in judged],
@@ -135,7 +135,7 @@ def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:
     from specs.catalog import read_spec_file
 
     folder = specs_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     target = folder / path.name
     content = path.read_bytes()
     if target.exists() and target.read_bytes() != content:

@@ -15,9 +15,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.timer import Timer
 
-from backends.fit import DEFAULT_CONTEXT, Correction, Option, Wish
-from backends.machine.model import Machine
-from specs.model import ModelFamily, Variant
+from backends.defaults import DEFAULT_CONTEXT
 from tui import units
 from tui.asking import EngineQuestions
 from tui.family_rows import FamilyRows, Filter, lying_here
@@ -41,6 +39,9 @@ from tui.widgets.too_small import TooSmall
 from tui.wishes import next_cache_type, next_context, wish_for
 
 if TYPE_CHECKING:
+    from backends.fit import Correction, Option, Wish
+    from backends.machine.model import Machine
+    from specs.model import ModelFamily, Variant
     from tui.state import State
 
 BURST_SECONDS = 0.15

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from backends.fit import Knowledge, Verdict
 from tui.judging import Judged
 from tui.told import Question
+
+if TYPE_CHECKING:
+    from backends.fit import Knowledge, Verdict
 
 
 class ListJudged(Message):

@@ -21,6 +21,7 @@ from backends.conversation import Conversation
 from backends.errors import BackendError
 from backends.history import History
 from backends.history_rows import Summary
+from backends.home import open_privately
 from tui.chat_keys import HISTORY
 from tui.glyphs import glyphs
 from tui.screens.ask import Ask
@@ -231,7 +232,7 @@ class Conversations(ModalScreen[str | None]):
     def _export(self, summary: Summary, path: Path, write: Callable[[Conversation], str]) -> None:
         try:
             text = write(self._history.load(summary.id))
-            with path.open("x", encoding="utf-8", errors="replace") as file:
+            with open_privately(path, "x") as file:
                 file.write(text)
         except FileExistsError:
             self.notify(clean(f"{path} is there already; nothing was written"), severity="warning", markup=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,19 +14,24 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.downloads import Job
+from specs.model import HUGGINGFACE
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import DOWNLOADS
 from tui.services import DownloadQueue, Services
+from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.job_list import JobList, job_name
 from tui.widgets.key_line import KeyLine
-from tui.widgets.lines import joined, plain, wrapped
+from tui.widgets.lines import joined, near_home, plain, wrapped
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
     from tui.fetching import Fetching
 
+LOOK_SECONDS = 2.0
+"""Between two looks at the disk while something is under way."""
+MOST_REASON_LINES = 5
 UNDER_WAY = frozenset({"queued", "running", "verifying", "paused"})
 
 
@@ -34,6 +41,8 @@ class Downloads(Screen[None]):
     CSS_PATH = "downloads.tcss"
     AUTO_FOCUS = "#jobs"
     BINDINGS: ClassVar[list[BindingType]] = [*DOWNLOADS]
+    shows_downloads = True
+    """What becomes of downloads need not be said in a corner too."""
 
     class DiskSeen(Message):
         """How much room the disk has."""
@@ -48,6 +57,7 @@ class Downloads(Screen[None]):
         super().__init__()
         self._services = services
         self._free_bytes: int | None = None
+        self._looked_at = -math.inf
         self._states: Sequence[tuple[str, str]] = ()
 
     def compose(self) -> ComposeResult:
@@ -66,11 +76,14 @@ class Downloads(Screen[None]):
         self.watch(self.app, "notices", self._show_strip, init=False)
 
     def on_screen_resume(self) -> None:
+        self.app.hush()
         self._see_disk()
         # Opening the queue offers again what an earlier run left under way.
         self.app.read_queue()
 
     def _see_disk(self) -> None:
+        self._looked_at = time.monotonic()
+
         def look() -> None:
             self.post_message(self.DiskSeen(self._services.disk_free_bytes()))
 
@@ -89,6 +102,8 @@ class Downloads(Screen[None]):
         self._list.retitle(plain("downloads", f" {glyphs().dash} {count} under way" if count else ""))
         self._show_reason()
         self._show_total()
+        if count and self.is_current and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._see_disk()
         states = [(job.id, job.progress.state) for job in self.app.jobs.values()]
         if states != self._states:
             self._states = states
@@ -99,20 +114,20 @@ class Downloads(Screen[None]):
         self.refresh_bindings()
 
     def _show_reason(self) -> None:
-        """The whole note of the download under the cursor: the list has room for its beginning only."""
+        """All of the download under the cursor: the list has room for the beginning of its note only."""
         job = self._list.job
-        reason = self.query_one("#reason", Static)
-        note = job.progress.note if job is not None else None
-        where = None
+        texts: list[str | None] = []
         if job is not None:
-            where = f"{job.plan.model_id} at {job.plan.revision[:12]} to {job.plan.path}"
+            progress, plan = job.progress, job.plan
+            texts.append(progress.note)
+            if progress.refused is not None:
+                texts.append(progress.page if progress.page and progress.page not in (progress.note or "") else None)
+                texts.append("t gives a token, r tries again" if plan.hub == HUGGINGFACE else "r tries again")
+            hub = HUB_WORDS.get(plan.hub, plan.hub)
+            texts.append(f"{plan.model_id} on {hub} at {plan.revision[:12]}, to {near_home(plan.path)}")
         width = max(10, self.size.width - 4)
-        page = cure = None
-        if job is not None and job.progress.refused is not None:
-            page = job.progress.page if job.progress.page and job.progress.page not in (note or "") else None
-            cure = "t gives a token, r tries again" if job.plan.hub == "huggingface" else "r tries again"
-        lines = [line for text in (note, page, cure, where) if text for line in wrapped(plain(text).plain, width)]
-        reason.update("\n".join(lines[:5]))
+        lines = [line for text in texts if text for line in wrapped(plain(text).plain, width)]
+        self.query_one("#reason", Static).update("\n".join(lines[:MOST_REASON_LINES]))
 
     def _show_total(self) -> None:
         jobs = [job for job in self.app.jobs.values() if job.progress.state in UNDER_WAY]
@@ -139,21 +154,20 @@ class Downloads(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        if action not in {"pause", "cancel", "retry", "move", "token"} or not self.is_mounted:
+        if action not in {"pause", "cancel", "clear", "retry", "move", "token"} or not self.is_mounted:
             return True
         job = self._list.job
         if job is None:
             return False
         state = job.progress.state
-        if action == "pause":
-            return state in UNDER_WAY
-        if action == "cancel":
-            return True
-        if action == "retry":
-            return state == "failed"
-        if action == "token":
-            return job.progress.refused is not None and job.plan.hub == "huggingface"
-        return state in UNDER_WAY and len(self.app.jobs) > 1
+        return {
+            "pause": state in UNDER_WAY,
+            "cancel": state != "done",
+            "clear": state == "done",
+            "retry": state == "failed",
+            "token": job.progress.refused is not None and job.plan.hub == HUGGINGFACE,
+            "move": state in UNDER_WAY and len(self.app.jobs) > 1,
+        }[action]
 
     def _steer(self, what: str, act: Callable[[DownloadQueue], object]) -> None:
         def work() -> None:
@@ -175,9 +189,6 @@ class Downloads(Screen[None]):
         job = self._list.job
         if job is None:
             return
-        if job.progress.state in {"done", "cancelled"}:
-            self._steer("clearing the list", lambda queue: queue.forget(job.id))
-            return
         from tui.screens.ask import Ask
 
         def answered(yes: bool | None) -> None:
@@ -193,10 +204,18 @@ class Downloads(Screen[None]):
 
         self.app.push_screen(Ask("Cancel this download?", f"{job_name(job)}. {gone}".strip(), moot=over), answered)
 
-    def action_retry(self) -> None:
-        job: Job | None = self._list.job
+    def action_clear(self) -> None:
+        job = self._list.job
         if job is not None:
-            self._steer("trying a download again", lambda queue: queue.resume(job.id))
+            self._steer("clearing the list", lambda queue: queue.forget(job.id))
+
+    def action_retry(self) -> None:
+        job = self._list.job
+        if job is not None:
+            self._again(job)
+
+    def _again(self, job: Job) -> None:
+        self._steer("trying a download again", lambda queue: queue.resume(job.id))
 
     def action_token(self) -> None:
         """Take a token, then try again."""
@@ -207,7 +226,7 @@ class Downloads(Screen[None]):
         self.app.ask_token(
             progress.note or "the hub refuses this repository",
             progress.page,
-            lambda: self._steer("trying a download again", lambda queue: queue.resume(job.id)),
+            lambda: self._again(job),
         )
 
     def action_move(self, places: int) -> None:

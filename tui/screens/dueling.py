@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backends.duel import Duel, duel
 from backends.engines.engine import Engine, Score, Scorer
-from backends.engines.scoring import SCORERS, cannot_score
+from backends.engines.scoring import NO_SCORERS, cannot_score
 from backends.errors import BackendError, EngineError
 from backends.room import Room
 
@@ -28,7 +28,7 @@ def pair(panes: list[ChatPane], active: ChatPane | None) -> tuple[ChatPane, Chat
         raise DuelRefused("a duel needs two panes with two quantizations of one model")
     name = active.request.weights.name
     for pane in panes:
-        if pane.request is not None and pane.request.weights.name == name and pane.request.engine not in SCORERS:
+        if pane.request is not None and pane.request.weights.name == name and pane.request.engine in NO_SCORERS:
             raise DuelRefused(cannot_score(pane.request.engine))
     alike = [pane for pane in panes if pane.request is not None and pane.request.weights.name == name]
     others = [pane for pane in alike if pane is not active and pane.request != active.request]

@@ -33,7 +33,7 @@ def _accelerator(card: Accelerator) -> Iterator[tuple[str, str]]:
         card.kind,
         "memory shared with the host" if card.unified else None,
         f"compute capability {card.compute_capability}" if card.compute_capability else None,
-        f"{card.bandwidth_bytes_per_second / 1e9:,.0f} GB/s" if card.bandwidth_bytes_per_second else None,
+        units.bandwidth(card.bandwidth_bytes_per_second) if card.bandwidth_bytes_per_second else None,
         f"{card.load_percent} % busy" if card.load_percent is not None else None,
         f"slice of {clean(card.parent_uuid)}" if card.parent_uuid else None,
     )
@@ -61,7 +61,9 @@ def describe(machine: Machine) -> Content:
         parts.append((f"{clean(machine.label)}: not this machine\n\n", "bold $accent"))
     parts.append((f"{clean(cpu.name or 'processor unknown')}\n", "bold"))
     parts.append((f"   {joined((machine.os, machine.arch, cores), ' ' + glyphs().dot + ' ')}\n", "$muted"))
-    parts.append((f"   RAM {units.memory(memory.available_bytes)} of {units.memory(memory.total_bytes)} free\n\n", ""))
+    parts.append((f"   RAM {units.memory(memory.available_bytes)} of {units.memory(memory.total_bytes)} free", ""))
+    measured = machine.host_bandwidth_bytes_per_second
+    parts.append((f" {glyphs().dot} {units.bandwidth(measured)} measured\n\n" if measured else "\n\n", "$muted"))
     if not machine.accelerators:
         parts.append(("no GPU found: models run on the CPU, in RAM\n\n", ""))
     for card in machine.accelerators:

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from backends.errors import AccessDenied, BackendError
 from backends.hubs.hub import RepoSummary
-from backends.hubs.repository import Found
+from backends.hubs.repository import MOST_FOUND, Found
 from specs.model import ModelFamily
 from tui.glyphs import glyphs
 from tui.keys import HUB_SEARCH
@@ -123,11 +123,12 @@ class HubSearch(Screen[None]):
         self._answered = message.query
         self._problems = message.found.problems
         hits = message.found.repositories
-        words = "the hubs have nothing by this name"
+        words = "the hubs have nothing by this name; ctrl+u empties the line above"
         if not hits and self._problems:
             words = "no hub has answered"
         self._list.show(hits, words)
-        self._list.say(f"{len(hits)} found" if hits else "")
+        many = f"the {len(hits)} most downloaded" if len(hits) >= MOST_FOUND else f"{len(hits)} found"
+        self._list.say(many if hits else "")
         self._show_about()
 
     def on_line_list_highlighted(self) -> None:

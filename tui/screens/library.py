@@ -17,7 +17,7 @@ from textual.widgets import Static
 from backends.errors import BackendError, Cancelled
 from backends.fit import Wish
 from backends.library import Library, RemovalPlan, Verification
-from specs.model import SpecError, Variant
+from specs.model import ModelFamily, SpecError, Variant
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import LIBRARY
@@ -25,7 +25,7 @@ from tui.messages import ChatWanted, LibraryChanged
 from tui.services import Services
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
-from tui.widgets.lines import clean, joined, plain, wrapped
+from tui.widgets.lines import clean, joined, near_home, plain, wrapped
 from tui.widgets.stored_list import Stored, StoredList
 from tui.widgets.too_small import TooSmall
 
@@ -167,7 +167,7 @@ class LibraryScreen(Screen[None]):
         if stored is not None:
             entry = stored.entry
             between = f" {glyphs().dot} "
-            texts.append(str(entry.path))
+            texts.append(near_home(entry.path))
             source = (
                 f"{entry.model_id} at {(entry.revision or '')[:12]}".removesuffix(" at ") if entry.model_id else None
             )
@@ -179,7 +179,7 @@ class LibraryScreen(Screen[None]):
             if entry.problem:
                 texts.append(entry.problem)
             if stored.copies:
-                texts.append(f"the same bytes lie at {', '.join(map(str, stored.copies))}")
+                texts.append(f"the same bytes lie at {', '.join(map(near_home, stored.copies))}")
             outcome = self._outcomes.get(entry.path)
             if outcome is not None:
                 texts += outcome.wrong
@@ -327,7 +327,7 @@ class LibraryScreen(Screen[None]):
     def on_library_screen_removal_planned(self, message: RemovalPlanned) -> None:
         plan = message.plan
         noun = "file" if len(plan.paths) == 1 else "files"
-        lines = [f"{clean(plan.entry.name)} at {clean(str(plan.entry.path))}"]
+        lines = [f"{clean(plan.entry.name)} at {near_home(plan.entry.path)}"]
         if plan.foreign:
             lines.append(f"These files are {plan.owner}'s own: it will miss them.")
         if plan.paths:
@@ -343,15 +343,24 @@ class LibraryScreen(Screen[None]):
         from tui.screens.ask import Ask
 
         title = f"Remove what is {plan.owner}'s?" if plan.foreign else "Remove it from this disk?"
+        if not plan.paths:
+            title = "Take it off the list?"
         self.app.push_screen(Ask(title, "\n".join(lines)), answered)
 
     def _remove(self, plan: RemovalPlan) -> None:
         try:
-            freed = self._services.remove_entry(plan)
-        except BackendError as error:
+            freed = self._services.remove_entry(plan, self._families())
+        except (BackendError, OSError) as error:
             self.post_message(self.Happened(str(error), severity="error", changed=True))
-        else:
-            self.post_message(self.Happened(f"{units.file_size(freed)} freed", changed=True))
+            return
+        adopted = not plan.paths and not plan.freed_bytes
+        words = f"{clean(plan.entry.name)} is off the list" if adopted else f"{units.file_size(freed)} freed"
+        self.post_message(self.Happened(words, changed=True))
+        if adopted:
+            self.app.read_catalog()
+
+    def _families(self) -> Sequence[ModelFamily]:
+        return self.app.catalog.families if self.app.catalog is not None else ()
 
     def action_adopt(self) -> None:
         """Ask for a path, and make weights that lie there a family of the user's own."""
@@ -369,11 +378,15 @@ class LibraryScreen(Screen[None]):
 
     def _adopt(self, path: Path) -> None:
         try:
-            family, file = self._services.adopt(path)
+            adopted = self._services.adopt(path, self._families())
         except (BackendError, SpecError, OSError) as error:
             self.post_message(self.Happened(str(error), severity="error"))
             return
-        words = f"{clean(family.name)} is in your catalog now; its spec file is {file}"
+        name = clean(adopted.variant.family.name)
+        if adopted.spec_file is not None:
+            words = f"{name} is in your catalog now; its spec file is {adopted.spec_file}"
+        else:
+            words = f"it is the catalog's {name} {clean(adopted.variant.quantization)}, and noted as that"
         self.post_message(self.Happened(words, changed=True))
         self.app.read_catalog()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.style import Style
 from textual.strip import Strip
 
-from backends.fit import Option
 from tui import units
 from tui.glyphs import VERDICT_WORDS, glyphs
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, joined, line, wrapped
 from tui.widgets.memory_bar import PARTS, bar_pieces, legend_pieces
+
+if TYPE_CHECKING:
+    from backends.fit import Option
 
 BASIS_WORDS = {
     "measured": "memory as measured here",

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from textual.content import Content
 
-from backends.fit import Option
-from specs.model import ModelFamily, Variant
 from tui import units
 from tui.glyphs import glyphs
 from tui.judging import Judged
@@ -19,6 +17,8 @@ from tui.widgets.lines import plain
 if TYPE_CHECKING:
     from backends.downloads import Job
     from backends.engines.engine import EngineStatus
+    from backends.fit import Option
+    from specs.model import ModelFamily, Variant
 
 STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
 """Engine statuses in the order of the title, and the word before their engines."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -13,13 +13,15 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from backends.fit import Verdict
-from specs.model import ModelFamily, Number
 from tui.glyphs import glyphs
 from tui.keys import FAMILIES
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import Piece, clean, fitted, line, plain, wrapped
+
+if TYPE_CHECKING:
+    from backends.fit import Verdict
+    from specs.model import ModelFamily, Number
 
 ABILITY_WORDS: Mapping[str, str] = {"generate": "gen", "reasoning": "reason"}
 """Abilities that have a shorter word in the list."""
@@ -90,6 +92,8 @@ class FamilyList(LineList):
 
     def show(self, families: Sequence[ModelFamily], rows: Sequence[int], *, cursor: int, empty: str, note: str) -> None:
         """Show these families: rows are indices into them; empty is what to say where there are none."""
+        if families is not self._families:
+            self.forget_rows()
         self._families = families
         self._rows = rows
         self._empty = empty
@@ -106,6 +110,10 @@ class FamilyList(LineList):
     def row_of(self, family: ModelFamily) -> int | None:
         """The row that shows a family now; None: the filter hides it."""
         return next((row for row, index in enumerate(self._rows) if self._families[index] is family), None)
+
+    def row_key(self, row: int) -> Hashable:
+        index = self._rows[row]
+        return index, self._verdicts.get(index), index in self._on_disk
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         index = self._rows[row]
@@ -125,7 +133,7 @@ class FamilyList(LineList):
         pieces: list[Piece] = [
             (f" {signs.verdict(verdict)} ", mark),
             (name, off),
-            (f" {disk} ", ink(self, "primary")),
+            (f" {disk} ", ink(self, "primary") if disk != " " else off),
             (fitted(sizes_text(family.sizes_in_billions, sizes_width), sizes_width, signs.ellipsis), off),
             (f" {words:>{words_width}} ", muted),
         ]

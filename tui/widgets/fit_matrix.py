@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -15,14 +15,16 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from backends.fit import Option
-from specs.model import ModelFamily, Variant
 from tui.glyphs import glyphs
 from tui.keys import MATRIX
 from tui.matrix import Group, Place, layout, moved, places
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, line, wrapped
+
+if TYPE_CHECKING:
+    from backends.fit import Option
+    from specs.model import ModelFamily, Variant
 
 CELL_CELLS = 8
 """Narrowest column: a sign, a size, the mark of this disk."""

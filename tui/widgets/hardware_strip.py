@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
 
-from backends.machine.model import Accelerator, Machine
 from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import ink
 from tui.widgets.lines import Piece, clean, fitted, line
+
+if TYPE_CHECKING:
+    from backends.machine.model import Accelerator, Machine
 
 BAR_CELLS = 10
 SHORT_BAR_CELLS = 4

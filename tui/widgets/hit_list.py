@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
@@ -28,9 +29,9 @@ def count_words(count: int | None) -> str:
     if count is None:
         return ""
     for unit, size in (("M", 1_000_000), ("k", 1_000)):
-        if count >= size:
+        if count >= size - size // 2000:  # what would be rounded to 1000k is 1.0M
             share = count / size
-            return f"{share:.0f}{unit}" if share >= 100 else f"{share:.1f}{unit}"
+            return f"{share:.0f}{unit}" if share >= 99.95 else f"{share:.1f}{unit}"
     return str(count)
 
 
@@ -80,24 +81,40 @@ class HitList(LineList):
             parts += [f" {glyphs().dash} ", (note, "$muted")]
         self.retitle(plain("any repository of the hubs ", *parts))
 
+    @property
+    def head_lines(self) -> int:
+        return 1 if self._hits else 0
+
+    def draw_head(self, width: int, base: Style) -> Strip:
+        name_cells, access_cells, hub_cells = self._columns(width)
+        muted = ink(self, "muted")
+        words = (
+            f" {fitted('repository', name_cells, '')} {fitted('', access_cells, '')}"
+            f"{'downloads':>10}{'likes':>7}  {fitted('hub', hub_cells, '')}"
+        )
+        return line([(words, muted)], width, base)
+
+    def _columns(self, width: int) -> tuple[int, int, int]:
+        """Cells of the repository's name, of how it is given out, and of its hub."""
+        access_cells, hub_cells = (10, 14) if width >= 100 else (6, 4)
+        return max(12, width - 21 - access_cells - hub_cells), access_cells, hub_cells
+
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         hit = self._hits[row]
         wide = width >= 100
         muted = ink(self, "muted")
-        hub_cells = 14 if wide else 5
+        name_cells, access_cells, hub_cells = self._columns(width)
         hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, "")
-        gated_cells = 10 if wide else 6
         gated = ("gated" if hit.gated != "manual" else "on request" if wide else "ask") if hit.gated else ""
-        name_cells = max(12, width - 22 - hub_cells - gated_cells)
         owner, slash, name = clean(hit.model_id).rpartition("/")
         ellipsis = glyphs().ellipsis
-        head = fitted(f"{owner}{slash}", min(len(owner) + 1, name_cells // 2), ellipsis) if owner else ""
+        head = fitted(f"{owner}{slash}", min(cell_len(owner) + 1, name_cells // 2), ellipsis) if owner else ""
         pieces: list[Piece] = [
             (f" {head}", muted),
-            (fitted(name, name_cells - len(head), ellipsis), Style.null()),
-            (f" {fitted(gated, gated_cells, ellipsis)}", ink(self, "warning")),
-            (f"{count_words(hit.downloads):>8}", Style.null()),
-            (f"{count_words(hit.likes):>8}", muted),
+            (fitted(name, name_cells - cell_len(head), ellipsis), Style.null()),
+            (f" {fitted(gated, access_cells, ellipsis)}", ink(self, "warning")),
+            (f"{count_words(hit.downloads):>10}", Style.null()),
+            (f"{count_words(hit.likes):>7}", muted),
             (f"  {fitted(hub, hub_cells, ellipsis)}", muted),
         ]
         return line(pieces, width, base)

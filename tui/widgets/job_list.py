@@ -1,4 +1,4 @@
-"""The downloads line by line: two lines each, with a bar that never moves but forward."""
+"""The downloads line by line, two lines each where the screen is narrow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from backends.downloads import Job
+from specs.model import HUGGINGFACE
 from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.cell_detail import HUB_WORDS
@@ -26,6 +27,10 @@ STATE_WORDS = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+
+REFUSED_WORDS = {"gated": "gated", "private": "refused to your account", "token": "token not taken"}
+WIDE_CELLS = 100
+"""From this width on a download takes one line."""
 
 STATE_INKS = {"running": "primary", "verifying": "primary", "done": "success", "failed": "error"}
 
@@ -48,24 +53,37 @@ def progress_words(job: Job, running: Sequence[Job] = (), *, most_cells: int | N
     whole = units.file_size(progress.total_bytes)
     between = f" {glyphs().dot} "
     if progress.state == "done":
-        return joined(("done", whole), between)
+        return joined(("done", whole, None if job.plan.has_sums else "by size: the hub gives no sum"), between)
     done = units.file_size(progress.done_bytes)
     if done.split()[-1] == whole.split()[-1]:
         done = done.split()[0]
     amount = f"{done} of {whole}" if progress.done_bytes else whole
+    note = clean(progress.note) if progress.note else None
     if progress.state == "running":
         speed = units.speed(progress.bytes_per_second) if progress.bytes_per_second is not None else None
         left = f"{units.duration(progress.seconds_left)} left" if progress.seconds_left is not None else None
-        words = joined((amount, speed, left, clean(progress.note) if progress.note else None), between)
+        words = joined((amount, speed, left, note), between)
         if left and most_cells is not None and cell_len(words) > most_cells:
             words = words.replace(left, left.removesuffix(" left"))
         return words
-    note = clean(progress.note) if progress.note else None
+    if progress.refused is not None:
+        cure = "t gives a token" if job.plan.hub == HUGGINGFACE else None
+        return joined((REFUSED_WORDS.get(progress.refused, "refused"), cure, amount), between)
     if progress.state == "queued" and running and note is None:
         first = clean(running[0].plan.variant.family.name)
         note = f"waits for {first}" if len(running) == 1 else f"waits for one of {len(running)}"
         return joined((amount, note), between)
     return joined((STATE_WORDS[progress.state], amount, note), between)
+
+
+def _fitted_name(job: Job, cells: int) -> str:
+    """The download's name in so many cells: of one too long the family's name is cut, not what tells variants apart."""
+    variant = job.plan.variant
+    which = clean(f" {size_label(variant.spec.size_in_billions)} {variant.quantization}")
+    family = clean(variant.family.name)
+    ellipsis = glyphs().ellipsis
+    room = max(4, cells - cell_len(which))
+    return fitted(fitted(family, min(cell_len(family), room), ellipsis) + which, cells, ellipsis)
 
 
 def _running(jobs: Sequence[Job]) -> tuple[str, ...]:
@@ -101,35 +119,51 @@ class JobList(LineList):
         cursor = next((row for row, job in enumerate(jobs) if here is not None and job.id == here.id), self.cursor)
         self.rows_changed(cursor)
 
+    @property
+    def row_lines(self) -> int:
+        return 1 if self.scrollable_content_region.width >= WIDE_CELLS else 2
+
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
+        """All of a download, or its name and hub where a second line has the rest."""
         job = self._jobs[row]
+        hub = HUB_WORDS.get(job.plan.hub, clean(job.plan.hub))
+        muted = ink(self, "muted")
+        if width < WIDE_CELLS:
+            name = _fitted_name(job, max(18, width - len(hub) - 4))
+            return line([(f" {name}  ", Style.null()), (hub, muted)], width, base)
+        bar_cells = min(24, width // 6)
+        rest = width - 30 - 2 - bar_cells - 9 - len(hub) - 3
+        return line(
+            [
+                (f" {_fitted_name(job, 30)} ", Style.null()),
+                *self._standing(job, bar_cells, rest),
+                (f"  {hub}", muted),
+            ],
+            width,
+            base,
+        )
+
+    def draw_under(self, row: int, width: int, base: Style) -> Strip:
+        bar_cells = max(6, width // 4)
+        pieces = self._standing(self._jobs[row], bar_cells, width - bar_cells - 11)
+        return line([(" ", Style.null()), *pieces], width, base)
+
+    def _standing(self, job: Job, bar_cells: int, rest: int) -> list[Piece]:
+        """The bar, the share and the words of where a download stands, in bar_cells + 9 + rest cells."""
         signs = glyphs()
         progress = job.progress
-        name_cells = max(18, min(30, width * 3 // 10))
-        bar_cells = max(6, min(24, width // 6 if width >= 100 else 8))
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-        part = STATE_INKS.get(progress.state, "muted")
-        style = ink(self, part)
+        style = ink(self, STATE_INKS.get(progress.state, "muted"))
         muted = ink(self, "muted")
-        hub = HUB_WORDS.get(job.plan.hub, clean(job.plan.hub)) if width >= 100 else ""
-        rest = width - name_cells - bar_cells - 13 - (len(hub) + 2 if hub else 0)
-        words_style = style if progress.state == "failed" else Style.null()
-        variant = job.plan.variant
-        which = clean(f" {size_label(variant.spec.size_in_billions)} {variant.quantization}")
-        own_name = clean(variant.family.name)
-        name = fitted(own_name, min(cell_len(own_name), max(4, name_cells - cell_len(which))), signs.ellipsis) + which
         running = [one for one in self._jobs if one.id in _running(self._jobs)]
         words = progress_words(job, running, most_cells=max(0, rest))
-        pieces: list[Piece] = [
-            (f" {fitted(name, name_cells, signs.ellipsis)} ", Style.null()),
+        return [
             (signs.bar_start, muted),
             (bar(share, bar_cells, signs), style + ink(self, on="panel")),
             (signs.bar_end, muted),
             (f" {share:4.0%}  ", Style.null()),
-            (fitted(words, max(0, rest), signs.ellipsis), words_style),
-            (f"  {hub}" if hub else "", muted),
+            (fitted(words, max(0, rest), signs.ellipsis), style if progress.state == "failed" else Style.null()),
         ]
-        return line(pieces, width, base)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._jobs and y in {1, 2}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -32,8 +33,18 @@ def fitted(text: str, width: int, ellipsis: str) -> str:
 
 
 def line(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
-    """A strip of exactly this width; pieces' styles stand above the base."""
-    segments = [Segment(text, base + style) for text, style in pieces if text]
+    """A strip of exactly this width; pieces' styles stand above the base.
+
+    Pieces of one style become one: each costs some forty bytes on the line to the terminal.
+    """
+    segments: list[Segment] = []
+    for text, style in pieces:
+        if text:
+            own = base + style
+            if segments and segments[-1].style == own:
+                segments[-1] = Segment(segments[-1].text + text, own)
+            else:
+                segments.append(Segment(text, own))
     return Strip(segments).adjust_cell_length(width, base)
 
 
@@ -51,6 +62,12 @@ def wrapped(text: str, width: int) -> list[str]:
     if current:
         lines.append(current)
     return lines
+
+
+def near_home(path: Path) -> str:
+    """A path as people write it: with ~ for the home folder."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if home in path.parents else str(path)
 
 
 def plain(*parts: str | tuple[str, str]) -> Content:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.style import Style
 
-from backends.memory.estimate import MemoryEstimate
 from tui import units
 from tui.glyphs import Glyphs
 from tui.widgets.lines import Piece
+
+if TYPE_CHECKING:
+    from backends.memory.estimate import MemoryEstimate
 
 PARTS = (
     ("weights", "weights_bytes"),

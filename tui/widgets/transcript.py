@@ -266,7 +266,8 @@ class Transcript(ScrollView, can_focus=True):
         if parts is None:
             return Strip([Segment(" " * width, self.palette.text)], width)
         gutter, text = parts
-        made = Strip([gutter, *text, Segment(" ", self.palette.text)], width)
+        # It may be asked for before the new width is known here, and the text be longer than the line.
+        made = Strip([gutter, *text, Segment(" ", self.palette.text)]).adjust_cell_length(width, self.palette.text)
         selection = self.text_selection
         span = selection.get_span(line) if selection is not None else None
         if span is not None:
@@ -284,9 +285,10 @@ class Transcript(ScrollView, can_focus=True):
         edges = self._edges()
         filters, background = self.get_line_filters(), self.background_colors[1]
         width = self.region.width
+        painted = self._painted if self.text_width == self._drawn_width else self._cut
         strips = []
         for y in crop.line_range:
-            strip = self._painted(self.scroll_offset.y + y, width, edges)
+            strip = painted(self.scroll_offset.y + y, width, edges)
             for line_filter in filters:
                 strip = strip.apply_filter(line_filter, background)
             strips.append(strip)
@@ -327,6 +329,14 @@ class Transcript(ScrollView, can_focus=True):
             self._strips.clear()
         self._strips[line] = (text, gutter, made)
         return made
+
+    def _cut(self, line: int, width: int, edges: tuple[list[Segment], list[Segment]]) -> Strip:
+        """A line as long as it has to be, while the text is still broken for another width."""
+        parts = self._parts(line)
+        gutter, text = parts if parts is not None else (self.palette.no_mark, _NOTHING)
+        left, right = edges
+        room = max(0, width - self.gutter.width)
+        return Strip([*left, *Strip([gutter, *text]).adjust_cell_length(room, self.palette.text), *right], width)
 
     def _parts(self, line: int) -> tuple[Segment, Line] | None:
         """The mark before a line, and its text; None: nothing stands there."""

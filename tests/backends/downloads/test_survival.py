@@ -25,21 +25,23 @@ SIZE = 12_000_000
 GGUF = os.urandom(SIZE)
 NAME = "tiny-Q4_K_M.gguf"
 CDN = r"^GET /-cdn/"
-CHILD = """
+OURS = """
 import sys
 sys.path[:0] = [{root!r}]
 from tests.backends.downloads.conftest import make_variant
 from backends import downloads
-done = downloads.fetch(downloads.plan(make_variant()))
+done = downloads.fetch(downloads.plan(make_variant(hubs=({hub!r},))))
 print(done.transferred_bytes)
+"""
+THEIRS = f"""
+from modelscope_hub import HubApi, HubConfig
+print(HubApi(config=HubConfig()).download_file({REPO!r}, "model", {NAME!r}))
 """
 
 
-def start_child() -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[3])
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD.format(root=root)], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
-    )
+def start_child(hub_name: str = "huggingface", code: str = OURS) -> subprocess.Popen[str]:
+    code = code.format(root=str(Path(__file__).parents[3]), hub=hub_name)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
 
 
 def sent(hub: Any) -> int:
@@ -70,12 +72,56 @@ def test_after_kill_9_at_any_byte_only_the_rest_is_transferred(hub: Any, variant
     assert sent(hub) == done.transferred_bytes == SIZE - killed_at
 
 
-def test_two_processes_at_once_transfer_a_file_once(hub: Any, variant: Variant) -> None:
+both_hubs = pytest.mark.parametrize("hub_name", ["huggingface", "modelscope"])
+
+
+def part_of(hub_name: str) -> Path:
+    plan = downloads.plan(make_variant(hubs=(hub_name,)))
+    return fetching.part_file(plan, plan.files[0])
+
+
+@both_hubs
+def test_two_processes_at_once_transfer_a_file_once(hub: Any, hub_name: str) -> None:
     hub.add(REPO, {NAME: GGUF})
     hub.fault(match=CDN, kind="slow", bps=12_000_000)
-    children = [start_child(), start_child()]
+    children = [start_child(hub_name), start_child(hub_name)]
     moved = sorted(int(child.communicate()[0]) for child in children)
     assert moved == [0, SIZE]
+    path = downloads.local_weights(make_variant(hubs=(hub_name,)))
+    assert path is not None
+    assert path.read_bytes() == GGUF
+    assert sent(hub) == SIZE
+
+
+@both_hubs
+def test_when_one_of_two_processes_is_killed_the_other_goes_on_from_what_is_there(hub: Any, hub_name: str) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="hang", after=5_000_000, times=1)
+    first = start_child(hub_name)
+    part = part_of(hub_name)
+    wait_until(lambda: part.exists() and part.stat().st_size >= 5_000_000)
+    second = start_child(hub_name)
+    wait_until(lambda: len([line for line in hub.log("-cdn|/api/") if line["path"].startswith("/api/")]) >= 3)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    moved = int(second.communicate()[0])
+    path = downloads.local_weights(make_variant(hubs=(hub_name,)))
+    assert path is not None
+    assert path.read_bytes() == GGUF
+    assert moved == SIZE - 5_000_000
+    assert sent(hub) == SIZE
+
+
+def test_modelscopes_own_client_and_ours_wait_for_each_other(hub: Any) -> None:
+    pytest.importorskip("modelscope_hub")
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match=CDN, kind="slow", bps=12_000_000)
+    part = part_of("modelscope")
+    theirs = start_child(code=THEIRS)
+    wait_until(part.exists)
+    ours = start_child("modelscope")
+    assert int(ours.communicate()[0]) == 0
+    assert Path(theirs.communicate()[0].strip()).read_bytes() == GGUF
     assert sent(hub) == SIZE
 
 
@@ -249,21 +295,3 @@ def test_a_hub_that_fails_is_no_matter_when_nothing_is_missing(hub: Any, variant
     downloads.fetch(downloads.plan(variant))
     hub.fault(match=CDN, kind="refuse")
     assert downloads.fetch(downloads.plan(variant), patience=Patience(tries=1)).transferred_bytes == 0
-
-
-def test_two_processes_at_once_transfer_a_file_of_modelscope_once(hub: Any) -> None:
-    hub.add(REPO, {NAME: GGUF})
-    hub.fault(match=CDN, kind="slow", bps=12_000_000)
-    code = CHILD.format(root=str(Path(__file__).parents[3])).replace(
-        "make_variant()", "make_variant(hubs=('modelscope',))"
-    )
-    children = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
-        for _ in range(2)
-    ]
-    moved = sorted(int(child.communicate()[0]) for child in children)
-    path = downloads.local_weights(make_variant(hubs=("modelscope",)))
-    assert path is not None
-    assert path.read_bytes() == GGUF
-    assert moved == [0, SIZE]
-    assert sent(hub) == SIZE

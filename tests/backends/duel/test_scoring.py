@@ -59,7 +59,7 @@ def written(parts: list[Stretch]) -> list[tuple[str, bool]]:
 
 
 def test_thinking_is_scored_between_tags_that_are_only_read() -> None:
-    parts = stretches("<|im_start|>assistant\n", "Blue.", "Let me see.", None)
+    parts = stretches("Blue.", "Let me see.", None, None, channels=False)
     assert written(parts) == [
         ("<think>\n", False),
         ("Let me see.", True),
@@ -70,17 +70,17 @@ def test_thinking_is_scored_between_tags_that_are_only_read() -> None:
 
 
 def test_thinking_that_the_template_opened_is_not_opened_twice() -> None:
-    parts = stretches("<|im_start|>assistant\n<think>\n", "Blue.", "Let me see.", THINK)
+    parts = stretches("Blue.", "Let me see.", None, THINK, channels=False)
     assert written(parts)[0] == ("Let me see.", True)
-    assert written(stretches("assistant\n<think>\n", "Blue.", "", THINK))[0] == ("\n</think>\n\n", False)
+    assert written(stretches("Blue.", "", None, THINK, channels=False))[0] == ("\n</think>\n\n", False)
 
 
 def test_thinking_that_was_stopped_has_no_end() -> None:
-    assert written(stretches("assistant\n", "", "Let me", THINK)) == [("<think>\n", False), ("Let me", True)]
+    assert written(stretches("", "Let me", THINK, None, channels=False)) == [("<think>\n", False), ("Let me", True)]
 
 
 def test_channels_are_written_as_gpt_oss_writes_them() -> None:
-    parts = stretches("<|start|>user<|message|>hi<|end|><|start|>assistant", "Blue.", "Let me see.", None)
+    parts = stretches("Blue.", "Let me see.", None, None, channels=True)
     assert written(parts) == [
         ("<|channel|>analysis<|message|>", False),
         ("Let me see.", True),

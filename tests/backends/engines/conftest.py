@@ -33,21 +33,29 @@ class Subject:
     """A prompt that keeps it busy for a second or so."""
     cache_block: int = 1
     """Tokens that a cached prefix is counted in."""
+    many_bytes: str = "灯台守は夜明けに七隻の船を数え、その名を"
+    """A text whose continuation is made of parts of characters."""
+    rounding: float = 0.02
+    """By so much a probability may differ with the batches that a prompt was computed in."""
+    quiet: bool = True
+    """Whether descriptors 1 and 2 are left alone; the app has both on its log file in any case."""
 
     def load(self, context: int | None = None) -> Engine:
         return self.adapter.load(self.weights, LoadOptions(context=context or self.context))
 
 
 def llama_cpp_subject(gguf: Path) -> Subject:
-    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"))
+    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"), many_bytes="𐎀𐎁𐎂𐎃 " * 4 + "𐎀")
 
 
-def transformers_subject(quantization: str) -> Callable[[Path], Subject]:
+def transformers_subject(quantization: str, form: str = "pytorch") -> Callable[[Path], Subject]:
     """8-bit rounds activations by the whole batch's outliers, so that its text depends on how a prompt was cut."""
 
     def make(folder: Path) -> Subject:
-        weights = Weights(folder, folder.name, "pytorch", quantization)
-        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit")
+        weights = Weights(folder, folder.name, form, quantization)
+        # gptqmodel and torchao print while they are imported, past all loggers.
+        quiet = form not in ("gptq", "awq")
+        return Subject(adapter(TRANSFORMERS), weights, exact=quantization != "8-bit", quiet=quiet)
 
     return make
 
@@ -68,6 +76,11 @@ SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
     f"{TRANSFORMERS} none": ("transformers", transformers_subject("none"), "tiny_folder"),
     f"{TRANSFORMERS} 4-bit": ("bitsandbytes", transformers_subject("4-bit"), "tiny_folder"),
     f"{TRANSFORMERS} 8-bit": ("bitsandbytes", transformers_subject("8-bit"), "tiny_folder"),
+    f"{TRANSFORMERS} bnb 4-bit": ("bitsandbytes", transformers_subject("4-bit", "bnb"), "tiny_bnb_4bit_folder"),
+    f"{TRANSFORMERS} bnb 8-bit": ("bitsandbytes", transformers_subject("8-bit", "bnb"), "tiny_bnb_8bit_folder"),
+    f"{TRANSFORMERS} fp8": ("accelerate", transformers_subject("fp8", "fp8"), "tiny_fp8_folder"),
+    f"{TRANSFORMERS} gptq": ("gptqmodel", transformers_subject("Int4", "gptq"), "tiny_gptq_folder"),
+    f"{TRANSFORMERS} awq": ("gptqmodel", transformers_subject("Int4", "awq"), "tiny_awq_folder"),
     MLX: ("mlx_lm", mlx_subject, "tiny_mlx_folder"),
     f"{MLX} 4bit": ("mlx_lm", mlx_subject, "tiny_mlx_4bit_folder"),
 }
@@ -78,6 +91,36 @@ SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {
 def tiny_folder() -> Path:
     """A tiny model in safetensors."""
     return make_weights.tiny_folder(weights_cache())
+
+
+@pytest.fixture(scope="session")
+def tiny_bnb_4bit_folder(tiny_folder: Path) -> Path:
+    """The tiny model as bitsandbytes saves it in nf4."""
+    return make_weights.bnb_folder(weights_cache(), tiny_folder, 4)
+
+
+@pytest.fixture(scope="session")
+def tiny_bnb_8bit_folder(tiny_folder: Path) -> Path:
+    """The same in int8."""
+    return make_weights.bnb_folder(weights_cache(), tiny_folder, 8)
+
+
+@pytest.fixture(scope="session")
+def tiny_fp8_folder(tiny_folder: Path) -> Path:
+    """The tiny model in fine-grained fp8, which transformers computes in bf16 where there is no card."""
+    return make_weights.fp8_folder(weights_cache(), tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_gptq_folder(tiny_folder: Path) -> Path:
+    """The tiny model as GPTQ in 4 bits."""
+    return make_weights.gptqmodel_folder(weights_cache(), tiny_folder, "gptq")
+
+
+@pytest.fixture(scope="session")
+def tiny_awq_folder(tiny_folder: Path) -> Path:
+    """The tiny model as AWQ in 4 bits."""
+    return make_weights.gptqmodel_folder(weights_cache(), tiny_folder, "awq")
 
 
 @pytest.fixture(scope="session")

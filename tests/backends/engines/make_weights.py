@@ -90,6 +90,102 @@ def tiny_mlx_folder(cache: Path, *, bits: int | None = None) -> Path:
     return made(cache, name, lambda part: _make_mlx(source, part, bits), _make_mlx)
 
 
+def bnb_folder(cache: Path, source: Path, bits: int) -> Path:
+    """A folder's model as bitsandbytes saves it, in 4 or 8 bits."""
+    name = f"{source.name}-bnb-{bits}bit"
+    return made(cache, name, lambda part: _make_bnb(source, part, bits), _make_bnb)
+
+
+def fp8_folder(cache: Path, source: Path) -> Path:
+    """A folder's model with its linear layers in fine-grained fp8, as DeepSeek and Qwen publish theirs."""
+    return made(cache, f"{source.name}-fp8", lambda part: _make_fp8(source, part), _make_fp8)
+
+
+def gptqmodel_folder(cache: Path, source: Path, method: str) -> Path:
+    """A folder's model in 4 bits as GPTQ or AWQ, calibrated on TEXT; needs gptqmodel, a minute and a C++ compiler."""
+    name = f"{source.name}-{method}"
+    return made(cache, name, lambda part: _make_with_gptqmodel(source, part, method), _make_with_gptqmodel)
+
+
+def _make_with_gptqmodel(source: Path, part: Path, method: str) -> None:
+    import os
+
+    # Its pools want two workers, also where there are two cores.
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    from gptqmodel import GPTQModel, QuantizeConfig
+    from gptqmodel.quantization import FORMAT, METHOD
+
+    how: dict[str, Any] = {"desc_act": False, "sym": True}
+    if method == "awq":
+        how = {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM}
+    model = GPTQModel.load(str(source), QuantizeConfig(bits=4, group_size=64, **how))
+    model.quantize([line * 4 for line in TEXT.splitlines()] * 2, batch_size=1)
+    model.save(str(part))
+
+
+def _make_bnb(source: Path, part: Path, bits: int) -> None:
+    """Saved before the first answer: after one, nf4 without double quantization reloads as nonsense."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    how = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if bits == 8
+        else BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_use_double_quant=True,
+        )
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.bfloat16, quantization_config=how, device_map="cpu"
+    )
+    model.save_pretrained(part)
+    AutoTokenizer.from_pretrained(source).save_pretrained(part)
+    if (source / "generation_config.json").is_file():
+        shutil.copy(source / "generation_config.json", part)
+
+
+def _make_fp8(source: Path, part: Path) -> None:
+    """Blocks of 128 x 128 with a scale each: weight = e4m3 value x weight_scale_inv."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    block, largest = 128, 448.0
+    tensors: dict[str, Any] = {}
+    for name, values in load_file(source / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            tensors[name] = values
+            continue
+        rows, columns = -(-values.shape[0] // block), -(-values.shape[1] // block)
+        scales = torch.empty(rows, columns, dtype=torch.float32)
+        packed = torch.empty(values.shape, dtype=torch.float8_e4m3fn)
+        for row in range(rows):
+            for column in range(columns):
+                place = (
+                    slice(row * block, (row + 1) * block),
+                    slice(column * block, (column + 1) * block),
+                )
+                part_values = values[place].float()
+                scales[row, column] = part_values.abs().max().clamp(min=1e-12) / largest
+                packed[place] = (part_values / scales[row, column]).to(torch.float8_e4m3fn)
+        tensors[name] = packed
+        tensors[name.replace("weight", "weight_scale_inv")] = scales
+    for path in source.iterdir():
+        if path.name not in (MARK, "model.safetensors", "config.json"):
+            shutil.copy(path, part)
+    save_file(tensors, part / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [block, block],
+    }
+    (part / "config.json").write_text(json.dumps(config))
+
+
 def _make_mlx(source: Path, part: Path, bits: int | None) -> None:
     from mlx_lm import convert
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import random
 import threading
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import library_alone
 import psutil
 import pytest
 
-from backends.engines.engine import Chunk, Engine, LoadOptions, Sampling, Scorer, Stats, Turn
+from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Scorer, Stats, Turn
 from backends.errors import Cancelled, EngineError, PromptTooLong
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
@@ -42,17 +47,46 @@ def test_an_answer_streams_and_its_tokens_add_up(loaded: Engine) -> None:
     assert found.prompt_tokens == loaded.prompt_tokens(QUESTION)
 
 
-def test_characters_of_many_bytes_come_out_whole(loaded: Engine) -> None:
-    line = "日本語、한국어, 👩‍👩‍👧‍👦🎉, naïve. "
-    chunks = list(loaded.complete(line * 4, Sampling(max_tokens=40, temperature=0)))
-    assert "\N{REPLACEMENT CHARACTER}" not in text(chunks[:-2])
-    for chunk in chunks:
-        chunk.text.encode("utf-8")
+@pytest.mark.parametrize("prompt", ["One, two, three, four, five,", "1, 2, 3, 4, 5, 6, 7,", "灯台守は夜明けに七隻の"])
+def test_a_prompt_is_continued_as_the_library_alone_does(subject: Any, loaded: Engine, prompt: str) -> None:
+    """Token by token: none is left out, doubled, or drawn after another prompt."""
+    expected = library_alone.continued(loaded, subject.weights, prompt, 12)
+    if expected is None:
+        pytest.skip("there is no second way to ask this library")
+    chunks = list(loaded.complete(prompt, replace(GREEDY, logprobs=1)))
+    assert [token[0].token for chunk in chunks for token in chunk.alternatives] == expected.tokens
+    assert text(chunks) == expected.text
+    assert stats(chunks).prompt_tokens == len(expected.prompt_tokens)
+    assert stats(chunks).decoded_tokens == len(expected.tokens)
 
 
 def test_a_prompt_is_continued_as_it_stands(loaded: Engine) -> None:
-    chunks = list(loaded.complete("One, two, three, four, five,", GREEDY))
-    assert stats(chunks).prompt_tokens <= loaded.count_tokens("One, two, three, four, five,") + 1
+    """No template, no turn: the tokens are the text's own, begun as the model wants it."""
+    prompt = "One, two, three, four, five,"
+    own = stats(list(loaded.complete(prompt, GREEDY))).prompt_tokens
+    assert own is not None
+    assert own - loaded.count_tokens(prompt) in (0, 1)
+    longer = stats(list(loaded.complete(prompt * 3, GREEDY))).prompt_tokens
+    assert longer is not None
+    assert longer - own in (2 * loaded.count_tokens(prompt), 2 * loaded.count_tokens(prompt) - 2)
+
+
+def test_characters_of_many_bytes_come_out_whole(subject: Any, loaded: Engine) -> None:
+    """Characters of which no token holds more than a part: Ugaritic for the large vocabulary, kanji for the tiny."""
+    prompt = subject.many_bytes
+    settings = Sampling(max_tokens=24, temperature=0, logprobs=1)
+    expected = library_alone.continued(loaded, subject.weights, prompt, 24)
+    chunks = list(loaded.complete(prompt, settings))
+    said = text(chunks)
+    assert not said.isascii()
+    whole = said.removesuffix("\N{REPLACEMENT CHARACTER}")
+    assert "\N{REPLACEMENT CHARACTER}" not in whole, "only the last one may lack its end"
+    assert sum(chunk.tokens for chunk in chunks) > len(whole), "no token is a character here"
+    for chunk in chunks:
+        chunk.text.encode("utf-8")
+    if expected is not None:
+        assert expected.halves > 3, "the prompt must lead to such tokens"
+        assert said == expected.text
 
 
 def test_the_same_seed_gives_the_same_text(subject: Any, loaded: Engine) -> None:
@@ -63,6 +97,11 @@ def test_the_same_seed_gives_the_same_text(subject: Any, loaded: Engine) -> None
     ask(loaded, [Turn("user", "Something else in between, so that the cache holds other tokens.")])
     assert text(ask(loaded, QUESTION, sampling)) == first
     assert text(ask(loaded, QUESTION, replace(sampling, seed=8))) != first
+
+
+def test_without_a_seed_answers_differ(loaded: Engine) -> None:
+    sampling = Sampling(max_tokens=24, temperature=1.5, top_k=0, top_p=1.0, min_p=0.0)
+    assert len({text(ask(loaded, QUESTION, sampling)) for _ in range(3)}) > 1
 
 
 def test_a_stop_ends_the_answer_within_one_token(loaded: Engine) -> None:
@@ -148,6 +187,38 @@ def test_a_user_s_words_are_never_control_tokens(loaded: Engine, mark: str) -> N
     assert stats(ask(loaded, turns)).prompt_tokens == loaded.prompt_tokens(turns)
 
 
+@pytest.mark.parametrize("shared_words", [20, 139])
+def test_what_is_computed_on_a_cached_prefix_is_what_a_fresh_engine_computes(
+    subject: Any, loaded: Engine, shared_words: int
+) -> None:
+    """The whole prompt counts, and nothing that stood there before: by the distribution after it."""
+    numbers = [str(number) for number in random.Random(3).choices(range(10, 100), k=140)]
+    first = [*numbers, "One", "two"]
+    # What follows is best told by where the same numbers stood before.
+    second = [*numbers[:shared_words], *numbers[shared_words - 12 : shared_words - 4], numbers[shared_words - 4][0]]
+    once = Sampling(max_tokens=1, temperature=0, logprobs=5)
+
+    def distribution(engine: Engine, words: list[str]) -> dict[int, float]:
+        chunks = list(engine.complete(", ".join(words), once))
+        return {one.token: one.logprob for chunk in chunks for token in chunk.alternatives for one in token}
+
+    distribution(loaded, first)
+    warm = distribution(loaded, second)
+    back = distribution(loaded, first)
+    fresh = subject.load()
+    try:
+        cold = distribution(fresh, second)
+    finally:
+        fresh.close()
+    assert distance(warm, cold) < subject.rounding
+    assert distance(warm, back) > 2 * subject.rounding, "the two prompts are told apart by what follows"
+
+
+def distance(one: dict[int, float], other: dict[int, float]) -> float:
+    """The greatest difference between the probabilities of tokens in either."""
+    return max(abs(math.exp(one.get(token, -9.0)) - math.exp(other.get(token, -9.0))) for token in one | other)
+
+
 def test_two_conversations_keep_their_prefixes(subject: Any, loaded: Engine) -> None:
     one = [Turn("user", f"First of all: {' '.join(map(str, range(120)))}. What comes next?")]
     two = [Turn("user", f"Another matter: {' '.join('abcdefghij' * 9)}. What comes next?")]
@@ -174,6 +245,8 @@ def test_the_limit_and_a_stop_string_end_an_answer(loaded: Engine) -> None:
     halted = ask(loaded, QUESTION, Sampling(max_tokens=12, temperature=0, stop=(mark,)))
     assert text(halted) == whole[: whole.index(mark)]
     assert stats(halted).stop_reason == "stop"
+    begun = ask(loaded, QUESTION, Sampling(max_tokens=12, temperature=0, stop=(whole[-3:] + "and what never comes",)))
+    assert text(begun) == whole, "what only began like a stop string is text"
     short = ask(loaded, QUESTION, Sampling(max_tokens=3, temperature=0))
     assert (stats(short).decoded_tokens, stats(short).stop_reason) == (3, "length")
 
@@ -196,6 +269,51 @@ def test_sampling_settings_change_what_is_chosen(loaded: Engine) -> None:
     assert text(ask(loaded, QUESTION, narrowed)) == greedy
     assert text(ask(loaded, QUESTION, Sampling(max_tokens=12, temperature=2.0, top_p=1e-6, top_k=0, seed=3))) == greedy
     assert text(ask(loaded, QUESTION, Sampling(max_tokens=12, temperature=2.0, min_p=1.0, top_k=0, seed=3))) == greedy
+
+
+def drawn(engine: Engine, sampling: Sampling) -> list[tuple[Alternative, tuple[Alternative, ...]]]:
+    """Each token that is told apart by its text, with those that it was drawn from."""
+    found = []
+    for chunk in ask(engine, QUESTION, replace(sampling, logprobs=40)):
+        for alternatives in chunk.alternatives if chunk.tokens == 1 else ():
+            same = [one for one in alternatives if one.text == chunk.text]
+            if len(same) == 1:
+                found.append((same[0], alternatives))
+    assert len(found) >= 12
+    return found
+
+
+HOT = Sampling(max_tokens=60, temperature=3.0, top_k=0, top_p=1.0, min_p=0.0, seed=5)
+
+
+def test_top_k_leaves_so_many_and_no_fewer(loaded: Engine) -> None:
+    ranks = {alternatives.index(token) for token, alternatives in drawn(loaded, replace(HOT, top_k=3))}
+    assert ranks == {0, 1, 2}
+
+
+def test_top_p_leaves_the_fewest_that_hold_so_much(loaded: Engine) -> None:
+    """What stands before the last one that is left holds less than top_p of all, before any temperature."""
+    found = drawn(loaded, replace(HOT, top_p=0.6))
+    before = [
+        sum(math.exp(one.logprob) for one in alternatives[: alternatives.index(token)]) for token, alternatives in found
+    ]
+    assert max(before) < 0.62
+    assert max(before) > 0, "not the first one alone"
+
+
+def test_min_p_leaves_what_has_that_share_of_the_best(loaded: Engine) -> None:
+    found = drawn(loaded, replace(HOT, min_p=0.05))
+    shares = [math.exp(token.logprob - alternatives[0].logprob) for token, alternatives in found]
+    assert min(shares) > 0.045
+    assert min(shares) < 1
+
+
+def test_a_higher_temperature_strays_further(loaded: Engine) -> None:
+    def lost(temperature: float) -> float:
+        found = drawn(loaded, replace(HOT, temperature=temperature, top_k=30))
+        return sum(alternatives[0].logprob - token.logprob for token, alternatives in found) / len(found)
+
+    assert lost(0.2) < lost(5.0)
 
 
 def test_a_repetition_penalty_counts_the_prompt_too(loaded: Engine) -> None:
@@ -262,6 +380,29 @@ def test_closing_ends_a_stream_and_refuses_the_next_and_may_be_done_twice(subjec
         engine.count_tokens("x")
 
 
+def test_closing_lets_the_model_go(subject: Any) -> None:
+    """A tiny model's bytes are lost in the noise of a process: the library's own object must be gone."""
+    engine = subject.load(context=512)
+    ask(engine, QUESTION)
+    runner = engine._runner
+    model = getattr(runner, "_engine", None) or runner._model
+    try:
+        held = weakref.ref(model)
+    except TypeError:  # llama.cpp's is a pointer
+        held = None
+    del model
+    engine.close()
+    gc.collect()
+    assert held is None or held() is None
+    assert getattr(runner, "_engine", None) is None
+    assert getattr(runner, "_model", None) is None
+    assert not any(thread.name == f"model {subject.weights.name}" for thread in new_threads(engine))
+
+
+def new_threads(engine: Any) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread is engine._thread._thread]
+
+
 def test_closing_gives_the_memory_back(subject: Any) -> None:
     process = psutil.Process()
     subject.load(context=512).close()
@@ -302,6 +443,36 @@ def test_two_streams_of_one_model_take_turns(loaded: Engine) -> None:
     for thread in threads:
         thread.join()
     assert answers == [alone, alone]
+
+
+def test_a_conversation_is_rendered_as_the_tokenizer_alone_does(subject: Any, loaded: Any) -> None:
+    if not (subject.weights.path / "tokenizer.json").is_file():
+        pytest.skip("a GGUF brings no other tokenizer to compare with")
+    from transformers import AutoTokenizer
+
+    turns = [Turn("user", "Name one."), Turn("assistant", "Red."), Turn("user", "日本語 👩‍👩‍👧‍👦  x\n")]
+    theirs = AutoTokenizer.from_pretrained(subject.weights.path).apply_chat_template(
+        [{"role": turn.role, "content": turn.text} for turn in turns], add_generation_prompt=True, return_dict=False
+    )
+    assert loaded._runner.vocabulary.chat(turns)[0] == theirs
+    assert loaded.prompt_tokens(turns) == len(theirs)
+
+
+def test_thinking_is_told_apart_by_the_model_s_tags(subject: Any, loaded: Engine) -> None:
+    """Tags that this model does say: a stretch of its own answer."""
+    whole = text(ask(loaded, QUESTION, Sampling(max_tokens=30, temperature=0)))
+    start = len(whole) - len(whole.lstrip())
+    begin, end = whole[start : start + 2], whole[start + 6 : start + 8]
+    engine = subject.adapter.load(replace(subject.weights, reasoning_tags=(begin, end)), LoadOptions(context=512))
+    try:
+        chunks = ask(engine, QUESTION, Sampling(max_tokens=30, temperature=0))
+        thought = "".join(chunk.text for chunk in chunks if chunk.reasoning).strip()
+        expected = whole[start + 2 :].partition(end)[0].strip()
+        assert expected
+        assert thought.startswith(expected)
+        assert stats(chunks).decoded_tokens == sum(chunk.tokens for chunk in chunks)
+    finally:
+        engine.close()
 
 
 def test_tokens_are_counted_without_special_ones(loaded: Engine) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,23 @@ def test_a_missing_library_comes_with_the_line_that_installs_it(monkeypatch: pyt
     status = installed.status(MLX)
     assert status.status == "not-installed"
     assert status.install_line == "uv tool install 'modeldeck[mlx,llama]'"
+
+
+def test_a_line_names_again_whatever_extra_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv installs an application afresh with the extras that are named: none must get lost."""
+    present = {"llama_cpp", "transformers", "torch", "jinja2", "openai", "modelscope", "modelscope_hub"}
+    monkeypatch.setattr(installed, "is_importable", lambda module: module in present)
+    monkeypatch.setattr(sys, "prefix", "/home/me/.local/share/uv/tools/modeldeck")
+    line = installed.extra_line("gptq")
+    assert line == "uv tool install 'modeldeck[gptq,llama,transformers,modelscope,remote]'"
+
+
+def test_every_extra_that_a_line_names_is_one_of_the_project_s() -> None:
+    told = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    known = set(told["project"]["optional-dependencies"])
+    named = {library.extra for library in installed.LIBRARIES.values()}
+    named |= {one.extra for one in installed.FORMAT_LIBRARIES}
+    assert named <= known
 
 
 def test_in_an_environment_of_ones_own_the_line_names_its_python(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ import fake_sglang
 import pytest
 
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
-from backends.engines.sglang import SglangEngine, sampling_parameters, server_arguments
+from backends.engines.sampling import bounded
+from backends.engines.sglang import sampling_parameters, server_arguments
 from backends.errors import EngineError, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
@@ -35,9 +37,9 @@ def weights(tmp_path: Path) -> Weights:
     return Weights(folder, "tiny", "pytorch", "none")
 
 
-def load(weights: Weights, **options: Any) -> SglangEngine:
+def load(weights: Weights, **options: Any) -> LocalEngine:
     engine = adapter("sglang").load(weights, LoadOptions(**({"context": 1024} | options)))
-    assert isinstance(engine, SglangEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
@@ -134,13 +136,15 @@ def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -
 
 def test_sampling_reaches_sglang_whole() -> None:
     told = sampling_parameters(
-        Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=9), 64, frozenset({5, 2})
+        bounded(Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=9)),
+        64,
+        frozenset({5, 2}),
     )
     assert told == {
         "max_new_tokens": 64, "temperature": 0.8, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2,
         "stop_token_ids": [2, 5], "skip_special_tokens": False, "sampling_seed": 9,
     }  # fmt: skip
-    greedy = sampling_parameters(Sampling(temperature=0, seed=9), 64, frozenset())
+    greedy = sampling_parameters(bounded(Sampling(temperature=0, seed=9)), 64, frozenset())
     assert (greedy["temperature"], greedy["top_k"], "sampling_seed" in greedy) == (0.0, -1, False)
 
 

@@ -11,9 +11,11 @@ import pytest
 
 from backends.engines import installed, registry
 from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
-from backends.engines.transformers import TransformersEngine
+from backends.engines.local import LocalEngine
 from backends.errors import EngineError, EngineMissing
 from specs.model import LLAMA_CPP, TRANSFORMERS
+from tests.backends.engines import make_weights
+from tests.conftest import weights_cache
 
 pytestmark = [
     pytest.mark.weights,
@@ -21,10 +23,10 @@ pytestmark = [
 ]
 
 
-def load(folder: Path, quantization: str = "none", form: str = "pytorch") -> TransformersEngine:
+def load(folder: Path, quantization: str = "none", form: str = "pytorch") -> LocalEngine:
     weights = Weights(folder, folder.name, form, quantization)
     engine = registry.adapter(TRANSFORMERS).load(weights, LoadOptions(context=2048))
-    assert isinstance(engine, TransformersEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
@@ -46,11 +48,62 @@ def test_code_in_a_repository_is_not_run_unasked(tiny_folder: Path, tmp_path: Pa
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_format_s_missing_library_is_named_with_its_line(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "is_importable", lambda name: name not in ("gptqmodel", "optimum"))
-    with pytest.raises(EngineMissing, match="needs optimum and gptqmodel") as caught:
-        load(tiny_folder, "Int4", "gptq")
-    assert caught.value.install_line.endswith("-m pip install optimum gptqmodel")
+@pytest.mark.parametrize(
+    ("form", "absent", "said", "extra"),
+    [
+        ("gptq", ("gptqmodel", "optimum"), "needs gptqmodel and optimum for gptq", "gptq"),
+        ("gptq", ("optimum",), "needs optimum for gptq", "gptq"),
+        ("awq", ("gptqmodel",), "needs gptqmodel for awq", "awq"),
+        ("bnb", ("bitsandbytes",), "needs bitsandbytes for bnb", "transformers"),
+    ],
+)
+def test_a_format_s_missing_library_is_named_with_its_line(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, form: str, absent: tuple[str, ...], said: str, extra: str
+) -> None:
+    monkeypatch.setattr(installed, "is_importable", lambda name: name not in absent)
+    adapter = registry.adapter(TRANSFORMERS)
+    with pytest.raises(EngineMissing, match=said) as caught:
+        load(tiny_folder, "Int4", form)
+    assert f"modeldeck[{extra}" in caught.value.install_line
+    for quantization in ("Int4", "Int8"):
+        assert adapter.status().of(form, quantization).status == "not-installed"
+    assert adapter.status().of("pytorch", "none").status == "ready"
+
+
+def test_quantizing_while_loading_wants_bitsandbytes_and_plain_weights_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "is_importable", lambda name: name != "bitsandbytes")
+    status = registry.adapter(TRANSFORMERS).status()
+    found = {one: status.of("pytorch", one).status for one in ("none", "4-bit", "8-bit")}
+    assert found == {"none": "ready", "4-bit": "not-installed", "8-bit": "not-installed"}
+
+
+def test_fp8_without_a_card_is_taken_apart_to_nearly_the_same_values(tiny_folder: Path, tiny_fp8_folder: Path) -> None:
+    """transformers takes fp8 apart where no kernel is: e4m3 has 3 bits of mantissa, so a logprob moves a little."""
+    found = []
+    for folder, form in ((tiny_folder, "pytorch"), (tiny_fp8_folder, "fp8")):
+        engine = load(folder, "none" if form == "pytorch" else "fp8", form)
+        chunks = list(engine.complete("The sea is", Sampling(max_tokens=1, temperature=0, logprobs=1)))
+        found.append(next(one for chunk in chunks for token in chunk.alternatives for one in token))
+        engine.close()
+    assert found[0].token == found[1].token
+    assert 0 < abs(found[0].logprob - found[1].logprob) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_published_bitsandbytes_repository_loads_as_it_is(gemma_folder: Path, bits: int) -> None:
+    """Real weights, quantized and saved before: 386 and 436 MB of 536; counting on is what both still know."""
+    folder = make_weights.bnb_folder(weights_cache(), gemma_folder, bits)
+    engine = load(folder, f"{bits}-bit", "bnb")
+    try:
+        said = "".join(
+            chunk.text for chunk in engine.complete("1, 2, 3, 4, 5, 6, 7, 8,", Sampling(max_tokens=8, temperature=0))
+        )
+        assert said.replace(" ", "").startswith("9,10")
+        assert 0.6 * 536e6 < (engine.measured_bytes() or 0) < 0.9 * 536e6
+    finally:
+        engine.close()
 
 
 @pytest.mark.slow

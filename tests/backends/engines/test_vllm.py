@@ -16,8 +16,10 @@ from fake_tokenizer import END
 
 from backends.engines import vllm_arguments
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
-from backends.engines.vllm import VllmEngine
+from backends.engines.sampling import bounded
+from backends.engines.weights_folder import trained_context
 from backends.errors import EngineError, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
@@ -53,9 +55,9 @@ def weights(tmp_path: Path) -> Weights:
     return Weights(folder, "tiny", "pytorch", "none")
 
 
-def load(weights: Weights, **options: Any) -> VllmEngine:
+def load(weights: Weights, **options: Any) -> LocalEngine:
     engine = adapter("vLLM").load(weights, LoadOptions(**({"context": 1024} | options)))
-    assert isinstance(engine, VllmEngine)
+    assert isinstance(engine, LocalEngine)
     return engine
 
 
@@ -134,7 +136,7 @@ def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -
 
 def test_sampling_reaches_vllm_whole() -> None:
     told = vllm_arguments.sampling_parameters(
-        Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=-1, logprobs=3),
+        bounded(Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=-1, logprobs=3)),
         64,
         frozenset({5, 2}),
     )
@@ -146,7 +148,7 @@ def test_sampling_reaches_vllm_whole() -> None:
 
 
 def test_at_temperature_0_nothing_else_decides() -> None:
-    told = vllm_arguments.sampling_parameters(Sampling(temperature=0, seed=4), 8, frozenset())
+    told = vllm_arguments.sampling_parameters(bounded(Sampling(temperature=0, seed=4)), 8, frozenset())
     assert (told["temperature"], told["top_k"], told["top_p"], told["min_p"]) == (0.0, 0, 1.0, 0.0)
     assert told["seed"] is None
     assert told["skip_reading_prefix_cache"] is None
@@ -285,13 +287,13 @@ def test_a_base_model_completes_and_does_not_chat(library: Any, weights: Weights
 def test_a_scaled_context_is_the_stretched_one(tmp_path: Path) -> None:
     def trained(**more: Any) -> int | None:
         (tmp_path / "config.json").write_text(json.dumps(CONFIG | more))
-        return vllm_arguments.trained_context(tmp_path)
+        return trained_context(tmp_path)
 
     assert trained() == 4096
     assert trained(rope_scaling={"rope_type": "linear", "factor": 4.0}) == 16_384
     assert trained(rope_scaling={"rope_type": "yarn", "factor": 4.0}) == 4096
     assert trained(text_config={"max_position_embeddings": 512}) == 512
-    assert vllm_arguments.trained_context(tmp_path / "nowhere") is None
+    assert trained_context(tmp_path / "nowhere") is None
 
 
 def test_it_is_better_hosted_in_a_process_of_its_own() -> None:

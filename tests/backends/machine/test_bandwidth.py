@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backends.machine.bandwidth import bandwidth_of, compute_capability_of, host_bandwidth, measure_host_bandwidth
+from backends.machine.bandwidth import (
+    bandwidth_of,
+    channels_bandwidth,
+    compute_capability_of,
+    host_bandwidth,
+    measure_host_bandwidth,
+)
 from backends.machine.devices import devices, find_device, plain
 from backends.machine.model import Cpu, Machine, Memory
 
@@ -150,6 +156,31 @@ def test_a_hosts_bandwidth_is_told_only_where_its_memory_is_soldered(cpu, gigaby
 
 
 def test_a_hosts_bandwidth_can_be_measured():
-    measured = measure_host_bandwidth(threads=1, seconds=0.01)
+    measured = measure_host_bandwidth(2, rounds=2, seconds=0.001)
     assert measured is not None
     assert 10**8 < measured < 10**13
+
+
+def test_a_host_without_free_memory_is_not_measured():
+    assert measure_host_bandwidth(2, 64 << 20) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "gigabytes_a_second"),
+    [
+        ("AMD EPYC 9554 64-Core Processor", 64, 460.8),
+        ("AMD EPYC 7763 64-Core Processor", 64, 204.8),
+        ("AMD EPYC 7R13 Processor", 4, 100),
+        ("Intel(R) Xeon(R) Platinum 8480+", 56, 307.2),
+        ("Intel(R) Xeon(R) Gold 6226R CPU @ 2.90GHz", 16, 140.8),
+        ("Intel(R) Xeon(R) CPU E5-2690 v4 @ 2.60GHz", 14, 76.8),
+        ("AMD Ryzen Threadripper PRO 5975WX 32-Cores", None, 204.8),
+        ("AMD EPYC", 2, None),
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", 2, None),
+        ("AMD Ryzen 9 7950X 16-Core Processor", 16, None),
+        (None, None, None),
+    ],
+)
+def test_a_servers_bandwidth_is_that_of_its_channels_or_of_the_cores_one_has(name, cores, gigabytes_a_second):
+    expected = None if gigabytes_a_second is None else round(gigabytes_a_second * 1e9)
+    assert channels_bandwidth(Cpu(name, cores, cores)) == expected

@@ -142,3 +142,20 @@ async def test_chats_that_were_opened_and_closed_leave_no_lines_behind(chat: Run
         before = await open_and_close()
         await open_and_close()
         assert await open_and_close() <= before + 20
+
+
+async def test_the_frames_of_panes_stay_whole_through_every_change_of_their_width(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("Sunlight holds all colours. " * 60), size=(120, 40)) as c:
+        await c.load()
+        await c.say("why")
+        await c.pilot.press("ctrl+n")
+        await c.until(lambda: len(c.screen.panes) == 2)
+        await c.say("and now")
+        for change in (c.pilot.press("f10"), c.pilot.press("f10"), c.pilot.resize_terminal(119, 40)):
+            await change
+            await c.pilot.pause()
+            rows = c.screen._compositor.render_strips()
+            for pane in c.screen.panes:
+                region = pane.transcript.region
+                for y in range(region.y, region.bottom):
+                    assert (rows[y].text[region.x], rows[y].text[region.right - 1]) == ("│", "│"), rows[y].text

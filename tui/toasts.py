@@ -1,0 +1,32 @@
+"""What is said in a corner, held to what the screen has room for.
+
+Textual leaves toasts standing for good once they were more than the screen is high, and on a low one they would cover
+what they are about.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.geometry import Size
+    from textual.notifications import Notification, Notifications
+
+MOST = 3
+"""At a time; more are read by nobody."""
+WIDEST_CELLS = 60
+BESIDE_LINES = 3
+"""Of each toast that are no text: padding and margin."""
+
+
+def make_room(shown: Notifications, coming: Notification, size: Size) -> None:
+    """Take the oldest away until the coming one fits beside those that are left."""
+    width = max(8, min(WIDEST_CELLS, size.width // 2) - 4)
+    left = list(shown)
+    while left and (len(left) >= MOST or sum(_lines(one, width) for one in (*left, coming)) > size.height - 2):
+        del shown[left.pop(0)]
+
+
+def _lines(one: Notification, width: int) -> int:
+    # Words are broken whole: a quarter more lines than the letters alone would need.
+    return BESIDE_LINES + sum(-(-len(line) * 5 // (width * 4)) or 1 for line in str(one.message).split("\n"))
