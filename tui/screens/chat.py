@@ -208,7 +208,13 @@ class ChatScreen(TurnScreen):
         for pane in targets:
             if not draft and not pane.completes:
                 continue
-            if pane.send(draft.whole):
+            over = self._over(pane, draft) if len(targets) > 1 else 0
+            if over:
+                waiting = (
+                    f"{units.count(over)} tokens too many for the context of {pane.title}, so it did not go there; "
+                    "up brings the prompt back, and sent there alone it offers what can be done"
+                )
+            elif pane.send(draft.whole):
                 went = True
             elif pane.state in ("loading", "unloaded"):
                 if pane.send_when_ready(draft.whole):
@@ -224,6 +230,12 @@ class ChatScreen(TurnScreen):
         if went:
             self.prompt.remember(draft.text)
             self.prompt.clear()
+
+    @staticmethod
+    def _over(pane: ChatPane, draft: Draft) -> int:
+        """Tokens too many for the pane's context; 0: it fits, or that cannot be known."""
+        budget = pane.measure(draft.whole)
+        return budget.over if budget is not None else 0
 
     def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
         """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
