@@ -301,7 +301,8 @@ class ChatPane(AnsweringPane):
     def _is_finished(self) -> None:
         if self.budget is not None and self.context_used is not None:
             self.budget = replace(self.budget, history=max(0, self.context_used - self.budget.system), draft=0)
-        if self.draft.whole.strip():
+        never_ran = self._last is not None and self._last.prompt_tokens is None
+        if never_ran or self.draft.whole.strip():
             self._count_context()
 
     def draft_changed(self) -> None:
