@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backends.engines.cluster import SHARE, Node, count_words, lay_out, load_of, words
-from backends.fit import Knowledge, Option
+from backends.engines.engine import EngineStatus
+from backends.fit import Correction, Knowledge, Option, Verdict, Wish
 from backends.memory.estimators import demand_of
-from specs.model import VLLM
+from backends.quick import quick_verdicts
+from backends.support import context_of, support
+from specs.engines import candidate_engines
+from specs.model import VLLM, Variant
 
 if TYPE_CHECKING:
     from backends.engines.cluster import Layout
+    from backends.machine.model import Machine
+
+_ELSEWHERE: Final = EngineStatus("unsupported", "it is laid over the cluster")
+_held: dict[tuple[str, int, tuple[Node, ...]], bool] = {}
+"""Whether a cluster holds a variant at a context: a key press judges the whole catalog anew."""
+_HELD_MOST: Final = 50_000
 
 
 def on_cluster(
@@ -35,6 +45,40 @@ def on_cluster(
         else one
         for one in judged
     ]
+
+
+def quick_verdicts_on_cluster(
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    corrections: Mapping[tuple[str, str], Correction],
+    nodes: tuple[Node, ...],
+) -> list[Verdict]:
+    """The verdict of every variant's best option with this cluster, as on_cluster() and best_option() would give it."""
+    status = statuses.get(VLLM)
+    if status is None or status.status != "ready":
+        return quick_verdicts(variants, machine, wish, statuses, corrections)
+    # vLLM's cards are the cluster's, so this machine's say nothing of it.
+    others = quick_verdicts(variants, machine, wish, {**statuses, VLLM: _ELSEWHERE}, corrections)
+    return [
+        "gpu" if verdict != "gpu" and _holds(variant, machine, wish, status, nodes) else verdict
+        for variant, verdict in zip(variants, others, strict=True)
+    ]
+
+
+def _holds(variant: Variant, machine: Machine, wish: Wish, status: EngineStatus, nodes: tuple[Node, ...]) -> bool:
+    if VLLM not in candidate_engines(variant.spec, variant.quantization):
+        return False
+    if support(variant, VLLM, machine, status)[0] != "ready":
+        return False
+    key = (variant.key, context_of(variant.family, wish), nodes)
+    known = _held.get(key)
+    if known is None:
+        if len(_held) >= _HELD_MOST:
+            _held.clear()
+        known = _held[key] = lay_out(nodes, load_of(demand_of(variant, VLLM), key[1])) is not None
+    return known
 
 
 def _laid_out(option: Option, nodes: Sequence[Node], ray_address: str, known: Knowledge | None) -> Option:

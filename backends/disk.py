@@ -8,6 +8,11 @@ from pathlib import Path
 
 from backends.errors import DiskFull
 
+RESERVE_BYTES = 64 << 20
+"""Room that a download leaves on the disk, so that it is not the download that makes everything else fail."""
+CHECK_BYTES = 64 << 20
+"""How much may come between two looks at the room."""
+
 
 def free_bytes(folder: Path) -> int | None:
     """Room on the disk that holds a folder, which need not exist yet; None: not known."""
@@ -26,6 +31,20 @@ def full(folder: Path, needed: int, free: int) -> DiskFull:
         needed,
         free,
     )
+
+
+def refuse_without_room(folder: Path, needed: int) -> None:
+    """Raise DiskFull where so many bytes, which are all to come, do not leave the reserve."""
+    free = free_bytes(folder)
+    if free is not None and free < needed + RESERVE_BYTES:
+        raise full(folder, needed, free)
+
+
+def refuse_when_full(folder: Path, missing: int) -> None:
+    """Raise DiskFull where the disk has filled up on the way, and so many bytes are still to come."""
+    free = free_bytes(folder)
+    if free is not None and free < min(missing, RESERVE_BYTES):
+        raise full(folder, missing, free)
 
 
 def _size(count: int) -> str:

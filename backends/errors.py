@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Cure = Literal["verify", "smaller", "apart", "install"]
+"""What may help after an engine failed: check the weights' files; load with less context or fewer bits; load in a
+process of its own; install what is missing."""
+
 
 class BackendError(Exception):
     """Root of our errors. Its text is one line for the user's eye."""
@@ -73,17 +79,36 @@ class BadWeights(BackendError):
 class EngineError(BackendError):
     """An engine failed; detail holds the library's own inner line, or None."""
 
+    cure: Cure | None = None
+    """What to offer; None: nothing is known to help."""
+
     def __init__(self, message: str, detail: str | None = None) -> None:
         super().__init__(f"{message}: {detail}" if detail else message)
         self.detail = detail
 
 
+class DamagedWeights(EngineError):
+    """The library could not read the weights as what they should be: less context would not help."""
+
+    cure: Cure | None = "verify"
+
+
+class OutOfMemory(EngineError):
+    """The memory for the weights, the context or an answer was not there."""
+
+    cure: Cure | None = "smaller"
+
+
 class EngineCrashed(EngineError):
     """The process of an isolated engine ended by itself; detail holds the last telling line that it wrote."""
+
+    cure: Cure | None = "apart"
 
 
 class EngineMissing(EngineError):
     """The engine's library is not installed; install_line says how to get it."""
+
+    cure: Cure | None = "install"
 
     def __init__(self, message: str, install_line: str) -> None:
         super().__init__(f"{message}; install it with: {install_line}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from backends.errors import BackendError, BadWeights, EngineCrashed
+from backends.errors import BackendError, BadWeights, DamagedWeights, EngineCrashed, OutOfMemory
 
 About = Literal["memory", "weights", "other"]
 
@@ -45,7 +45,9 @@ def about(text: str) -> About:
 
 def failure_about(error: BackendError) -> About:
     """The same of an error; a process that aborted has mostly run out of memory."""
-    if isinstance(error, BadWeights):
+    if isinstance(error, BadWeights | DamagedWeights):
         return "weights"
+    if isinstance(error, OutOfMemory):
+        return "memory"
     found = about(str(error))
     return "memory" if found == "other" and isinstance(error, EngineCrashed) else found

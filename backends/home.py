@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+_ON_LINUX: bool = sys.platform == "linux"
+_LINUX: Final = {
+    "config": ("XDG_CONFIG_HOME", "~/.config"),
+    "data": ("XDG_DATA_HOME", "~/.local/share"),
+    "cache": ("XDG_CACHE_HOME", "~/.cache"),
+    "log": ("XDG_STATE_HOME", "~/.local/state"),
+}
+"""What platformdirs says for Linux, without the 10 ms that it takes before the first frame."""
 
 
 def _folder(kind: str) -> Path:
     moved = os.environ.get("MODELDECK_HOME")
     if moved:
         return Path(moved).expanduser()
-    import platformdirs  # 10 ms that only an unmoved home needs
+    if _ON_LINUX:
+        variable, usual = _LINUX[kind]
+        folder = Path(os.environ.get(variable, "").strip() or Path(usual).expanduser()) / "modeldeck"
+        return folder / "log" if kind == "log" else folder
+    import platformdirs
 
     folder = getattr(platformdirs, f"user_{kind}_path")("modeldeck", appauthor=False)
     return Path(folder)

@@ -87,13 +87,30 @@ def scan(variants: Iterable[Variant] = (), folders: Sequence[Path] = ()) -> Libr
     from backends.hubs import environment
 
     catalog = _Catalog(variants)
-    entries = tuple(catalog.matched(entry) for entry in all_entries(folders))
+    told = {
+        (record.root, file.name): (file.file_bytes, file.sha256)
+        for record in records.all_records()
+        for file in record.files
+        if file.sha256
+    }
+    entries = tuple(catalog.matched(_with_sums(entry, told)) for entry in all_entries(folders))
     files: dict[tuple[int, int], int] = {}
     for entry in entries:
         for file in entry.files:
             if (inode := _inode(file.path)) is not None:
                 files[inode] = file.file_bytes
     return Library(entries, _duplicates(entries), sum(files.values()), free_bytes(environment.cache_folder()))
+
+
+def _with_sums(entry: Entry, told: Mapping[tuple[Path, str], tuple[int, str | None]]) -> Entry:
+    """The entry with the sums that were compared when its files were downloaded, where their place tells none."""
+    if not any(file.sha256 is None and (entry.root, file.name) in told for file in entry.files):
+        return entry
+    files = []
+    for file in entry.files:
+        file_bytes, sha256 = told.get((entry.root, file.name), (None, None))
+        files.append(replace(file, sha256=sha256) if not file.sha256 and file_bytes == file.file_bytes else file)
+    return replace(entry, files=tuple(files))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         chat_template=family.chat_template,
         reasoning_tags=(tags[0], tags[1]) if tags[0] and tags[1] else None,
         stop=family.stop,
+        key=option.variant.key,
     )
     return LoadRequest(
         option.engine,

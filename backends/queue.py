@@ -31,7 +31,7 @@ _UNFINISHED: tuple[State, ...] = ("queued", "running", "verifying", "paused", "f
 _ACTIVE: tuple[State, ...] = ("running", "verifying")
 _TRIES = 4
 _BACK_OFF_SECONDS = 15.0
-_INTERRUPTED = "was under way when modeldeck ended; resume to go on"
+_INTERRUPTED = "interrupted when modeldeck ended; resume to go on"
 
 Wish = Literal["go", "pause", "cancel", "close"]
 

@@ -21,8 +21,8 @@ from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
-_PLATFORMS: Final = 8
-"""Machines and builds whose entries are kept: this one, and those that a user looks at beside it."""
+_PLATFORMS: Final = 4
+"""Machines, cache types and builds whose entries are kept, some 4 MB each: those that were judged for last."""
 
 
 class _Room:
@@ -256,9 +256,12 @@ def _platform_for(
     )
     found = _platforms.get(key)
     if found is None or len(found.contents) > _LIMIT or len(found.specs) > _LIMIT:
-        if len(_platforms) > _PLATFORMS:
-            _platforms.clear()
-        found = _platforms[key] = _Platform(wish, statuses, corrections)
+        found = _Platform(wish, statuses, corrections)
+    # The one that is used stands last; a load that was measured here leaves the one before it for good.
+    _platforms.pop(key, None)
+    _platforms[key] = found
+    while len(_platforms) > _PLATFORMS:
+        _platforms.pop(next(iter(tuple(_platforms))), None)
     return found
 
 

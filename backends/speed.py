@@ -55,6 +55,9 @@ METAL_FIRST_LARGE: Final = Pace(0.62, 160e-6, 100e-6)
 billion parameters with 400 GB/s, same source and XiongjieDai's benchmarks."""
 ROCM: Final = Pace(0.80, 80e-6, 30e-6)
 """Fitted on an RX 7900 XT."""
+ROCM_SERVER: Final = Pace(0.60, 130e-6, 40e-6)
+"""Instinct: far more bandwidth than small kernels can use. Fitted on an MI300X: 161 tok/s on Qwen3 8B Q4_K_M, 40 to 55
+on Llama 70B Q4_K_M, llama.cpp's discussion 14640."""
 HOST: Final = Pace(0.62, 60e-6, 60e-6)
 """A desktop's RAM beside a card: 7 to 4 tok/s on models that an RTX 5070 holds in part."""
 MEASURED_EFFICIENCY: Final = 0.7
@@ -86,7 +89,7 @@ def pace_of(accelerator: Accelerator) -> Pace:
         if major.isdigit() and int(major) < 7:
             return _pascal(accelerator)
         return CUDA_TURING if major == "7" else CUDA
-    return ROCM
+    return ROCM_SERVER if "Instinct" in name else ROCM
 
 
 def _pascal(accelerator: Accelerator) -> Pace:

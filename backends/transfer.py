@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backends.disk import free_bytes, full
+from backends.disk import CHECK_BYTES, free_bytes, full, refuse_when_full
 from backends.errors import BackendError, Cancelled, DownloadError, HubTrouble, HubUnreachable, NotFound, WrongSum
 from backends.hubs import hf_cache, wire
 from backends.hubs.huggingface import refusal, retry_after, unreachable
 from backends.plans import Patience
 
 _BUFFER_BYTES = 1 << 20
-_DISK_CHECK_BYTES = 64 << 20
-_RESERVE_BYTES = 64 << 20
-"""Room that a download leaves on the disk, so that it is not the download that makes everything else fail."""
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -338,7 +335,7 @@ class _Transfer:
             self.done += len(content)
             self.watch.moved(len(content))
             self.since_disk_check += len(content)
-            if self.since_disk_check >= _DISK_CHECK_BYTES:
+            if self.since_disk_check >= CHECK_BYTES:
                 self._check_disk()
 
     def _write(self, descriptor: int, content: memoryview) -> None:
@@ -366,10 +363,7 @@ class _Transfer:
 
     def _check_disk(self) -> None:
         self.since_disk_check = 0
-        free = free_bytes(self.part.parent)
-        missing = self.remote.file_bytes - self.done
-        if free is not None and free < min(missing, _RESERVE_BYTES):
-            raise full(self.part.parent, missing, free)
+        refuse_when_full(self.part.parent, self.remote.file_bytes - self.done)
 
     def _disk_error(self, error: OSError) -> BackendError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

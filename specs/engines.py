@@ -269,14 +269,14 @@ def _wrong_quantization(rule: Rule, quantization: str) -> str:
 
 def _rules(model_format: str) -> Mapping[str, Rule]:
     """By engine, those that packages add behind ours."""
-    added = _added_rules(model_format, extensions.found())
-    ours = _BY_FORMAT.get(model_format, {})
-    return {**ours, **added} if added else ours
+    there = extensions.found()
+    return _rules_with(model_format, there) if there.extensions else _BY_FORMAT.get(model_format, {})
 
 
 @lru_cache(maxsize=64)
-def _added_rules(model_format: str, there: extensions.Found) -> Mapping[str, Rule]:
-    return {one.name: Rule(one.name, model_format) for one in there.extensions if model_format in one.formats}
+def _rules_with(model_format: str, there: extensions.Found) -> Mapping[str, Rule]:
+    added = {one.name: Rule(one.name, model_format) for one in there.extensions if model_format in one.formats}
+    return {**_BY_FORMAT.get(model_format, {}), **added}
 
 
 def _candidates(model_format: str, quantization: str) -> tuple[str, ...]:

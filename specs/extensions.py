@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -75,13 +74,15 @@ class Extension:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """All extensions of this environment."""
+    """All extensions of this environment. One is equal to itself only, so that it is a cheap key of caches."""
 
     extensions: tuple[Extension, ...]
     problems: tuple[str, ...]
     """One line for each that is refused."""
+    engines: tuple[str, ...]
+    """Every engine by name, modeldeck's own first."""
 
 
 class _Entry(NamedTuple):
@@ -95,7 +96,10 @@ class _Entry(NamedTuple):
 
 def found() -> Found:
     """The extensions of the packages that Python's path reaches, and those that were refused."""
-    return _found(tuple(sys.path))
+    global _latest  # noqa: PLW0603 - asked for each variant of a catalog, where hashing the path would be felt
+    if _latest is None or _latest[0] != sys.path:
+        _latest = (list(sys.path), find(sys.path))
+    return _latest[1]
 
 
 def of_kind(kind: Kind) -> tuple[Extension, ...]:
@@ -111,7 +115,7 @@ def extension(kind: Kind, name: str) -> Extension | None:
 
 def engines() -> tuple[str, ...]:
     """Every engine by name, modeldeck's own first."""
-    return _engines(found())
+    return found().engines
 
 
 def hubs() -> tuple[str, ...]:
@@ -124,13 +128,12 @@ def endings() -> tuple[str, ...]:
     return tuple(f".{one.name}" for one in of_kind("spec_readers"))
 
 
-@lru_cache(maxsize=4)
-def _engines(there: Found) -> tuple[str, ...]:
-    return (*ENGINES, *(one.name for one in there.extensions if one.kind == "engines"))
+_latest: tuple[list[str], Found] | None = None
+"""The path that was looked through last, and what was found."""
 
 
-@lru_cache(maxsize=4)
-def _found(path: tuple[str, ...]) -> Found:
+def find(path: Iterable[str]) -> Found:
+    """Look through the folders of a path."""
     problems: list[str] = []
     kept: dict[tuple[Kind, str], Extension] = {}
     formats: dict[tuple[str, str], list[str]] = {}
@@ -162,7 +165,8 @@ def _found(path: tuple[str, ...]) -> Found:
             extensions.append(replace(one, formats=tuple(formats.get((one.package, one.name), ()))))
         else:
             extensions.append(one)
-    return Found(tuple(extensions), tuple(problems))
+    added = (one.name for one in extensions if one.kind == "engines")
+    return Found(tuple(extensions), tuple(problems), (*ENGINES, *added))
 
 
 def _refusal(kind: Kind, entry: _Entry, kept: dict[tuple[Kind, str], Extension]) -> str | None:
@@ -195,15 +199,20 @@ def _entries(path: Iterable[str]) -> Iterator[_Entry]:
             continue
         for folder in folders:
             stem = os.path.basename(folder).rpartition(".")[0]  # noqa: PTH119 - some hundred of them at each start
-            name = re.sub(r"[-_.]+", "-", stem.partition("-")[0]).lower()
+            name = stem.partition("-")[0].replace("_", "-").replace(".", "-").lower()
             if name in seen:
                 continue
             seen.add(name)
             try:
-                with open(f"{folder}/entry_points.txt", "rb") as file:  # noqa: PTH123 - likewise
-                    content = file.read(_MOST_BYTES)
+                opened = os.open(f"{folder}/entry_points.txt", os.O_RDONLY)  # a third of what open() takes
             except OSError:
                 continue
+            try:
+                content = os.read(opened, _MOST_BYTES)
+            except OSError:
+                continue
+            finally:
+                os.close(opened)
             if b"[modeldeck." in content:
                 yield from _parsed(stem, Path(folder), content)
 

@@ -155,7 +155,7 @@ class Quantization:
     attention_type: str | None = None
     """GGUF: type of the attention matrices where the uploader raised them."""
     imatrix: bool | None = None
-    """Whether an importance matrix was used; None: the name does not say."""
+    """Whether an importance matrix changed the mix; None: the name does not say."""
     uploader_mix: bool = False
     """Whether sizes are approximate, because the mix is its author's own or the name is unknown."""
     group_size: int | None = None
@@ -216,6 +216,9 @@ def _gguf(name: str, upper: str) -> Quantization:
         typical *= 1.2 if mix == "Q8_0" else 1.1
     elif embedding:
         typical *= 1.03
+    if re.fullmatch(r"Q4_0_\d_\d", text):
+        # The repacked names of 2024, before which the quantizer raises no ffn_down.
+        imatrix = False
     # The small IQ types cannot be made without an importance matrix.
     if imatrix is None and mix.startswith(("IQ1", "IQ2", "IQ3_XXS")):
         imatrix = True

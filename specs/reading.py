@@ -90,7 +90,20 @@ def _read_by(added: extensions.Extension, text: str, file: str, source: str) -> 
         raise SpecError(file, None, f"the reader of .{added.name} files in {added.package} gives back no Reading")
     if not found.families:
         raise SpecError(file, None, "this holds no family")
-    return found
+    return Reading(tuple(_checked(family, file, source) for family in found.families), tuple(found.notes))
+
+
+def _checked(family: ModelFamily, file: str, source: str) -> ModelFamily:
+    """What another package's reader gives back, through the same checks of names, IDs and paths as our own files."""
+    from specs.writing import family_to_toml
+
+    try:
+        (family,) = toml.read(family_to_toml(family), file, source).families
+    except SpecError as error:
+        raise SpecError(file, None, f"{printable(str(family.name))}: {error.what}") from error
+    except Exception as error:  # values of other types than the fields promise
+        raise SpecError(file, None, f"{printable(str(family.name))}: {one_line(str(error))[:200]}") from error
+    return family
 
 
 def _text(path: Path, file: str) -> str:

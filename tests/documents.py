@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,9 +24,14 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 
-def made(text: str) -> str:
-    """A page with all of its made parts made anew."""
-    return PART.sub(lambda part: f"{part[1]}{PARTS[part['name']]()}\n{part['end']}", text)
+def made(text: str, besides: Collection[str] = ()) -> str:
+    """A page with its made parts made anew, besides those that are to stay as they are."""
+
+    def anew(part: re.Match[str]) -> str:
+        inside = part["text"] if part["name"] in besides else f"{PARTS[part['name']]()}\n"
+        return f"{part[1]}{inside}{part['end']}"
+
+    return PART.sub(anew, text)
 
 
 def rows(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -138,7 +143,7 @@ def licences() -> str:
     groups |= {f"with the extra `{name}`": lines for name, lines in project["optional-dependencies"].items()}
     for title, requirements in groups.items():
         found, missing = _closure(requirements)
-        lines = [(name, _licence(name)) for name in sorted(found - seen, key=str.lower)]
+        lines = [(name, _licence(name)) for name in sorted(found - seen - {project["name"]}, key=str.lower)]
         seen |= found
         parts.append(f"## {title[:1].upper()}{title[1:]}\n")
         if lines:

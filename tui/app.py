@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from asyncio import get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
-from textual.screen import Screen
+from textual.events import Click
+from textual.screen import ModalScreen, Screen
 
+from tui import window_title
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP, GUIDE
 from tui.messages import ChatWanted, FamilyKept, FamilyShown, FamilyWanted
@@ -25,10 +27,16 @@ from tui.talking import Talking
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 
 if TYPE_CHECKING:
+    from textual.filter import LineFilter
+
     from backends.fit import Option
     from backends.loaded import LoadRequest
+    from specs.model import Variant
+    from tui.screens.chat import ChatScreen
     from tui.settings import Settings
 
+FIRST_KEYS_SECONDS = 0.03
+"""How long the first frame stands before anything is looked for."""
 SETTINGS_SECONDS = 2.0
 """How often it is asked whether the settings were changed: one stat() each time."""
 
@@ -72,6 +80,9 @@ class Deck(Talking):
         self._request = request
         self._conversation = conversation
         self._hub_query = ""
+        self._chat_screen: ChatScreen | None = None
+        self._window_title = ""
+        self._ascii: LineFilter | None = None
         self._modes = {
             "browse": self._browse,
             "downloads": self._downloads,
@@ -165,10 +176,22 @@ class Deck(Talking):
     def _chat(self) -> Screen[None]:
         from tui.screens.chat import ChatScreen
 
-        return ChatScreen(conversation=self._conversation)
+        self._chat_screen = ChatScreen(conversation=self._conversation)
+        return self._chat_screen
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return fallback_variables(self.current_theme)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Where there is only ASCII, every line of every widget goes through a filter at the end."""
+        filters = super().get_line_filters()
+        if glyphs() is not ASCII:
+            return filters
+        if self._ascii is None:
+            from tui.ascii_signs import AsciiSigns
+
+            self._ascii = AsciiSigns()
+        return [*filters, self._ascii]
 
     def get_key_display(self, binding: Binding) -> str:
         """Keys as people say them: "ctrl+r", not "^r"."""
@@ -183,7 +206,11 @@ class Deck(Talking):
             self.watch_settings_file()
         if self.tour_wanted:
             self.call_after_refresh(self._show_tour)
-        self.call_after_refresh(self._learn_everything)
+        if self.is_headless:
+            self.call_after_refresh(self._learn_everything)
+        else:
+            # Keys that were typed meanwhile are answered first: what is learned in threads would take their turns.
+            self.call_after_refresh(self.set_timer, FIRST_KEYS_SECONDS, self._learn_everything)
 
     def _show_tour(self) -> None:
         from tui.screens.tour import Tour
@@ -204,6 +231,9 @@ class Deck(Talking):
 
     def _learn_everything(self) -> None:
         """Read the catalog and look at the machine, once the first frame stands."""
+        from backends.allocator import keep_together
+
+        keep_together()
         # What is alive now stays alive: the collector need not walk it again.
         gc.freeze()
         gc.enable()
@@ -220,12 +250,17 @@ class Deck(Talking):
         if self._request is not None:
             self._talk_to(self._request)
 
+    def on_click(self, event: Click) -> None:
+        """Beside a box that asks or tells a click leaves it, as esc does."""
+        if event.widget is self.screen and isinstance(event.widget, ModalScreen):
+            self.simulate_key("escape")
+
     def action_help(self) -> None:
         """Show the guide."""
         from tui.screens.help import Help
 
         if not isinstance(self.screen, Help):
-            self.push_screen(Help())
+            self.push_screen(Help(self._current_mode))
 
     def action_notices(self) -> None:
         """Show what went wrong on the way."""
@@ -235,16 +270,16 @@ class Deck(Talking):
             self.push_screen(Notices(self.notices))
 
     def on_family_wanted(self, message: FamilyWanted) -> None:
-        self.open_family(message.name)
+        self.open_family(message.name, message.variant)
 
-    def open_family(self, name: str) -> None:
-        """Show a family on the browse screen."""
+    def open_family(self, name: str, variant: Variant | None = None) -> None:
+        """Show a family on the browse screen, and one of its variants under the cursor."""
         from tui.screens.browse import Browse
 
         self.action_mode("browse")
         screen = self.screen
         if isinstance(screen, Browse):
-            screen.open_family(name)
+            screen.open_family(name, variant)
 
     def on_family_shown(self, message: FamilyShown) -> None:
         """Show a family that the catalog does not have beside those that it has."""
@@ -309,13 +344,39 @@ class Deck(Talking):
         self.leave(0)
 
     def _take_title(self) -> None:
-        """Call the terminal's window by our name, and have it remember its own."""
-        if self._driver is not None and not self.is_headless:
-            self._driver.write(f"\x1b[22;2t\x1b]2;{self.TITLE}\x1b\\")
+        """Call the terminal's window by what is shown, and have it remember its own title."""
+        if self._driver is not None and not self.is_headless and not self._calm:
+            self._driver.write(window_title.REMEMBER)
+            self.retitle()
+
+    @property
+    def _calm(self) -> bool:
+        return self.settings is not None and self.settings.low_bandwidth
+
+    def retitle(self) -> None:
+        """Bring the title of the terminal's window up to date."""
+        if self._driver is None or self.is_headless or self._calm:
+            return
+        words = window_title.title(self.jobs.values(), self._talking_to())
+        if words != self._window_title:
+            self._window_title = words
+            self._driver.write(window_title.sequence(words))
+
+    def _talking_to(self) -> str:
+        """The model that the prompt goes to; "": none is loaded."""
+        pane = self._chat_screen.active_pane if self._chat_screen is not None else None
+        return pane.title if pane is not None and pane.model is not None else ""
+
+    def watch_jobs(self) -> None:
+        super().watch_jobs()
+        self.retitle()
+
+    def on_chat_pane_changed(self) -> None:
+        self.retitle()
 
     def _give_title_back(self) -> None:
         if self._driver is not None and not self.is_headless:
-            self._driver.write("\x1b[?1002l\x1b[23;2t")
+            self._driver.write("\x1b[?1002l" + ("" if self._calm else window_title.RECALL))
 
     async def on_unmount(self) -> None:
         self._give_title_back()

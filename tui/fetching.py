@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
+from specs.model import HUBS
 from tui import units
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged
 from tui.services import DownloadQueue, Services
@@ -109,14 +110,17 @@ class Fetching(State):
         self.offer_token(message.error, message.hub, lambda: self.post_message(DownloadWanted(message.variant)))
 
     def offer_token(self, error: AccessDenied, hub: str, again: Callable[[], object]) -> None:
-        """Say why a hub refuses, take a token for it, and do it again."""
-        if hub != "huggingface":
+        """Say why a hub refuses, take a token for it, and do again what it was wanted for.
+
+        A hub that another package adds has ways of its own: of it only the refusal is said.
+        """
+        if hub not in HUBS:
             self.say(str(error), severity="error")
             return
-        self.ask_token(str(error), error.url, again)
+        self.ask_token(str(error), error.url, hub, again)
 
-    def ask_token(self, reason: str, page: str | None, again: Callable[[], object]) -> None:
-        """Take a token for Hugging Face, and do again what it was wanted for."""
+    def ask_token(self, reason: str, page: str | None, hub: str, again: Callable[[], object]) -> None:
+        """Take a token for a hub, and do again what it was wanted for."""
         from tui.screens.ask_token import AskToken
 
         def answered(user: str | None) -> None:
@@ -124,7 +128,7 @@ class Fetching(State):
                 self.say(f"the token speaks for {user} from now on")
                 again()
 
-        self.push_screen(AskToken(self.services, reason, page), answered)
+        self.push_screen(AskToken(self.services, reason, page, hub), answered)
 
     def on_fetching_planned(self, message: Planned) -> None:
         plan = message.plan

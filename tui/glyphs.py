@@ -64,6 +64,8 @@ ASCII = Glyphs(
     pointer=">",
 )  # fmt: skip
 
+ASCII_KEYS: Mapping[str, str] = {"↵": "enter", "↑": "up", "↓": "down", "←": "left", "→": "right"}
+"""Keys that are shown by a sign, in words."""
 VERDICT_WORDS: Mapping[str, str] = {
     "gpu": "runs on the GPU",
     "split": "split between GPU and RAM",
@@ -72,12 +74,18 @@ VERDICT_WORDS: Mapping[str, str] = {
 }
 
 
+PLAIN_LOCALES = ("C", "POSIX")
+
+
 def ascii_wanted() -> bool:
     """Whether this terminal is better served without Unicode: by its kind, or by the locale."""
     if os.environ.get("TERM") in {"dumb", "linux", "vt100", "vt220"}:
         return True
-    wish = next((os.environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "UTF-8")
-    return "utf" not in wish.lower() and wish not in {"C", "POSIX"}
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    wish = next((os.environ[name] for name in names if os.environ.get(name)), "UTF-8")
+    if wish == "C.UTF-8" and not os.environ.get("LC_ALL") and os.environ.get("LANG") in PLAIN_LOCALES:
+        return True  # Python itself says C.UTF-8 where the user said C (PEP 538)
+    return "utf" not in wish.lower()
 
 
 _chosen: list[Glyphs] = []

@@ -87,6 +87,8 @@ class FamilyKept(Message):
 class FamilyWanted(Message):
     """A family of the catalog is to be shown on the browse screen."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, variant: Variant | None = None) -> None:
         super().__init__()
         self.name = name
+        self.variant = variant
+        """Where the cursor is to stand; None: where it suits."""

@@ -1,31 +1,49 @@
-"""The command palette: every action that has a key, and every family."""
+"""The command palette: every action that has a key, and every model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from tui.guide import PLACES, spelled
+from tui.keys import GUIDE
 from tui.messages import FamilyWanted
-from tui.widgets.lines import clean
 
 if TYPE_CHECKING:
     from specs.catalog import Catalog
+    from tui.every_model import EveryModel
 
-MAX_FAMILIES = 50
-"""More hits than anyone reads slow the palette down."""
+MOST_MODELS = 100
+"""More hits than anyone reads slow the palette down; a further word brings the others."""
+ELSEWHERE = 0.5
+"""How much less an action counts that first needs another screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that can be done."""
+
+    label: str
+    words: str
+    act: Callable[[], object]
+    share: float = 1.0
 
 
 class Everything(Provider):
-    """Actions of the screen and of the app, then the families by name."""
+    """Actions of the screen and of the app, those of other screens, then all families and variants."""
 
-    def _actions(self) -> Iterator[tuple[str, str, str]]:
-        """Label, words and the key to press for each action that is possible now."""
+    _models: EveryModel | None = None
+
+    def _here(self) -> Iterator[Action]:
+        """What is possible now."""
         seen: set[str] = set()
-        for active in self.screen.active_bindings.values():
+        # What the footer shows is what people look for; steps of the cursor come last.
+        for active in sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show):
             binding = active.binding
             name = binding.id or binding.action
             if name in seen or not active.enabled or not binding.description or binding.action == "command_palette":
@@ -33,39 +51,58 @@ class Everything(Provider):
             if name.startswith("rows.") or "." not in name:
                 continue
             seen.add(name)
-            shown = self.app.get_key_display(binding)
-            yield f"{binding.description}  {shown}", active.tooltip or binding.tooltip, binding.key
+            words = active.tooltip or binding.tooltip
+            label = f"{binding.description}  {spelled(binding, self.app)}"
+            yield Action(label, words, partial(self.app.simulate_key, binding.key))
+        for command in self.app.get_system_commands(self.screen):
+            yield Action(command.title, command.help, command.callback)
 
-    def _press(self, key: str) -> None:
-        self.app.simulate_key(key)
+    def _elsewhere(self) -> Iterator[Action]:
+        """What is possible on another screen, or with another row: choosing it goes there."""
+        here = {active.binding.id for active in self.screen.active_bindings.values() if active.enabled}
+        for title, bindings in GUIDE:
+            place = PLACES.get(title)
+            if place is None:
+                continue
+            for binding in bindings:
+                if binding.id in here or str(binding.id).startswith("rows."):
+                    continue
+                yield Action(
+                    f"{binding.description}  {spelled(binding, self.app)}  ({place.title.lower()})",
+                    f"{binding.tooltip or binding.description}; goes to {place.title.lower()}",
+                    partial(self.app.call_later, self.app.run_action, f"mode('{place.mode}')"),
+                    ELSEWHERE,
+                )
+
+    @property
+    def _every_model(self) -> EveryModel | None:
+        """All models, once the catalog is read; None: it is not yet."""
+        catalog: Catalog | None = getattr(self.app, "catalog", None)
+        if self._models is None and catalog is not None:
+            from tui.every_model import EveryModel
+
+            self._models = EveryModel((*catalog.families, *getattr(self.app, "guests", ())))
+        return self._models
 
     async def discover(self) -> Hits:
-        for label, words, key in self._actions():
-            yield DiscoveryHit(label, partial(self._press, key), help=words)
-        for command in self.app.get_system_commands(self.screen):
-            yield DiscoveryHit(command.title, command.callback, help=command.help)
+        for action in self._here():
+            yield DiscoveryHit(action.label, action.act, help=action.words)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
-        for label, words, key in self._actions():
-            score = max(matcher.match(label), matcher.match(words) * 0.6)
+        for action in (*self._here(), *self._elsewhere()):
+            score = max(matcher.match(action.label), matcher.match(action.words) * 0.6) * action.share
             if score > 0:
-                yield Hit(score, matcher.highlight(label), partial(self._press, key), help=words)
-        for command in self.app.get_system_commands(self.screen):
-            score = matcher.match(command.title)
-            if score > 0:
-                yield Hit(score, matcher.highlight(command.title), command.callback, help=command.help)
-        catalog: Catalog | None = getattr(self.app, "catalog", None)
-        if catalog is None:
+                yield Hit(score, matcher.highlight(action.label), action.act, help=action.words)
+        models = self._every_model
+        if models is None:
             return
-        for family in catalog.search(query)[:MAX_FAMILIES]:
-            name = clean(family.name)
-            near = matcher.match(name)
-            sizes = ", ".join(f"{size:g}B" for size in family.sizes_in_billions)
+        for found in models.search(query, MOST_MODELS):
+            wanted = FamilyWanted(found.family.name, found.variant)
             yield Hit(
-                0.3 + near * 0.5,
-                Content(name),
-                partial(self.app.post_message, FamilyWanted(family.name)),
-                text=name,
-                help=f"{', '.join(family.abilities)}: {sizes}",
+                found.score,
+                Content(found.label),
+                partial(self.app.post_message, wanted),
+                text=found.label,
+                help=found.words,
             )

@@ -173,6 +173,30 @@ def options_on_cluster(
         return [_with_reason(one, str(error)) if one.engine == VLLM else one for one in judged]
 
 
+def quick_verdicts_on_cluster(
+    ray_address: str,
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Statuses,
+    measured: Measured,
+) -> Sequence[Verdict]:
+    """The best verdicts of a catalog with a Ray cluster's cards; this machine's alone where no cluster answers."""
+    from specs.model import VLLM
+
+    status = statuses.get(VLLM)
+    if machine.label is not None or status is None or status.status != "ready":
+        return _quick_verdicts(variants, machine, wish, statuses, measured)
+    from backends import clustered
+    from backends.errors import BackendError
+
+    try:
+        nodes = _cluster_cards(ray_address, int(time.monotonic() / CLUSTER_SECONDS))
+    except BackendError:  # the options of a family say it
+        return _quick_verdicts(variants, machine, wish, statuses, measured)
+    return clustered.quick_verdicts_on_cluster(variants, machine, wish, statuses, measured.corrections, nodes)
+
+
 @lru_cache(maxsize=1)
 def _cluster_cards(ray_address: str, _period: int) -> tuple[Node, ...]:
     """The cluster's cards, asked for once in a period: every machine has to answer, and a key press judges anew."""
@@ -347,10 +371,10 @@ def _keep_family(family: ModelFamily) -> Path:
     return keep_family(family, specs_folder())
 
 
-def _keep_token(text: str) -> str:
+def _keep_token(text: str, hub: str) -> str:
     from backends.hubs.token import keep_token
 
-    return keep_token(text)
+    return keep_token(text, hub)
 
 
 def _plan(variant: Variant, hub: str | None) -> Plan:
@@ -441,7 +465,7 @@ class Services:
     """Asks a hub what a repository holds; raises BackendError."""
     keep_family: Callable[[ModelFamily], Path] = _keep_family
     """Writes a family into the user's catalog; gives the spec file."""
-    keep_token: Callable[[str], str] = _keep_token
+    keep_token: Callable[[str, str], str] = _keep_token
     """Keeps a token in the hub's own store, once the hub takes it; gives the user's name."""
     scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
     """Everything on this disk that can be run; the folders are the user's further ones."""

@@ -125,6 +125,7 @@ def _deck(
         local_index_with,
         open_queue_with,
         options_on_cluster,
+        quick_verdicts_on_cluster,
     )
 
     glyphs.choose(settings.ascii)
@@ -137,7 +138,11 @@ def _deck(
         knowledge=partial(knowledge_with, folders=settings.library_folders),
     )
     if settings.ray_address:
-        services = replace(services, options=partial(options_on_cluster, settings.ray_address))
+        services = replace(
+            services,
+            options=partial(options_on_cluster, settings.ray_address),
+            quick_verdicts=partial(quick_verdicts_on_cluster, settings.ray_address),
+        )
     deck = Deck(services, theme=settings.theme, launch=launch, request=request, conversation=conversation)
     deck.adopt_settings(settings)
     deck.tour_wanted = launch is None and request is None and conversation is None and _first_run()

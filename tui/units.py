@@ -74,6 +74,11 @@ def count(number: int | None) -> str:
     return UNKNOWN if number is None else f"{number:,}"
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: "1 variant", "2 variants", "0 families"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def tokens_per_second(value: float | None) -> str:
     """Decode speed: "128 tok/s", "4.2 tok/s"; "unknown" for None."""
     if value is None:

@@ -127,6 +127,8 @@ class Weights:
     reasoning_tags: tuple[str, str] | None = None
     """Start and end tag of the thinking; None: the usual ones."""
     stop: tuple[str, ...] = ()
+    key: str | None = None
+    """What the catalog calls the variant, for messages that name a command; None: it is in none."""
 
 
 @dataclass(frozen=True, slots=True)

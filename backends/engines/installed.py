@@ -115,11 +115,31 @@ FORMAT_LIBRARIES: tuple[FormatLibrary, ...] = (
     FormatLibrary("fp8", None, "transformers", ("accelerate",)),
 )
 """Source: validate_environment() of each quantizer in transformers 5.23 (src/transformers/quantizers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VllmPlugin:
+    """A format that vLLM has handed over to a plugin of its own."""
+
+    format: str
+    since: tuple[int, int]
+    """The first version without it."""
+    extra: str
+    module: str
+
+
+VLLM_PLUGINS: tuple[VllmPlugin, ...] = (
+    VllmPlugin("ggufv2", (0, 24), "vllm-gguf", "vllm_gguf_plugin"),
+    VllmPlugin("bnb", (0, 28), "vllm-bnb", "vllm_bnb_plugin"),
+)
+"""Source: vLLM's pull requests 39612 and 43529; neither loader is in the wheels of 0.32.0 and 0.33.0."""
 _OTHER_EXTRAS: dict[str, tuple[str, ...]] = {
     "gptq": ("gptqmodel", "optimum"),
     "awq": ("gptqmodel",),
     "modelscope": ("modelscope", "modelscope_hub"),
     "remote": ("openai",),
+    "vllm-gguf": ("vllm_gguf_plugin",),
+    "vllm-bnb": ("vllm_bnb_plugin",),
 }
 """Extras that are no engine of their own, by what they install."""
 
@@ -133,6 +153,22 @@ def format_lacks() -> tuple[Lack, ...]:
             reason = f"{TRANSFORMERS} needs {' and '.join(missing)} for {one.format}"
             lacks.append(Lack(one.format, one.quantizations, reason, extra_line(one.extra)))
     return tuple(lacks)
+
+
+def vllm_lacks() -> tuple[Lack, ...]:
+    """Formats that the installed vLLM reads with a plugin only, which is not there."""
+    found = version(LIBRARIES[VLLM].distributions) or ""
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
+    return tuple(
+        Lack(
+            one.format,
+            None,
+            f"{VLLM} {found} needs {one.module.replace('_', '-')} for {one.format}",
+            extra_line(one.extra),
+        )
+        for one in VLLM_PLUGINS
+        if numbers >= one.since and not is_importable(one.module)
+    )
 
 
 def install_line(engine: str) -> str:

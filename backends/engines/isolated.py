@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from backends.engines.engine import Adapter, Chunk, EngineStatus, LoadOptions, Progress, Sampling, Score, Turn, Weights
+from backends.engines.failures import NO_MEMORY
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.wire import error_from
 from backends.errors import BackendError, EngineCrashed, EngineError
@@ -206,9 +207,13 @@ class IsolatedEngine:
             if -code == signal.SIGKILL:
                 how += ", as the system does when memory runs out"
         self._kill()  # its workers would keep the cards
-        return EngineCrashed(
-            f"the engine's process ended {how}; the app goes on, load {self._weights.name} again", self._inner_line()
+        line = self._inner_line()
+        crash = EngineCrashed(
+            f"the engine's process ended {how}; the app goes on, load {self._weights.name} again", line
         )
+        if code == -signal.SIGKILL or (line is not None and NO_MEMORY.search(line)):
+            crash.cure = "smaller"
+        return crash
 
     def _inner_line(self) -> str | None:
         self._log.seek(0)

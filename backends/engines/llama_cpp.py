@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from backends.engines import installed, llama_log
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
+from backends.engines.failures import failure
 from backends.engines.library_words import inner_line
 from backends.engines.llama_memory import LlamaMemory
 from backends.engines.llama_vocabulary import LlamaVocabulary
@@ -28,7 +29,7 @@ from backends.engines.ranked import ranked
 from backends.engines.sampling import PENALTY_TOKENS, seed_bits
 from backends.engines.scoring import LogProbabilities
 from backends.engines.threads import compute_threads
-from backends.errors import EngineError, EngineMissing
+from backends.errors import EngineError, EngineMissing, OutOfMemory
 from specs.model import LLAMA_CPP
 
 BATCH_TOKENS: Final = 512
@@ -153,13 +154,13 @@ class LlamaCppRunner:
             if raised:
                 raise raised[0]
             if not self._model:
-                raise EngineError(f"llama.cpp cannot load {self._weights.name}", llama_log.reason(lines))
+                raise failure(f"llama.cpp cannot load {self._weights.name}", self._weights, llama_log.reason(lines))
             tell(0.96, "making room for the context")
             trained = library.llama_model_n_ctx_train(self._model)
             self.context = min(self._options.context, trained) if trained > 0 else self._options.context
             self._context = library.llama_init_from_model(self._model, self._context_parameters(self._options))
             if not self._context:
-                raise EngineError(
+                raise OutOfMemory(
                     f"llama.cpp has no room for {self.context:,} tokens of context with {self._weights.name}",
                     llama_log.reason(lines),
                 )
@@ -279,9 +280,8 @@ class LlamaCppRunner:
         self._believe_the_cache()
         if code == ABORTED:
             return False
-        raise EngineError(
-            f"llama.cpp failed on {self._weights.name}", llama_log.reason(lines) or f"decode returned {code}"
-        )
+        line = llama_log.reason(lines) or f"decode returned {code}"
+        raise failure(f"llama.cpp failed on {self._weights.name}", self._weights, line)
 
     def _believe_the_cache(self) -> None:
         """After a decode that was aborted or failed the library knows best what it holds."""

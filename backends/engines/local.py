@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from backends.engines.answer import Answer
 from backends.engines.engine import Alternative, Chunk, Progress, Sampling, Score, Stats, StopReason, Turn, Weights
+from backends.engines.failures import failure
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.progress import Teller
 from backends.engines.sampling import bounded
@@ -238,7 +239,8 @@ class LocalEngine:
         except BackendError:
             raise
         except Exception as error:  # a library of this size raises anything
-            raise EngineError(f"{self.name} failed on {self._weights.name}", self._runner.failed(error)) from error
+            what = f"{self.name} failed on {self._weights.name}"
+            raise failure(what, self._weights, self._runner.failed(error)) from error
         if job.cancelled and reason == "length" and answer.tokens < limit:
             reason = "cancelled"
         if not answer.tokens:

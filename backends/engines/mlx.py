@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
+from backends.engines.failures import failure
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.mlx_memory import MlxMemory
@@ -19,7 +20,7 @@ from backends.engines.ranked import ranked
 from backends.engines.scoring import SCORED_AT_ONCE
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.weights_folder import require_safetensors
-from backends.errors import BackendError, EngineError, EngineMissing
+from backends.errors import BackendError, EngineMissing
 from specs.model import MLX
 
 BLOCK_TOKENS: Final = 256
@@ -92,7 +93,7 @@ class MlxRunner:
         except BackendError:
             raise
         except Exception as error:  # a library of this size raises anything
-            raise EngineError(f"MLX cannot load {self._weights.name}", inner_line(error)) from error
+            raise failure(f"MLX cannot load {self._weights.name}", self._weights, inner_line(error)) from error
         self.measured_bytes = int(mx.get_active_memory() - before)
         if mx.metal.is_available():
             # Keeps the weights from being paged out between two questions; the limit is the system's own.

@@ -1,7 +1,7 @@
 """SGLang, its engine driven from this process: the scheduler that computes is a child process of its own making.
 
-Not run here: its published kernels are CUDA only. Written and tested against the signatures of sglang 0.5.23
-(sglang/srt/entrypoints/engine.py, managers/tokenizer_manager.py, sampling/sampling_params.py).
+Not run here: its published kernels are CUDA only. Written and tested against the contract recorded from the wheel of
+sglang 0.5.23 (sglang/srt/entrypoints/engine.py, managers/tokenizer_manager.py, sampling/sampling_params.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
+from backends.engines.failures import failure
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, LocalEngine, Wanted
 from backends.engines.model_thread import Job
@@ -138,9 +139,6 @@ class SglangRunner:
         tell(0.0, "importing SGLang")
         os.environ.setdefault("DO_NOT_TRACK", "1")
         quieten("sglang")
-        # The engine keeps the loop of the thread that made it, and every answer must be asked for on that one.
-        self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self._loop)
         try:
             import sglang
         except ImportError as error:
@@ -148,13 +146,20 @@ class SglangRunner:
                 raise EngineMissing("SGLang is not installed", installed.install_line(self.name)) from error
             raise EngineError("SGLang does not start here", inner_line(error)) from error
         tell(0.3, "reading the weights")
+        # After the import, which puts uvloop's policy in place of asyncio's. The engine takes this thread's loop or,
+        # by version, makes one of its own: every answer must be asked for on the one that it has.
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
         try:
             self._engine = sglang.Engine(**arguments)
+            if self._engine.loop is not self._loop:
+                self._loop.close()
+                self._loop = self._engine.loop
             self.vocabulary = Tokenizer(self._engine.tokenizer_manager.tokenizer, self._weights)
         except BackendError:
             raise
         except Exception as error:  # ImportError for a missing kernel, RuntimeError from the scheduler, ValueError
-            raise EngineError(f"SGLang cannot load {self._weights.name}", inner_line(error)) from error
+            raise failure(f"SGLang cannot load {self._weights.name}", self._weights, inner_line(error)) from error
         cards = options.tensor_parallel * options.pipeline_parallel
         self.where = "GPU" if cards == 1 else f"{cards} GPUs"
         tell(1.0, "ready")
@@ -183,7 +188,7 @@ class SglangRunner:
             wanted.cached_tokens = max(wanted.cached_tokens, about.get("cached_tokens") or 0)
             ended = about.get("finish_reason") or {}
             if ended.get("type") == "abort":
-                raise EngineError(f"SGLang failed on {self._weights.name}", str(ended.get("message")))
+                raise failure(f"SGLang failed on {self._weights.name}", self._weights, str(ended.get("message")))
             best = about.get("output_top_logprobs") or ()
             chosen = about.get("output_token_logprobs") or ()
             for place, token in enumerate(output["output_ids"]):

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
 from backends.engines.library_words import inner_line, quieten, quieten_logbar
 from backends.engines.local import Drawn, ScoringEngine, Wanted
@@ -27,7 +28,7 @@ from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_memory import TorchMemory
 from backends.engines.torch_sampling import TorchSampler
 from backends.engines.weights_folder import require_safetensors
-from backends.errors import BackendError, EngineError, EngineMissing
+from backends.errors import BackendError, EngineMissing
 from specs.model import TRANSFORMERS
 
 BLOCK_TOKENS: Final = 128
@@ -112,7 +113,7 @@ class TransformersRunner:
         except BackendError:
             raise
         except Exception as error:  # a library of this size raises anything
-            raise EngineError(f"Transformers cannot load {self._weights.name}", inner_line(error)) from error
+            raise failure(f"Transformers cannot load {self._weights.name}", self._weights, inner_line(error)) from error
         grown = self._device_bytes() - before
         self.measured_bytes = grown if grown > 0 else int(self._model.get_memory_footprint())
         config = self._model.config.get_text_config(decoder=True)

@@ -11,12 +11,13 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from backends.engines import installed
 from backends.engines.cluster import connect, count_words
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, LocalEngine, Wanted
@@ -46,12 +47,18 @@ class VllmAdapter:
 
     def status(self) -> EngineStatus:
         status = installed.status(self.name)
-        if status.status != "ready" or not is_cpu_build():
+        if status.status != "ready":
+            return status
+        status = replace(status, lacking=installed.vllm_lacks())
+        if not is_cpu_build():
             return status
         reason = "this is vLLM's CPU build: models run on the CPU" if installed.has_nvidia_driver() else None
-        return EngineStatus("ready", reason, version=status.version, accelerators=())
+        return replace(status, reason=reason, accelerators=())
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
+        lacks = EngineStatus("ready", lacking=installed.vllm_lacks()).of(weights.format, weights.quantization)
+        if lacks.install_line is not None:
+            raise EngineMissing(lacks.reason or self.name, lacks.install_line)
         if weights.path.is_dir():
             require_safetensors(self.name, weights)
         elif not weights.path.is_file():
@@ -124,7 +131,7 @@ class VllmRunner:
             except BackendError:
                 raise
             except Exception as error:  # a library of this size raises anything
-                raise EngineError(f"vLLM cannot load {self._weights.name}", _reason(error, told)) from error
+                raise failure(f"vLLM cannot load {self._weights.name}", self._weights, _reason(error, told)) from error
             after = self._taken_bytes(options)
         self.measured_bytes = after - before if before is not None and after is not None and after > before else None
         self.where = "CPU" if self._cpu else _where(options)

@@ -52,6 +52,8 @@ class AddedHub:
             raise HubError(f"the hub {self.name} gives {model_id} the revision {one_line(found.revision)[:40]!r}")
         for file in found.files:
             check_name(file.name)
+            if file.file_bytes is not None and (type(file.file_bytes) is not int or file.file_bytes < 0):
+                raise HubError(f"the hub {self.name} gives {file.name} a size that is no count of bytes")
             if file.sha256 is not None and not _SHA256.fullmatch(file.sha256):
                 raise HubError(f"the hub {self.name} gives {file.name} a sum that is no SHA-256 in lower case")
         return Listing(self.name, model_id, found.revision, tuple(found.files), found.gated, found.private)

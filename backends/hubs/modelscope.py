@@ -195,6 +195,29 @@ class ModelScopeHub:
         return tuple(hits[:limit])
 
 
+def keep_token(text: str) -> str:
+    """Check a token with ModelScope and let its client keep it in its own store, readable by its owner only.
+
+    Returns the user's name.
+
+    Raises:
+        AccessDenied: ModelScope does not take it.
+        HubUnreachable: it could not be asked.
+    """
+    library = load_library()
+    page = f"{library.HubConfig().endpoint}/my/myaccesstoken"
+
+    def ask(api: Any) -> str:
+        try:
+            return str(api.login(text).username)
+        except library.AuthenticationError:
+            raise AccessDenied(
+                f"ModelScope does not take this token; make a new one at {page}", "token", page
+            ) from None  # the client's own words may repeat what was typed
+
+    return asked(ask, "the token could not be checked", None, 20.0)
+
+
 def asked(
     ask: Callable[[Any], Result],
     what: str,

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from backends import records
-from backends.disk import free_bytes, full
+from backends.disk import CHECK_BYTES, free_bytes, full, refuse_when_full, refuse_without_room
 from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubTrouble, HubUnreachable, RateLimited
 from backends.hubs import hf_cache, modelscope, ms_cache
+from backends.hubs.hub import Listing, RepoFile
 from backends.meter import Meter
 from backends.plans import FileOutcome, Patience, Plan, PlannedFile
-
-_RESERVE_BYTES = 64 << 20
-_DISK_CHECK_BYTES = 64 << 20
 
 
 class _Stop(BaseException):
@@ -30,30 +28,48 @@ class _Stop(BaseException):
         self.error = error
 
 
-def fetch_files(
-    plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
-) -> tuple[FileOutcome, ...]:
-    """Download what a plan lacks into ModelScope's cache."""
-    folder = ms_cache.files_folder(plan.model_id, plan.revision)
-    known = _known_whole(plan)
-    meter.done_bytes = sum(
-        ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes) for file in plan.files
-    )
-    meter.enter("running")
-    missing = [file for file in plan.files if not _is_whole(folder / file.name, file, known, meter, cancel)]
-    if missing:
-        needed = sum(
-            file.file_bytes - ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes)
-            for file in missing
-        )
-        free = free_bytes(folder)
-        if free is not None and free < needed + _RESERVE_BYTES:
-            raise full(folder, needed, free)
-        # Whole files with a wrong sum are removed by the client before it starts.
-        meter.done_bytes = plan.total_bytes - needed
-    for file in sorted(missing, key=lambda file: file.file_bytes):
-        _fetch_one(plan, file, meter, cancel, patience)
-    return tuple(FileOutcome(file.name, file.file_bytes, file.sha256) for file in plan.files)
+class ModelScopeStore:
+    """ModelScope's cache: real files by repository and revision."""
+
+    def folder(self, model_id: str, revision: str) -> Path:
+        return ms_cache.files_folder(model_id, revision)
+
+    def filled(self, plan: Plan) -> Path:
+        return ms_cache.files_folder(plan.model_id, plan.revision)
+
+    def planned(self, listing: Listing, file: RepoFile) -> PlannedFile:
+        size = file.file_bytes or 0
+        present = ms_cache.present_bytes(listing.model_id, listing.revision, file.name, size)
+        return PlannedFile(file.name, size, file.sha256, present, file.etag)
+
+    def part(self, plan: Plan, file: PlannedFile) -> Path:
+        return ms_cache.part(plan.model_id, plan.revision, file.name)
+
+    def present_bytes(self, plan: Plan, file: PlannedFile) -> int:
+        return ms_cache.present_bytes(plan.model_id, plan.revision, file.name, file.file_bytes)
+
+    def leftovers(self, plan: Plan, file: PlannedFile) -> tuple[Path, ...]:
+        if hf_cache.is_held(ms_cache.lock(plan.model_id, plan.revision, file.name)):
+            return ()
+        part = self.part(plan, file)
+        return (part, part.with_name(f"{part.name}.kept"), part.with_name(f"{part.name}.again"))
+
+    def fetch_files(
+        self, plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
+    ) -> tuple[FileOutcome, ...]:
+        folder = self.filled(plan)
+        known = _known_whole(plan)
+        meter.done_bytes = sum(self.present_bytes(plan, file) for file in plan.files)
+        meter.enter("running")
+        missing = [file for file in plan.files if not _is_whole(folder / file.name, file, known, meter, cancel)]
+        if missing:
+            needed = sum(file.file_bytes - self.present_bytes(plan, file) for file in missing)
+            refuse_without_room(folder, needed)
+            # Whole files with a wrong sum are removed by the client before it starts.
+            meter.done_bytes = plan.total_bytes - needed
+        for file in sorted(missing, key=lambda file: file.file_bytes):
+            _fetch_one(plan, file, meter, cancel, patience)
+        return tuple(FileOutcome(file.name, file.file_bytes, file.sha256) for file in plan.files)
 
 
 def _fetch_one(plan: Plan, file: PlannedFile, meter: Meter, cancel: threading.Event | None, patience: Patience) -> None:
@@ -238,10 +254,11 @@ class _OneFile:
             return
         if position > self.counted:
             self.meter.say(None)
-        if position // _DISK_CHECK_BYTES > self.counted // _DISK_CHECK_BYTES:
-            free, missing = free_bytes(self.part.parent), self.file.file_bytes - position
-            if free is not None and free < min(missing, _RESERVE_BYTES):
-                raise _Stop(full(self.part.parent, missing, free))
+        if position // CHECK_BYTES > self.counted // CHECK_BYTES:
+            try:
+                refuse_when_full(self.part.parent, self.file.file_bytes - position)
+            except DiskFull as error:
+                raise _Stop(error) from error
         self.meter.moved(position - self.counted)
         self.counted = position
 

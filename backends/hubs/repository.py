@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.errors import BackendError, NotFound
@@ -87,7 +87,27 @@ def fetch_family(
             model_id, listing.revision, "tokenizer_config.json", 0, 8 << 20, timeout_seconds=timeout_seconds
         )
         chats = b'"chat_template"' in settings
-    return family_of(listing, revision=revision, config=config, chats=chats, tags=tuple(tags))
+    family = family_of(listing, revision=revision, config=config, chats=chats, tags=tuple(tags))
+    return _with_header(family, listing, timeout_seconds)
+
+
+def _with_header(family: ModelFamily, listing: Listing, timeout_seconds: float) -> ModelFamily:
+    """The same with what the header of a GGUF file says, where nothing else told and all files are of one model.
+
+    It is kept by commit and asked for anyway when the family is judged.
+    """
+    from backends.hub_headers import architecture_of
+
+    untold = [spec for spec in family.specs if spec.format == "ggufv2" and spec.architecture is None]
+    if len(untold) != 1:
+        return family
+    architecture = architecture_of(listing, timeout_seconds=timeout_seconds)
+    if architecture is None:
+        return family
+    told = architecture.extra.get("context_length")
+    context = told if isinstance(told, int) and told > 0 else None
+    specs = tuple(replace(spec, architecture=architecture) if spec is untold[0] else spec for spec in family.specs)
+    return replace(family, specs=specs, context_length=family.context_length or context)
 
 
 def family_of(

@@ -1,4 +1,4 @@
-"""The user's Hugging Face token: where it comes from, and how a typed one is kept. It is never printed or logged."""
+"""The user's tokens: where Hugging Face's comes from, and how a typed one is kept. None is ever printed or logged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from backends.errors import AccessDenied, HubUnreachable
 from backends.hubs import environment
+from specs.model import HUGGINGFACE, MODELSCOPE
+
+ABOVE_TYPED: Final = {
+    HUGGINGFACE: ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+    MODELSCOPE: ("MODELSCOPE_API_TOKEN", "MODELSCOPE_SDK_TOKEN"),
+}
+"""Variables with a token that the hubs' own tools prefer to their stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Token:
 
 def token() -> Token | None:
     """The token that speaks for the user, by the precedence of Hugging Face's own tools; None: anonymous."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in ABOVE_TYPED[HUGGINGFACE]:
         if text := _clean(os.environ.get(name, "")):
             return Token(text, name)
     if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in {"1", "ON", "YES", "TRUE"}:
@@ -47,18 +55,29 @@ def where_from() -> str:
     return found.origin if found else "no token"
 
 
-def keep_token(text: str) -> str:
-    """Check a typed token with the hub and keep it in the hub's own store, readable by its owner only.
+def keep_token(text: str, hub_name: str = HUGGINGFACE) -> str:
+    """Check a typed token with a hub and keep it in the hub's own store, readable by its owner only.
 
     Returns the user's name.
 
     Raises:
-        AccessDenied: the hub does not take it.
+        AccessDenied: the hub does not take it, or another one stands above what is typed.
         HubUnreachable: it could not be asked.
     """
     wanted = _clean(text)
     if not wanted:
         raise AccessDenied("no token was typed", "token")
+    above = next((name for name in ABOVE_TYPED[hub_name] if os.environ.get(name)), None)
+    if above is not None:
+        raise AccessDenied(f"{above} is set and stands above a typed token: correct it, or unset it", "token")
+    if hub_name == MODELSCOPE:
+        from backends.hubs import modelscope
+
+        return modelscope.keep_token(wanted)
+    return _keep_for_huggingface(wanted)
+
+
+def _keep_for_huggingface(wanted: str) -> str:
     environment.refuse_offline("the token cannot be checked")
     import httpx2
     from huggingface_hub import HfApi, constants

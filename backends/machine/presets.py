@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from backends.machine.apple import default_limit
-from backends.machine.bandwidth import bandwidth_of
+from backends.machine.bandwidth import bandwidth_of, channels_bandwidth
 from backends.machine.devices import Device, devices, devices_named
 from backends.machine.document import machine_from_json
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
@@ -115,6 +115,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 Preset(name, "AMD's product pages", name)
                 for name in ("RX 7900 XT", "RX 7900 XTX", "RX 9070 XT", "8x MI300X")
             ),
+            Preset("EPYC 9654 384 GB", "AMD's product page: 12 channels of DDR5-4800, 460.8 GB/s"),
             Preset("DGX Spark (GB10)", "NVIDIA's DGX Spark data sheet: 128 GB at 273 GB/s"),
             Preset("Ryzen AI Max+ 395 128 GB", "AMD's product page: 128 GB at 256 GB/s, up to 96 GB of it for the GPU"),
             *(
@@ -142,6 +143,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 _MAC = re.compile(
     r"(?:apple\s+)?(m\d+(?:\s+(?:pro|max|ultra))?)(?:\s+(\d+)\s*gi?b)?(?:\s+(?:ram|memory))?", re.IGNORECASE
+)
+_TOGETHER = re.compile(r"(?:\b|(?<=\dx))(rtx|gtx|rx)(?=\d)", re.IGNORECASE)
+"""Series that people write without the space before the number."""
+_SERVER = re.compile(
+    r"(?:(?:amd|intel) )?((?:epyc|threadripper|xeon) [a-z0-9 -]*?\d[\w-]*\+?(?: v\d)?)(?:[ ,]+(\d+) ?([gt])b)?( ram)?",
+    re.IGNORECASE,
 )
 _RAM = re.compile(r"(\d+(?:\.\d+)?)\s*([gt])i?b\s+(?:of\s+)?(?:ram|memory)", re.IGNORECASE)
 _COUNTED = re.compile(r"(\d{1,3})\s*[x×*]\s*(\S.*)", re.IGNORECASE)
@@ -174,7 +181,7 @@ def preset(name: str) -> Machine:
     Raises:
         ValueError: a name that is not known, with the nearest ones.
     """
-    wanted = " ".join(name.split())
+    wanted = _TOGETHER.sub(r"\1 ", " ".join(name.split()))
     if not wanted or len(wanted) > 200:
         raise ValueError('no machine is named; write for example "2x RTX 3090" or "M4 Pro 48 GB"')
     named = next((known for known in PRESETS.values() if known.name.lower() == wanted.lower()), None)
@@ -207,7 +214,9 @@ def _system(wanted: str) -> Machine | None:
             memory_bytes=int(119.7 * _GIB),
             capability="12.1",
         )
-    if match := re.fullmatch(r"(?:amd )?ryzen ai max 395(?: (\d+) ?gb)?", plain):
+    if (match := _SERVER.fullmatch(wanted)) and channels_bandwidth(Cpu(match[1], None, None)):
+        return _server(match[1], match[2], match[3])
+    if match := re.fullmatch(r"(?:amd )?(?:ryzen ai max 395|strix halo)(?: (\d+) ?gb)?", plain):
         gigabytes = int(match[1] or 128)
         if gigabytes not in {32, 64, 96, 128}:
             raise ValueError(f"a Ryzen AI Max+ 395 is sold with 32, 64, 96 or 128 GB, not {gigabytes}")
@@ -221,6 +230,20 @@ def _system(wanted: str) -> Machine | None:
             limit_bytes=gigabytes * 3 // 4 * _GIB,
         )
     return None
+
+
+def _server(name: str, amount: str | None, unit: str | None) -> Machine:
+    """A server without a card, by its processor, whose memory channels are taken to be all populated."""
+    titles = {"epyc": "EPYC", "pro": "PRO", "xeon": "Xeon"}
+    words = (titles.get(word, word.upper() if re.search(r"\d", word) else word.title()) for word in name.split())
+    title = " ".join(words)
+    if amount is None:
+        raise ValueError(f'servers have many sizes of memory: write for example "{title} 384 GB"')
+    memory_bytes = int(amount[:6]) * (_GIB if unit == "g" else 1024 * _GIB)
+    if not _GIB <= memory_bytes <= 1 << 46:
+        raise ValueError(f"{amount} {unit}B is no amount of memory that a server has")
+    cpu = Cpu(f"{'Intel' if title.startswith('Xeon') else 'AMD'} {title}", None, None)
+    return Machine("linux", "x86_64", cpu, _memory(memory_bytes), label=f"{title} {_amount(memory_bytes)}")
 
 
 def _unified(

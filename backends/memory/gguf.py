@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.errors import BadWeights
+from backends.memory.kv_cache import GUESSING
+from specs.contradictions import contradiction
 from specs.formats import TYPES_BY_ID, TensorType
 from specs.model import Architecture
 
@@ -28,7 +30,7 @@ MAX_KEPT_BYTES: Final = 1 << 20
 MAX_KEPT_ELEMENTS: Final = 4096
 """Longer arrays are skipped: the vocabulary."""
 MAX_ELEMENTS: Final = 16_000_000
-MAX_TENSORS: Final = 1_000_000
+MAX_TENSORS: Final = 100_000
 MAX_PAIRS: Final = 100_000
 MAX_DEPTH: Final = 3
 """Arrays of arrays of arrays; deeper ones are hostile."""
@@ -230,9 +232,13 @@ def _parse(cursor: _Cursor, stop_at_vocabulary: bool) -> GgufHeader:
     tensor_count, pair_count = struct.unpack_from("<QQ", cursor.data, 8)
     # A tensor takes at least 24 bytes of header, a pair 13.
     if tensor_count > MAX_TENSORS or tensor_count * 24 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold: cut off, or damaged"
+        )
     if pair_count > MAX_PAIRS or pair_count * 13 > cursor.limit:
-        raise BadWeights(f"the GGUF header claims {pair_count:,} keys, more than the file can hold")
+        raise BadWeights(
+            f"the GGUF header claims {pair_count:,} keys, more than the file can hold: cut off, or damaged"
+        )
     metadata: dict[str, Any] = {}
     for _ in range(pair_count):
         key = cursor.text(MAX_KEY_BYTES, "a key")
@@ -404,7 +410,7 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
     if _count(pattern):
         values["sliding_window_pattern"] = pattern
     predicted = _count(own.get("nextn_predict_layers"))
-    if predicted and values.get("block_count", 0) > predicted:
+    if predicted and name not in GUESSING and values.get("block_count", 0) > predicted:
         # Blocks that guess further tokens stand at the end; they have no cache in an ordinary context.
         values["block_count"] -= predicted
     if tensors is not None:
@@ -413,4 +419,8 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
         embedding = next((tensor for tensor in tensors if tensor.name == "token_embd.weight"), None)
         if embedding is not None and len(embedding.shape) == 2:
             values["vocab_size"] = embedding.shape[1]
-    return Architecture(architecture=name, extra=own, **values)
+    architecture = Architecture(architecture=name, extra=own, **values)
+    found = contradiction(architecture)
+    if found is not None:
+        raise BadWeights(f"the GGUF header contradicts itself: expected {found[1]}")
+    return architecture

@@ -10,8 +10,10 @@ from typing import Final
 from backends.memory.mixes import (
     Model,
     category,
+    counted_block,
     downs_before,
     is_quantized,
+    kept_type,
     model_of,
     more_bits,
     quantized_type,
@@ -109,7 +111,7 @@ class _Class:
     touched: tuple[tuple[Tensor, str], ...]
     """Tensors that the quantizer looks at, with their categories."""
     kept_bytes: int
-    """All others, 32 bits an element."""
+    """All others, most of them 32 bits an element."""
     layer: int
     """The number of the first such block."""
     value: int
@@ -137,7 +139,7 @@ def _plan(architecture: Architecture) -> _Plan:
             continue
         tensors = block_tensors(architecture, layer)
         touched = tuple((tensor, category(tensor.name)) for tensor in tensors if is_quantized(tensor))
-        kept_bytes = sum(tensor_bytes(tensor, "F32") for tensor in tensors if not is_quantized(tensor))
+        kept_bytes = sum(tensor_bytes(tensor, kept_type(tensor)) for tensor in tensors if not is_quantized(tensor))
         values = sum(1 for _, kind in touched if kind in VALUES)
         blocks[signature] = (touched, kept_bytes, values, len(tensors))
     values = sum(blocks[signature][2] for signature in signatures)
@@ -146,7 +148,8 @@ def _plan(architecture: Architecture) -> _Plan:
     firsts: list[_Class] = []
     class_of: list[int] = []
     value = 0
-    for layer, signature in enumerate(signatures):
+    for index, signature in enumerate(signatures):
+        layer = counted_block(architecture, index)
         # Everything that the rules ask of a block's number, see mixes.
         asked = (
             layer < count // 16,
@@ -174,6 +177,7 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
     mix = quantization.mix
     if mix is None:
         return None
+    imatrix = imatrix and quantization.imatrix is not False
     plan = _plan(architecture)
     model = plan.model
     sizes_of: list[int] = []

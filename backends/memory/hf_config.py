@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backends.errors import BadWeights
+from specs.contradictions import contradiction
 from specs.model import Architecture
 
 MAX_CONFIG_BYTES: Final = 16 << 20
@@ -148,8 +149,12 @@ def read_config(data: bytes | str) -> HfConfig:
         document.get("quantization_config") or document.get("quantization") or text.get("quantization_config")
     )
     dtype = document.get("dtype") or document.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
+    architecture = Architecture(**{key: value for key, value in values.items() if value is not None})
+    found = contradiction(architecture)
+    if found is not None:
+        raise BadWeights(f"config.json contradicts itself: expected {found[1]}")
     return HfConfig(
-        Architecture(**{key: value for key, value in values.items() if value is not None}),
+        architecture,
         model_type,
         dtype if isinstance(dtype, str) else None,
         quantization if isinstance(quantization, dict) else None,
@@ -167,7 +172,20 @@ def _windows(text: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
         listed = [1 if kind == "sliding_attention" else 0 for kind in kinds]
         if not any(listed):
             return {}
-        return {"sliding_window": window, "extra": {"attention.sliding_window_pattern": tuple(listed)}}
+        extra: dict[str, object] = {"attention.sliding_window_pattern": tuple(listed)}
+        found: dict[str, Any] = {"sliding_window": window, "extra": extra}
+        shared = _count(text.get("num_kv_shared_layers"))
+        if shared:
+            extra["attention.shared_kv_layers"] = shared
+        wide = _count(text.get("global_head_dim"))
+        if wide:
+            # Gemma 4: the layers that attend fully have heads of their own.
+            extra["attention.key_length_swa"] = extra["attention.value_length_swa"] = values["key_length"]
+            found |= {"key_length": wide, "value_length": wide}
+            few, usual = _count(text.get("num_global_key_value_heads")), values["head_count_kv"]
+            if few and usual:
+                found["head_count_kv"] = tuple(usual if windowed else few for windowed in listed)
+        return found
     if values["architecture"] == "llama":
         # Mistral 7B v0.1: every layer sees a window.
         return {"sliding_window": window}

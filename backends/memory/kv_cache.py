@@ -23,11 +23,23 @@ WINDOW_PATTERNS: Final = {
 }  # fmt: skip
 """Of so many blocks one attends fully, where a file names only the window. Source: load_swa_pattern in src/models."""
 
+WINDOWS: Final = {"gemma2": 4096, "llama4": 8192}
+"""Windows of architectures whose files need not name them. Source: load_arch_hparams in src/models."""
+
+SHARED_FROM: Final = {"gemma3n": 20}
+"""Blocks from which on the earlier ones' caches are read, where a file need not say so. Source: the same."""
+
 FULL_FIRST: Final = frozenset({"cohere2moe", "laguna", "smallthinker"})
 """Architectures of which the first block of each pattern attends fully, not the last."""
 
 PARALLEL: Final = frozenset({"falcon-h1"})
 """Architectures whose every layer has both a KV cache and recurrent state."""
+
+APART: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
+"""Architectures whose blocks are attention, recurrence or feed-forward alone. Source: llama_hparams of each."""
+
+GUESSING: Final = frozenset({"glm4moe"})
+"""Architectures whose GGUF files hold blocks that guess further tokens; of the others the converter leaves them out."""
 
 TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
                      "q5_0": "Q5_0", "q5_1": "Q5_1", "iq4_nl": "IQ4_NL"}  # fmt: skip
@@ -127,7 +139,7 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
     one_each: dict[LayerCache, LayerCache] = {}  # equal layers are one object, so that they can be told by identity
     known = tuple(one_each.setdefault(layer, layer) for layer in layers if layer is not None)
     counted = Counter(known)
-    window = architecture.sliding_window or 0
+    window = window_of(architecture)
     return KvCache(known, window, tuple((count, layer) for layer, count in counted.items()))
 
 
@@ -158,23 +170,43 @@ def recurrent_elements(architecture: Architecture) -> int | None:
     return max(kernel - 1, 0) * (inner + 2 * groups * state) + state * inner
 
 
+def guesses(architecture: Architecture, index: int) -> bool:
+    """Whether a block guesses the token after the next one: no cache is kept for it in an ordinary context."""
+    if architecture.architecture not in GUESSING:
+        return False
+    guessing = whole(architecture.extra.get("nextn_predict_layers")) or 0
+    return index >= (architecture.block_count or 0) - guessing
+
+
+def window_of(architecture: Architecture) -> int:
+    """Tokens that a sliding-window layer sees; 0: there is none."""
+    name = architecture.architecture or ""
+    if name == "exaone4" and architecture.block_count == 64:
+        return architecture.sliding_window or 4096
+    return architecture.sliding_window or WINDOWS.get(name, 0)
+
+
 def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     """Whether a layer attends fully, through a window, or is recurrent."""
     name = architecture.architecture or ""
+    if guesses(architecture, index):
+        return "none"
     interval = architecture.full_attention_interval
     if interval:
         return "full" if (index + 1) % interval == 0 else "recurrent"
     heads = per_layer(architecture.head_count_kv, index)
+    if architecture.architecture in APART and per_layer(architecture.feed_forward_length, index):
+        return "none"
     if heads == 0:
         recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
         return "recurrent" if recurrent else "none"
-    from_start = whole(architecture.extra.get("layer_kv_from_start"))
+    from_start = whole(architecture.extra.get("layer_kv_from_start")) or SHARED_FROM.get(name)
     shared = whole(architecture.extra.get("attention.shared_kv_layers"))
     if shared and architecture.block_count:
         from_start = architecture.block_count - shared
     if from_start and index >= from_start:
         return "none"
-    if architecture.sliding_window:
+    if window_of(architecture):
         listed = architecture.extra.get("attention.sliding_window_pattern")
         if isinstance(listed, (list, tuple)) and index < len(listed):
             return "window" if listed[index] else "full"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from backends.memory.kv_cache import per_layer
+from backends.memory.kv_cache import APART, per_layer
 from backends.memory.tensors import Tensor, has_shared_expert, is_tied, name_of
 from specs.formats import MIX_BASE_TYPES, TENSOR_TYPES, Quantization
 from specs.model import Architecture
@@ -99,6 +99,16 @@ def downs_before(model: Model, layer: int, name: str) -> int:
     return 2 * layer - model.dense + ("shexp" in name)
 
 
+def counted_block(architecture: Architecture, layer: int) -> int:
+    """The number by which the quantizer takes a block's feed-forward: it counts those that there are.
+
+    With experts it reads the block's own number. Source: layer_info of llama-quant.cpp.
+    """
+    if name_of(architecture) not in APART or architecture.expert_count:
+        return layer
+    return sum(1 for index in range(layer) if per_layer(architecture.feed_forward_length, index))
+
+
 def category(name: str) -> str:
     """The broad kind of a tensor, by its name."""
     if name == "output.weight":
@@ -113,6 +123,16 @@ def is_quantized(tensor: Tensor) -> bool:
     if tensor.dimensions < 2 or not tensor.name.endswith("weight"):
         return False
     return not any(part in tensor.name for part in NEVER_QUANTIZED)
+
+
+KEPT_AT_16_BITS: Final = ("altup_", "laurel_", "per_layer_model_proj")
+"""Matrices that stay as they are and that the converter does not widen: Gemma 3n's."""
+
+
+def kept_type(tensor: Tensor) -> str:
+    """The type of a tensor that the quantizer does not touch."""
+    narrow = tensor.dimensions > 1 and any(part in tensor.name for part in KEPT_AT_16_BITS)
+    return "BF16" if narrow else "F32"
 
 
 def more_bits(layer: int, layers: int) -> bool:
@@ -136,7 +156,7 @@ def tensor_type(
         value: how many attn_v-like tensors stood before.
     """
     if not is_quantized(tensor):
-        return "F32"
+        return kept_type(tensor)
     return quantized_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import layer_kind, per_layer, whole
+from backends.memory.kv_cache import APART, guesses, layer_kind, per_layer, whole
 from specs.model import Architecture
 
 
@@ -105,6 +105,8 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "apertus": Traits(gated=False, qk_norm="head"),
     "smallthinker": Traits(),
     "minimax-m2": Traits(qk_norm="full"),
+    "nemotron_h": Traits(gated=False, norms=1),
+    "nemotron_h_moe": Traits(gated=False, norms=1),
 }
 """Source: load_arch_tensors of each architecture in llama.cpp's src/models."""
 
@@ -119,6 +121,10 @@ def name_of(architecture: Architecture) -> str:
     if architecture.architecture:
         return architecture.architecture
     return "deepseek2" if architecture.kv_lora_rank else "llama"
+
+
+FIRST_STATE_SPACE: Final = frozenset({"mamba", "jamba"})
+"""Architectures of Mamba's first version, whose step sizes are projected from a small rank."""
 
 
 def is_tied(architecture: Architecture) -> bool:
@@ -143,6 +149,9 @@ def outer_tensors(architecture: Architecture) -> tuple[Tensor, ...]:
     if traits.positions:
         positions = whole(architecture.extra.get("context_length")) or 1024
         tensors.append(Tensor("position_embd.weight", width, positions))
+    if name_of(architecture) == "gemma3n":
+        # Three further streams beside the one of the embedding.
+        tensors += [Tensor(f"altup_{part}proj.weight", width, 3 * width, 3, 3) for part in ("", "unembd_")]
     each = whole(architecture.extra.get("embedding_length_per_layer_input"))
     if each:
         wide = each * (architecture.block_count or 1)
@@ -179,6 +188,7 @@ def block_signature(architecture: Architecture, index: int) -> tuple[object, ...
         per_layer(architecture.head_count_kv, index),
         per_layer(architecture.feed_forward_length, index),
         dense,
+        guesses(architecture, index),
     )
 
 
@@ -202,6 +212,10 @@ def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
     if name == "falcon-h1":
         _recurrent(architecture, width, add)
     _feed_forward(architecture, index, width, traits, add)
+    if name == "gemma3n":
+        _streams(width, add)
+    if guesses(architecture, index):
+        _next_token(architecture, width, add)
     each = whole(architecture.extra.get("embedding_length_per_layer_input"))
     if each:
         add.matrix("inp_gate", width, each)
@@ -210,12 +224,33 @@ def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
     return tuple(add.tensors)
 
 
+def _streams(width: int, add: _Adder) -> None:
+    """Gemma 3n's mixing of four streams, and its low-rank path beside attention."""
+    add.matrix("altup_router", width, 4)
+    add.matrix("altup_predict_coef", 4, 16)
+    add.matrix("altup_correct_coef", 4, 4)
+    for name in ("altup_correct_scale", "altup_router_norm", "laurel_post_norm"):
+        add.vector(f"{name}.weight", width)
+    add.matrix("laurel_l", width, 64)
+    add.matrix("laurel_r", 64, width)
+
+
+def _next_token(architecture: Architecture, width: int, add: _Adder) -> None:
+    """What a block that guesses the token after the next one has beside the others."""
+    words = architecture.vocab_size or 0
+    add.matrix("nextn.eh_proj", 2 * width, width)
+    add.matrix("nextn.embed_tokens", width, words)
+    add.matrix("nextn.shared_head_head", width, words)
+    for name in ("enorm", "hnorm", "shared_head_norm"):
+        add.vector(f"nextn.{name}.weight", width)
+
+
 def _attention(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
     heads = per_layer(architecture.head_count, index) or 0
     heads_kv = per_layer(architecture.head_count_kv, index)
     if heads_kv is None:
         heads_kv = heads
-    if not heads:
+    if not heads or not heads_kv:
         return
     key = architecture.key_length or width // heads
     value = architecture.value_length or key
@@ -282,6 +317,22 @@ def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
     if not inner or not state:
         return
     heads = whole(architecture.extra.get("ssm.time_step_rank")) or inner // state
+    if name_of(architecture) in FIRST_STATE_SPACE:
+        rank = whole(architecture.extra.get("ssm.time_step_rank")) or -(-width // 16)
+        add.matrix("ssm_in", width, 2 * inner)
+        add.matrix("ssm_conv1d", kernel, inner)
+        add.vector("ssm_conv1d.bias", inner)
+        add.matrix("ssm_x", inner, rank + 2 * state)
+        add.matrix("ssm_dt", rank, inner)
+        add.vector("ssm_dt.bias", inner)
+        add.vector("ssm_a", state * inner)
+        add.vector("ssm_d", inner)
+        add.matrix("ssm_out", inner, width)
+        if name_of(architecture) == "jamba":
+            add.vector("ssm_dt_norm.weight", rank)
+            add.vector("ssm_b_norm.weight", state)
+            add.vector("ssm_c_norm.weight", state)
+        return
     if name_of(architecture).startswith(("qwen3next", "qwen35")) or architecture.full_attention_interval:
         # Gated delta net: keys and queries of `groups` heads, values of `heads`.
         keys = state * groups
@@ -306,6 +357,8 @@ def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
 
 def _feed_forward(architecture: Architecture, index: int, width: int, traits: Traits, add: _Adder) -> None:
     forward = per_layer(architecture.feed_forward_length, index) or 0
+    if name_of(architecture) in APART and not forward:
+        return
     experts = architecture.expert_count or 0
     if experts and index >= (architecture.leading_dense_block_count or 0) and _has_experts(architecture, index):
         each = architecture.expert_feed_forward_length or forward
@@ -344,6 +397,8 @@ def _feed_forward(architecture: Architecture, index: int, width: int, traits: Tr
 
 def _shared_length(architecture: Architecture, each: int) -> int:
     length = architecture.expert_shared_feed_forward_length or 0
+    if not length and architecture.architecture == "llama4":
+        return each
     return length or (whole(architecture.extra.get("expert_shared_count")) or 0) * each
 
 

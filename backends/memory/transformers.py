@@ -57,6 +57,10 @@ def activation_bytes(shape: Shape) -> int:
 
     Two bytes of three feed-forward rows (gate, up, their product) and four of the embedding's length. Met by the peaks
     that Qwen published for Qwen2.5 under Transformers 4.46.0, where prefill computes only the last token's logits.
+
+    Those that it published for Qwen3 under 4.51.3 are weights, the cache at the end and 36 to 48 MiB, for 1 token of
+    prompt as for 30,720. A prefill of 30,720 tokens holds 755 MB in each feed-forward row of Qwen3 8B, and that version
+    has no other way to compute it: those peaks were taken without the prefill, and a load must survive it.
     """
     architecture = shape.architecture
     forward = per_layer(architecture.feed_forward_length, 0) or 0

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from specs.contradictions import contradiction
 from specs.engines import engine_name
 from specs.model import Architecture, HubSource, ModelFamily, ModelSpec, Number, SpecError
 from specs.readers import plain_toml, values
@@ -255,9 +256,13 @@ def _architecture(table: Table) -> Architecture | None:
                 known[key] = value
             else:
                 extra[key] = _extra(key, value)
+        architecture = Architecture(**known, extra=extra)
+        found = contradiction(architecture)
+        if found is not None:
+            raise Wrong(f"expected {found[1]}", found[0])
     except Wrong as error:
         raise error.under("architecture") from error
-    return Architecture(**known, extra=extra)
+    return architecture
 
 
 def _count_by_layer(key: str, value: object) -> int | tuple[int, ...]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from machines import EIGHT_H100, LAPTOP, RTX_4090
 
-from backends.clustered import on_cluster
+from backends.clustered import on_cluster, quick_verdicts_on_cluster
 from backends.engines.cluster import Node
-from backends.judge import judge
+from backends.engines.engine import EngineStatus
+from backends.fit import Wish
+from backends.judge import best_option, judge, options
 from backends.loaded import load_request
+from backends.machine.model import Machine
 from specs.catalog import load_catalog
 
 GB = 10**9
@@ -66,3 +70,33 @@ def test_cards_of_unknown_size_are_all_taken_and_that_is_said() -> None:
     assert option.verdict == "gpu"
     assert option.budget_bytes is None
     assert "how large its cards are" in (option.reason or "")
+
+
+STATUSES = {name: EngineStatus("ready") for name in ("llama.cpp", "Transformers", "vLLM")}
+
+
+@pytest.mark.parametrize("nodes", [cluster(1), cluster(2), cluster(2, None), cluster(4, 24 * GB)])
+@pytest.mark.parametrize("machine", [EIGHT_H100, RTX_4090, LAPTOP])
+def test_the_list_s_verdicts_are_the_best_options_ones(nodes: list[Node], machine: Machine) -> None:
+    """Every tenth variant of the catalog, and the 405-billion row."""
+    wish = Wish()
+    variants = [ROW, *list(CATALOG.variants())[::10]]
+    quick = quick_verdicts_on_cluster(variants, machine, wish, STATUSES, {}, tuple(nodes))
+    slow = []
+    for variant in variants:
+        judged = on_cluster(options([variant], machine, wish, statuses=STATUSES), nodes, "auto")
+        slow.append(best_option(judged).verdict)
+    assert quick == slow
+
+
+def test_the_list_says_that_the_cluster_runs_the_405_billion_row() -> None:
+    verdicts = [
+        quick_verdicts_on_cluster([ROW], EIGHT_H100, Wish(), STATUSES, {}, tuple(cluster(machines)))[0]
+        for machines in (1, 2)
+    ]
+    assert verdicts == ["no", "gpu"]
+
+
+def test_without_vllm_the_cluster_changes_nothing() -> None:
+    without = {"llama.cpp": STATUSES["llama.cpp"]}
+    assert quick_verdicts_on_cluster([ROW], EIGHT_H100, Wish(), without, {}, tuple(cluster(2))) == ["no"]

@@ -52,15 +52,18 @@ def ollama(folder: Path, name: str, content: bytes, *more: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_download_is_found_with_its_variant_and_its_sum(hub: Any) -> None:
+@pytest.mark.parametrize(
+    ("hub_name", "owner"), [("huggingface", "Hugging Face cache"), ("modelscope", "ModelScope cache")]
+)
+def test_a_download_is_found_with_its_variant_and_its_sum(hub: Any, hub_name: str, owner: str) -> None:
+    if hub_name == "modelscope":
+        pytest.importorskip("modelscope_hub")
     hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
-    variant = make_variant()
+    variant = make_variant(hubs=(hub_name,))
     done = downloads.fetch(downloads.plan(variant))
     found = library.scan([variant])
     (entry,) = found.entries
-    assert (entry.owner, entry.path, entry.variants, entry.matched_by) == (
-        "Hugging Face cache", done.path, (variant.key,), "sum",
-    )  # fmt: skip
+    assert (entry.owner, entry.path, entry.variants, entry.matched_by) == (owner, done.path, (variant.key,), "sum")
     assert entry.files[0].sha256 == hashlib.sha256(GGUF).hexdigest()
     assert found.total_bytes == len(GGUF)
     assert library.find(found, variant.key) == entry

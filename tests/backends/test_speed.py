@@ -8,11 +8,13 @@ from pathlib import Path
 
 import held_out
 import speed_rows
+from known_models import QWEN3_8B
 from machines import EIGHT_H100, LAPTOP, RTX_3060, RTX_4090, card, linux, mac, variant
 
 from backends.fit import Wish
 from backends.judge import judge
 from backends.machine.model import Cpu, Machine, Memory
+from backends.machine.presets import preset
 from specs.model import Architecture, ModelFamily, ModelSpec, Variant
 
 PHI4 = Architecture("phi3", 40, 5120, 17_920, 40, 10, 128, 128, 100_352)
@@ -76,6 +78,15 @@ def test_an_unknown_device_has_no_prediction() -> None:
     assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", unknown).tokens_per_second is None
     server = replace(LAPTOP, cpu=replace(LAPTOP.cpu, name="AMD EPYC"))
     assert judge(variant("ggufv2", 8, "Q4_K_M"), "llama.cpp", server).tokens_per_second is None
+
+
+def test_an_instinct_is_held_up_by_its_launches_not_by_its_memory() -> None:
+    # 161 tok/s of Qwen3 8B at Q4_K_M. Source: llama.cpp's discussion 14640.
+    spec = ModelSpec("ggufv2", 8.19, ("Q4_K_M",), parameters=8_190_735_360, architecture=QWEN3_8B)
+    qwen3 = Variant(ModelFamily("qwen3", 40_960, (), (), (spec,)), spec, "Q4_K_M")
+    predicted = judge(qwen3, "llama.cpp", preset("MI300X"), Wish(1024)).tokens_per_second
+    assert predicted is not None
+    assert 0.9 * 161 < predicted.value < 1.1 * 161
 
 
 def test_a_measured_bandwidth_gives_any_host_a_prediction() -> None:

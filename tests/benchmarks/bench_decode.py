@@ -65,6 +65,20 @@ def their_second_turn(llm: Any, round_: int) -> float:
     return time.perf_counter() - began
 
 
+def another_conversation(engine: Any, round_: int) -> tuple[float, float]:
+    """Seconds to the first token of a conversation that waited while another one was held, and of one never seen."""
+    from backends.engines.engine import Sampling
+
+    once = Sampling(max_tokens=1, temperature=0)
+    one, two = f"{round_}. {PROMPT * 5}", f"{round_} again. {PROMPT * 5}"
+    times = []
+    for prompt in (one, two, one):
+        began = time.perf_counter()
+        next(iter(engine.complete(prompt, once)))
+        times.append(time.perf_counter() - began)
+    return times[2], times[1]
+
+
 def row(name: str, pairs: list[tuple[float, float]], unit: str, **bound: float) -> bool:
     """Medians of both sides; the ratio is the median of the rounds' ratios, since a round disturbs both alike."""
     mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -106,15 +120,30 @@ def main(arguments: list[str] | None = None) -> int:
     )
     their_load = time.perf_counter() - began
     speeds: list[tuple[float, float]] = []
+    others: list[tuple[float, float]] = []
     turns: list[tuple[float, float]] = []
     for number in range(asked.rounds + 1):
         pair = (ours(engine, asked.tokens), theirs(llm, asked.tokens))
         turn = (our_second_turn(engine, number), their_second_turn(llm, number))
+        other = another_conversation(engine, number)
         if number:  # the first touches pages
             speeds.append(pair)
             turns.append(turn)
+            others.append(other)
     good = row("llama.cpp: decode", speeds, "tok/s", at_least=0.97)
     good &= row("llama.cpp: first token of a second turn", [(1000 * a, 1000 * b) for a, b in turns], "ms", at_most=1.3)
+    back = [(1000 * a, 1000 * b) for a, b in others]
+    mine, other = (statistics.median(side) for side in zip(*back, strict=True))
+    ratio = statistics.median(a / b for a, b in back)
+    good &= benchrow.row(
+        "llama.cpp: back to a conversation that waited",
+        mine,
+        other,
+        "ms",
+        baseline_name="computed",
+        ratio=ratio,
+        at_most=0.2,
+    )
     row("llama.cpp: load", [(1000 * our_load, 1000 * their_load)], "ms")
     engine.close()
     return 0 if good else 1

@@ -1,8 +1,9 @@
 """What judging a catalog of 20,000 variants costs on each kind of machine: at a new context, with other memory, cold.
 
-Each figure stands beside a floor of the same run, a plain loop over 20,000 look-ups in a dictionary, because a shared
-machine is slow at times. The budget is 150 ms for a new context and for memory that came or went. Cold is a start with
-nothing kept, which happens once, in slices off the event loop.
+Times are the processor's, which on a machine at rest are the clock's, and each figure stands beside a floor of the same
+run, a plain loop over 20,000 look-ups in a dictionary, because a shared machine is slow at times. The budget is 150 ms
+for a new context and for memory that came or went. Cold is a start with nothing kept, which happens once, in slices off
+the event loop: how late that is for a key stands beside how late it is when the other thread counts in a plain loop.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from tui.judging import judge_families
 
 VARIANTS = 20_000
 BUDGET_MS = 150.0
-KEY_MS = 40.0
-"""A key that waits no longer than this is felt as answered at once."""
+KEY_RATIO = 4.0
+"""Against a thread that lets go of the lock when asked: 10 ms at rest, where a collector's walk took 200."""
 CONTEXTS = (4096, 16_384, 8192, 32_768, 2048, 131_072)
 LOADS = {("llama.cpp", "ggufv2"): Correction(((5 << 30, 6 << 30),) * 3)}
 
@@ -69,11 +70,11 @@ def main() -> int:
         print(
             f"  one card{words}, loads measured: {corrected[0]:.0f} ms at first, then {max(corrected[1:]):.0f} at most"
         )
-        waits = sorted(waits_beside(variants))
-        late = waits[int(0.99 * len(waits))]
         # A start judges everything once, and any change of context judges it again: keys must not wait for either.
-        missed |= not benchrow.row(f"judging: one card{words}, cold, a key beside it", late, KEY_MS, "ms", at_most=1)
-        print(f"  of {len(waits)} looks for keys the longest was {waits[-1]:.1f} ms late")
+        waits, least = waits_beside(judging(variants)), waits_beside(counting)
+        name, beside = f"judging: one card{words}, cold, a key beside it", "a loop that counts"
+        missed |= not benchrow.row(name, late(waits), late(least), "ms", at_most=KEY_RATIO, baseline_name=beside)
+        print(f"  of {len(waits)} looks for keys the longest was {max(waits):.1f} ms late")
     forget()
     first = taken(lambda: judge(bundled, machines()["one card"], 8192))
     print(f"  the bundled catalog's {len(bundled):,} variants, cold: {first:.0f} ms, {first / floor_ms:.0f} floors")
@@ -85,15 +86,33 @@ def judge(variants: list[Variant], machine: Machine, context: int) -> None:
     quick.quick_verdicts(variants, machine, Wish(context=context))
 
 
-def waits_beside(variants: list[Variant]) -> list[float]:
-    """Milliseconds by which an event loop is late for a key while another thread judges them cold, as in the app."""
-    forget()
+def judging(variants: list[Variant]) -> Callable[[], None]:
+    """Judges them cold in slices, as the app does."""
     machine = machines()["one card"]
     families = list({id(variant.family): variant.family for variant in variants}.values())
-    waits: list[float] = []
 
     def work() -> None:
+        forget()
         judge_families(families, lambda some: quick.quick_verdicts(some, machine, Wish(8192)), lambda: False, len)
+
+    return work
+
+
+def counting() -> None:
+    """Keeps a thread busy for half a second of the processor's time."""
+    end = time.thread_time() + 0.5
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+def late(waits: list[float]) -> float:
+    """What 99 of 100 looks for keys stay under."""
+    return sorted(waits)[int(0.99 * len(waits))]
+
+
+def waits_beside(work: Callable[[], None]) -> list[float]:
+    """Milliseconds by which an event loop is late for a key while another thread works."""
+    waits: list[float] = []
 
     async def look() -> None:
         task = asyncio.create_task(asyncio.to_thread(work))
@@ -113,10 +132,10 @@ def forget() -> None:
 
 
 def taken(work: Callable[[], object]) -> float:
-    """Milliseconds."""
-    start = time.perf_counter()
+    """Milliseconds of the processor."""
+    start = time.process_time()
     work()
-    return (time.perf_counter() - start) * 1000
+    return (time.process_time() - start) * 1000
 
 
 def floor() -> float:

@@ -159,15 +159,25 @@ class Soak:
             texts = ("".join(cell[0] for cell in side[y]).rstrip() for side in (before, after))
             self.troubles.append(f"{key}, line {y}, before and after:\n  {next(texts)}\n  {next(texts)}")
 
+    @property
+    def log(self) -> str:
+        """The end of what the app wrote to its log."""
+        path = self.home / "soak.log"
+        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+
     def tell(self, began: float) -> None:
         """Note memory and objects."""
         path = self.home / "objects.json"
         path.unlink(missing_ok=True)
         os.kill(self.session.pid, signal.SIGUSR2)
-        end = now() + 10
+        end = now() + 60
         while not path.exists() and now() < end:
+            if not self.session._alive():
+                raise RuntimeError(
+                    f"the app is gone; its screen and its log were:\n{self.session.dump_text()}\n{self.log}"
+                )
             self.session.pump(0.1)
-        self.session.pump(0.1)
+        self.session.pump(0.3)
         told = json.loads(path.read_text())
         self.kinds.append(told["kinds"])
         self.memory.append((now() - began, self.session.proc.memory_info().rss / 2**20, told["objects"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -111,7 +112,7 @@ def test_the_reader_reads_through_check_list_import_and_the_folder_of_specs(
     modeldeck: Run, parrot: Path, home: Path
 ) -> None:
     checked = modeldeck("specs", "check", parrot)
-    assert (checked.code, checked.out) == (0, f"{parrot}: parrot, 1 spec, 1 variants\n")
+    assert (checked.code, checked.out) == (0, f"{parrot}: parrot, 1 spec, 1 variant\n")
     assert modeldeck("specs", "import", parrot).code == 0
     assert (home / "specs" / "parrot.ini").is_file()
     (listed,) = modeldeck("list", "parrot", "--json").json["families"]
@@ -124,6 +125,27 @@ def test_a_mistake_in_such_a_file_is_told_with_its_line(modeldeck: Run, tmp_path
     checked = modeldeck("specs", "check", path)
     assert checked.code == 1
     assert checked.out.startswith(f"{path}:3: ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("id = acme/parrot-GGUF", "id = ../../parrot"),
+        ("parrot-Q8_0.gguf", "../../../parrot-Q8_0.gguf"),
+        ("[parrot]", "[../parrot]"),
+        ("size_in_billions = 0.01", "size_in_billions = nan"),
+        ("quantization = Q8_0", "quantization = ../Q8_0"),
+    ],
+)
+def test_what_such_a_reader_gives_back_passes_the_same_checks(
+    modeldeck: Run, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    path = tmp_path / "wrong.ini"
+    path.write_text(INI.replace(*wrong))
+    checked = modeldeck("specs", "check", path)
+    assert checked.code == 1
+    assert checked.out.startswith(f"{path}: ")
+    assert "expected" in checked.out
 
 
 # -- the hub
@@ -185,6 +207,38 @@ def test_its_token_goes_to_it_and_a_refusal_says_whose_it_is(modeldeck: Run, par
     allowed = modeldeck("download", "parrot", "--specs", parrot, SHELF_TOKEN="shelf-secret")
     assert allowed.code == 0
     assert "shelf-secret" not in allowed.out + allowed.err
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"revision": "../../up"}, "gives acme/parrot-GGUF the revision"),
+        ({"files": [{"name": "../../../parrot-Q8_0.gguf", "bytes": 4, "sha256": "0" * 64}]}, "leads out of its folder"),
+        ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": 4, "sha256": "../x"}]}, "a sum that is no SHA-256"),
+        ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": None, "sha256": None}]}, "does not say how large"),
+        ({"files": [{"name": "parrot-Q8_0.gguf", "bytes": -4, "sha256": None}]}, "a size that is no count of bytes"),
+        ({"files": None}, "the hub shelf of modeldeck-example 1.0 fails: TypeError"),
+    ],
+)
+def test_a_listing_that_lies_is_refused_in_one_line_and_nothing_is_written(
+    modeldeck: Run, parrot: Path, shelf: Shelf, home: Path, lie: dict[str, Any], said: str
+) -> None:
+    index = shelf.folder / "acme/parrot-GGUF/index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | lie))
+    ran = modeldeck("download", "parrot", "--specs", parrot)
+    assert ran.code == 1
+    (line,) = ran.err.splitlines()
+    assert said in line
+    assert not list(home.rglob("*.gguf"))
+
+
+def test_weights_with_a_wrong_sum_are_not_kept(modeldeck: Run, parrot: Path, shelf: Shelf, home: Path) -> None:
+    file = shelf.folder / "acme/parrot-GGUF/parrot-Q8_0.gguf"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    ran = modeldeck("download", "parrot", "--specs", parrot)
+    assert ran.code == 1
+    assert "wrong sum" in ran.err
+    assert not [path for path in (home / "hubs").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_another_hub_goes_on_where_the_added_one_dies(
@@ -404,6 +458,6 @@ def test_every_package_on_the_path_is_found_once_and_the_first_one_counts(tmp_pa
 
     one = install(tmp_path / "one", "clash", {"modeldeck.hubs": {"here": "clash:x"}})
     two = install(tmp_path / "two", "clash", {"modeldeck.hubs": {"there": "clash:x"}})
-    found = extensions._found((str(one), str(two), str(tmp_path / "missing"), os.fspath(one)))
+    found = extensions.find((str(one), str(two), str(tmp_path / "missing"), os.fspath(one)))
     assert [one.name for one in found.extensions] == ["here"]
     assert found.problems == ()

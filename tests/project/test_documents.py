@@ -198,7 +198,10 @@ def test_every_block_of_toml_is_toml() -> None:
 def test_the_parts_that_are_made_are_current() -> None:
     import documents
 
-    stale = [page.name for page in documents.documents() if documents.made(page.read_text()) != page.read_text()]
+    # Which packages come along differs by system and Python; the page is that of the pinned environment's.
+    pinned = sys.platform == "linux" and sys.version_info[:2] == (3, 11)
+    besides = () if pinned else ("licences",)
+    stale = [p.name for p in documents.documents() if documents.made(p.read_text(), besides) != p.read_text()]
     assert not stale, "run: make documents"
 
 

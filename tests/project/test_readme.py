@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from specs.engines import RULES, Rule
 from tui.cli.arguments import COMMANDS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -28,7 +31,25 @@ def test_the_keys_of_the_table_exist() -> None:
 
     names = {"slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]"}
     known = {names.get(key, key) for _, group in GUIDE for binding in group for key in binding.key.split(",")}
-    table = README[README.index("## Keys") : README.index("## What is not done")]
+    table = README[README.index("## Keys") :].removeprefix("## ").partition("\n## ")[0]
     told = [key for line in table.splitlines() if line.startswith("| ") for key in re.findall(r"`([^`]+)`", line)]
     assert len(told) > 30
     assert set(told) <= known | {"esc"}
+
+
+def engine_rows() -> list[list[str]]:
+    table = README.split("| engine | format |")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.engine} {rule.format}")
+def test_every_engine_and_format_has_its_row(rule: Rule) -> None:
+    rows = [row for row in engine_rows() if row[0] == rule.engine and re.search(rf"\b{rule.format}\b", row[1])]
+    assert rows
+
+
+@pytest.mark.parametrize("row", engine_rows(), ids=lambda row: f"{row[0]} {row[1]}")
+def test_every_cell_says_whether_it_was_tested(row: list[str]) -> None:
+    assert len(row) == 5
+    for cell in row[2:]:
+        assert "tested" in cell or cell == "does not run"

@@ -27,7 +27,7 @@ parameters = 8030261248
 
 [models.architecture]
 architecture = "llama"
-block_count = 32
+block_count = 3
 head_count_kv = [8, 8, 0]
 tied_embeddings = false
 rope_freq_base = 500000.0
@@ -88,7 +88,7 @@ def test_every_key_of_the_contract_reads() -> None:
     gguf, pytorch, mlx, again = found.specs
     assert (gguf.size_in_billions, gguf.active_size_in_billions, gguf.parameters) == (8, 3, 8030261248)
     assert gguf.architecture
-    assert gguf.architecture.block_count == 32
+    assert gguf.architecture.block_count == 3
     assert gguf.architecture.head_count_kv == (8, 8, 0)
     assert gguf.architecture.extra == {"rope_freq_base": 500000.0}
     assert pytorch.engines == {"Transformers": ("4-bit", "none"), "vLLM": ("none",)}
@@ -140,7 +140,11 @@ def test_a_hub_that_is_not_carried_is_named() -> None:
         ("size_in_billions = 70\n", "size_in_billions = -70\n", 48, "found -70"),
         ("size_in_billions = 70\n", "", 47, "size_in_billions is missing"),
         ("parameters = 8030261248", "parameters = 8.5", 11, "expected parameters as a whole number"),
-        ("block_count = 32", 'block_count = "many"', 15, "expected block_count as a whole number"),
+        ("block_count = 3", 'block_count = "many"', 15, "expected block_count as a whole number"),
+        ("block_count = 3", "block_count = 1000000000", 15, "expected block_count of at most 10,000"),
+        ("block_count = 3", "block_count = 4", 16, "expected head_count_kv for each of 4 blocks, found 3"),
+        ("[8, 8, 0]", "64\nhead_count = 32", 16, "expected head_count_kv of at most the head_count, which is 32"),
+        ("[8, 8, 0]", "8\nexpert_count = 8\nexpert_used_count = 9", 18, "expected expert_used_count of at most the"),
         ("[8, 8, 0]", "[8, -8]", 16, "expected head_count_kv as a whole number, or a list"),
         ("tied_embeddings = false", "tied_embeddings = 0", 17, "expected tied_embeddings as true or false"),
         ("500000.0", "inf", 18, "expected rope_freq_base as a finite number"),

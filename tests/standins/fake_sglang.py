@@ -1,4 +1,4 @@
-"""SGLang's engine as its callers see it, recorded from sglang 0.5.23's sources: signatures and shapes of answers.
+"""SGLang's engine as its callers see it: names from engine_contracts.json, shapes of answers from 0.5.23's sources.
 
 Engine.async_generate: sglang/srt/entrypoints/engine.py; abort_request and what an answer holds with
 incremental_streaming_output: sglang/srt/managers/tokenizer_manager.py; reasons to finish: managers/schedule_batch.py.
@@ -13,18 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fake_tokenizer import END, FakeTokenizer
+from record_contracts import contract
 
-SERVER_ARGUMENTS = frozenset((
-    "model_path", "served_model_name", "load_format", "trust_remote_code", "context_length", "kv_cache_dtype", "tp_size",
-    "pp_size", "max_running_requests", "chunked_prefill_size", "incremental_streaming_output", "log_level", "random_seed",
-    "mem_fraction_static", "base_gpu_id",
-))  # fmt: skip
-SAMPLING_PARAMETERS = frozenset((
-    "max_new_tokens", "stop", "stop_token_ids", "stop_regex", "temperature", "top_p", "top_k", "min_p",
-    "frequency_penalty", "presence_penalty", "repetition_penalty", "min_new_tokens", "n", "ignore_eos",
-    "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim", "stream_interval", "logit_bias",
-    "sampling_seed", "custom_params",
-))  # fmt: skip
+CONTRACT = contract("sglang")
+SERVER_ARGUMENTS = frozenset(CONTRACT["ServerArgs"])
+SAMPLING_PARAMETERS = frozenset(CONTRACT["SamplingParams"])
 
 
 @dataclass
@@ -33,6 +26,7 @@ class World:
 
     script: str = "one two three"
     load_fails: Exception | None = None
+    own_loop: bool = False
     aborts_with: str | None = None
     prefill_steps: int = 0
     on_step: Any = None
@@ -65,8 +59,12 @@ class Engine:
         if world.load_fails:
             raise world.load_fails
         self.tokenizer_manager = TokenizerManager()
-        # _ensure_event_loop: the current thread's loop, or a new one
-        self.loop = asyncio.get_event_loop_policy().get_event_loop()
+        # 0.5.23's _ensure_event_loop takes the thread's loop; main has made a new one in every case since.
+        if world.own_loop:
+            self.loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.loop)
+        else:
+            self.loop = asyncio.get_event_loop_policy().get_event_loop()
 
     async def async_generate(
         self,

@@ -61,6 +61,51 @@ DEEPSEEK_V2_LITE = Architecture(
     "deepseek2", 27, 2048, 10_944, 16, 16, 192, 128, 102_400, False, 64, 6, 1408, 2816, 1, 512, None, 64,
     extra={"expert_shared_count": 2, "expert_weights_scale": 1.0},
 )  # fmt: skip
+GEMMA3_1B = dense("gemma3", 26, 1152, 6912, 4, 1, 256, 262_144, tied=True, sliding_window=512)
+GEMMA3_4B = dense("gemma3", 34, 2560, 10_240, 8, 4, 256, 262_208, tied=True, sliding_window=1024)
+GEMMA3N_E4B = dense(
+    "gemma3n", 35, 2048, 16_384, 8, 2, 256, 262_144, tied=True, sliding_window=512,
+    extra={"embedding_length_per_layer_input": 256},
+)  # fmt: skip
+PHI4 = dense("phi3", 40, 5120, 17_920, 40, 10, 128, 100_352)
+MIXTRAL_22B = dense("llama", 56, 6144, 16_384, 48, 8, 128, 32_000, expert_count=8, expert_used_count=2)
+GLM4_9B_1M = dense("chatglm", 40, 4096, 13_696, 32, 4, 128, 151_552, rope_dimension_count=64)
+DEEPSEEK_V3 = Architecture(
+    "deepseek2", 61, 7168, 18_432, 128, 128, 192, 128, 129_280, False, 256, 8, 2048, 2048, 3, 512, 1536, 64,
+    extra={"expert_shared_count": 1, "expert_weights_scale": 2.5},
+)  # fmt: skip
+LLAMA4_SCOUT = dense(
+    "llama4", 48, 5120, 16_384, 40, 8, 128, 202_048,
+    expert_count=16, expert_used_count=1, expert_feed_forward_length=8192, extra={"interleave_moe_layer_step": 1},
+)  # fmt: skip
+GLM45_AIR = dense(
+    "glm4moe", 47, 4096, 10_944, 96, 8, 128, 151_552, expert_count=128, expert_used_count=8,
+    expert_feed_forward_length=1408, expert_shared_feed_forward_length=1408, leading_dense_block_count=1,
+    extra={"nextn_predict_layers": 1, "expert_shared_count": 1, "expert_weights_scale": 1.0},
+)  # fmt: skip
+NEMOTRON_PATTERN = "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-"
+NEMOTRON_H_9B = Architecture(
+    "nemotron_h", 56, 4480, tuple(15_680 if kind == "-" else 0 for kind in NEMOTRON_PATTERN), 40,
+    tuple(8 if kind == "*" else 0 for kind in NEMOTRON_PATTERN), 128, 128, 131_072, False,
+    ssm_conv_kernel=4, ssm_state_size=128, ssm_group_count=8, ssm_inner_size=10_240,
+    extra={"ssm.time_step_rank": 128},
+)  # fmt: skip
+JAMBA_MINI = Architecture(
+    "jamba", 32, 4096, 14_336, 32, tuple(8 if index % 8 == 4 else 0 for index in range(32)), 128, 128, 65_536, False,
+    expert_count=16, expert_used_count=2, ssm_conv_kernel=4, ssm_state_size=16, ssm_inner_size=8192,
+    extra={"ssm.time_step_rank": 256, "interleave_moe_layer_step": 2},
+)  # fmt: skip
+QWEN3_NEXT_80B = dense(
+    "qwen3next", 48, 2048, 5120, 16, 2, 256, 151_936, expert_count=512, expert_used_count=10,
+    expert_feed_forward_length=512, expert_shared_feed_forward_length=512, full_attention_interval=4,
+    ssm_conv_kernel=4, ssm_state_size=128, ssm_group_count=16, ssm_inner_size=4096,
+    extra={"ssm.time_step_rank": 32},
+)  # fmt: skip
+FILES_ELSEWHERE = {
+    "phi-4": PHI4, "qwen3-30b-a3b": QWEN3_30B_A3B, "mixtral-8x22b": MIXTRAL_22B, "glm-4-9b-chat-1m": GLM4_9B_1M,
+    "deepseek-v3": DEEPSEEK_V3, "gemma-3-4b": GEMMA3_4B, "gemma-3-1b": GEMMA3_1B,
+}  # fmt: skip
+"""Models of tests/truth/gguf_file_sizes_elsewhere.csv."""
 STARCODER2_3B = dense("starcoder2", 30, 3072, 12_288, 24, 2, 128, 49_152, tied=True)
 COMMAND_R = dense("command-r", 40, 8192, 22_528, 64, 64, 128, 256_000, tied=True, extra={"logit_scale": 0.0625})
 GLM4_9B = dense("chatglm", 40, 4096, 13_696, 32, 2, 128, 151_552, rope_dimension_count=64)

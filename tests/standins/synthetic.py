@@ -9,7 +9,7 @@ import gguf_writer
 
 from backends.memory.gguf_size import tensor_bytes
 from backends.memory.kv_cache import per_layer
-from backends.memory.mixes import category, model_of, tensor_type
+from backends.memory.mixes import category, counted_block, model_of, tensor_type
 from backends.memory.tensors import block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, parse_quantization
 from specs.model import Architecture
@@ -94,9 +94,10 @@ def tensors(architecture: Architecture, mix: str) -> list[tuple[str, tuple[int, 
     found = []
     value = 0
     for index, block in enumerate([outer_tensors(architecture), *blocks], start=-1):
+        layer = counted_block(architecture, max(index, 0))
         for tensor in block:
             kind = category(tensor.name)
-            chosen = tensor_type(tensor, kind, quantization.mix, model, quantization, False, max(index, 0), value)
+            chosen = tensor_type(tensor, kind, quantization.mix, model, quantization, False, layer, value)
             if index >= 0 and kind in alike:
                 value += 1
             if tensor.dimensions == 1:

@@ -421,6 +421,17 @@ async def test_the_list_is_judged_in_slices_and_never_on_the_screens_thread() ->
         assert max(length for _, length in calls) <= SLICE_VARIANTS
 
 
+async def test_a_machine_that_is_no_preset_is_described_before_it_is_chosen() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "m", *"RTX 9")
+        assert 'no machine is called "RTX 9"' in screen_text(app)
+        await press(pilot, *["backspace"] * 5, *"M4 Pro 48 GB")
+        assert "M4 Pro 36.0 GiB" in screen_text(app)
+        await press(pilot, "enter")
+        assert "what if: M4 Pro 48 GB, not this machine" in screen_text(app)
+
+
 async def test_the_memory_is_measured_after_the_start_and_stays_known() -> None:
     app = Deck(fake.services(measure_bandwidth=lambda machine: 45_000_000_000, bandwidth_seconds=0.001))
     async with app.run_test(size=(120, 40)) as pilot:

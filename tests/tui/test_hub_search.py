@@ -121,7 +121,7 @@ async def test_a_repository_called_like_a_family_of_the_catalog_keeps_its_owner(
 async def test_a_gated_repository_says_where_its_licence_is_and_takes_a_token() -> None:
     kept: list[str] = []
 
-    def keep_token(text: str) -> str:
+    def keep_token(text: str, hub: str) -> str:
         if text == "hf_wrong":
             raise AccessDenied("the hub does not take this token", "token")
         kept.append(text)
@@ -157,7 +157,7 @@ async def test_a_download_that_the_hub_refuses_takes_a_token_and_goes_on() -> No
         queue.on_change = on_change
         return queue
 
-    app = deck(open_queue=open_queue, keep_token=lambda text: "ada")
+    app = deck(open_queue=open_queue, keep_token=lambda text, hub: "ada")
     async with app.run_test(size=(100, 30)) as pilot:
         await press(pilot, "f6")
         text = screen_text(app)
@@ -176,7 +176,7 @@ async def test_a_plan_that_the_hub_refuses_takes_a_token_and_asks_again() -> Non
             raise GATED
         return fake.plan(variant, hub)
 
-    def keep_token(text: str) -> str:
+    def keep_token(text: str, hub: str) -> str:
         kept.append(text)
         return "ada"
 

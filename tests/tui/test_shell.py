@@ -16,6 +16,7 @@ from tui.app import Deck
 from tui.first_frame import outline
 from tui.screens.tour import Tour
 from tui.settings import load_settings
+from tui.widgets.family_list import FamilyList
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,3 +116,19 @@ def test_the_outline_stands_where_the_app_draws_its_list() -> None:
     assert "\x1b[1;1H modeldeck\x1b[2;1H╭" in drawn
     assert "\x1b[23;1H╰" in drawn and "\x1b[24;1H" not in drawn
     assert outline(80, 24, plain=True).isascii()
+
+
+async def test_over_a_slow_line_a_list_scrolls_by_half_a_page(config: Path) -> None:
+    tops = {}
+    for calm in (False, True):
+        config.write_text(f"low_bandwidth = {str(calm).lower()}\n")
+        families = tuple(fake.family(f"family-{n:03}", fake.gguf(8, "Q4_K_M")) for n in range(100))
+        deck = Deck(fake.services(families=families))
+        deck.adopt_settings(load_settings())
+        async with deck.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            listed = deck.screen.query_one(FamilyList)
+            height = listed.scrollable_content_region.height
+            await pilot.press(*["down"] * height)
+            tops[calm] = listed.scroll_offset.y
+    assert tops == {False: 1, True: 1 + height // 2}

@@ -26,6 +26,11 @@ def test_the_command_line_says_every_verdict_in_a_word() -> None:
         ({"TERM": "xterm", "LANG": "en_US.UTF-8"}, False),
         ({"TERM": "linux", "LANG": "en_US.UTF-8"}, True),
         ({"TERM": "dumb"}, True),
+        ({"TERM": "xterm"}, False),
+        ({"TERM": "xterm", "LANG": "C"}, True),
+        ({"TERM": "xterm", "LANG": "C", "LC_CTYPE": "C.UTF-8"}, True),
+        ({"TERM": "xterm", "LC_CTYPE": "C.UTF-8"}, False),
+        ({"TERM": "xterm", "LANG": "C", "LC_ALL": "C.UTF-8"}, False),
     ],
 )
 def test_ascii_comes_by_itself_where_the_terminal_has_nothing_else(

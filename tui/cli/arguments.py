@@ -28,7 +28,7 @@ COMMANDS: Final = {
 """Where each command lives; its module is imported when it is called."""
 
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
-NAME: Final = "a family of the catalog, or a hub's repository as owner/name"
+NAME: Final = "a family of the catalog, a path to weights on this disk, or a hub's repository as owner/name"
 LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
 SORT_KEYS: Final = ("name", "size", "largest", "context", "license", "source")
 ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")
@@ -243,6 +243,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--hub", choices=extensions.hubs(), help="take missing weights from this hub")
     one.add_argument("--yes", action="store_true", help="download what is missing without asking")
     one.add_argument("--force", action="store_true", help="load even what does not fit")
+    one.add_argument(
+        "--trust-remote-code",
+        dest="trusted",
+        metavar="OWNER/NAME",
+        help="run the Python code that this repository brings, this once; with --prompt or --plain",
+    )
 
     one = add(
         "library",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.errors import BackendError, NotFound
+from backends.errors import BackendError, BadWeights, NotFound
 from backends.fit import Wish
 from backends.home import specs_folder
 from specs.model import ModelFamily, Variant
@@ -121,10 +121,12 @@ def one_variant(family: ModelFamily, arguments: argparse.Namespace) -> Variant:
 
 
 def family(arguments: argparse.Namespace, loaded: Catalog | None = None) -> ModelFamily:
-    """The family that NAME means: one of the catalog, in any case, else what a hub's repository owner/name holds.
+    """The family that NAME means: one of the catalog, in any case, else weights at that path on this disk, else what a
+    hub's repository owner/name holds.
 
     Raises:
         UnknownFamily: no family has the name, and it is no repository's; the text names near ones.
+        BadWeights, NotFound: it is a path to weights that are not whole.
     """
     from specs.catalog import UnknownFamily
 
@@ -132,6 +134,14 @@ def family(arguments: argparse.Namespace, loaded: Catalog | None = None) -> Mode
     try:
         return loaded.family(arguments.name)
     except UnknownFamily:
+        path = Path(arguments.name).expanduser()
+        if path.exists() and (path.is_absolute() or path.suffix.lower() == ".gguf" or (path / "config.json").exists()):
+            from backends.library import local_family
+
+            try:
+                return local_family(path)
+            except BadWeights as error:
+                raise BadWeights(f"{error}; fetch it again from where it came") from error
         if arguments.name.count("/") != 1:
             raise
     kept = kept_family(loaded, arguments.name)

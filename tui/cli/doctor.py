@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from backends import home
+from tui import units
 from tui.cli import choose
 from tui.cli.output import clean, document, lines
 
@@ -27,7 +28,20 @@ SECRETS: Final = (
     "MODELSCOPE_SDK_TOKEN",
     "OPENAI_API_KEY",
 )
-PLACES: Final = ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+PLACES: Final = (
+    "HF_ENDPOINT",
+    "MODELSCOPE_ENDPOINT",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 PLAIN: Final = (
     "MODELDECK_HOME",
     "HF_HOME",
@@ -119,7 +133,10 @@ def _catalog(arguments: argparse.Namespace) -> Section:
     catalog = choose.catalog(arguments, problems_are_shown=True)
     variants = sum(1 for _ in catalog.variants())
     return [
-        ("holds", f"{len(catalog.families)} families, {variants} variants"),
+        (
+            "holds",
+            f"{units.counted(len(catalog.families), 'family', 'families')}, {units.counted(variants, 'variant')}",
+        ),
         *(("problem", problem) for problem in catalog.problems),
     ]
 
@@ -134,7 +151,6 @@ def _settings() -> Section:
 
 def _folders() -> Section:
     from backends.hubs.environment import cache_folder
-    from tui import units
 
     hub = cache_folder()
     places = {

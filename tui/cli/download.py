@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from backends.downloads import Downloaded, Plan, Progress
 from backends.errors import AccessDenied
-from specs.model import HUGGINGFACE, Variant
+from specs.model import Variant
 from tui import units
 from tui.cli import choose
 from tui.cli.output import Column, clean, document, lines, moves_on_error, note, table
@@ -44,35 +44,36 @@ def plan_of(variant: Variant, hub: str | None = None, *, may_ask: bool = False) 
     from backends.downloads import plan
 
     source = variant.source(hub)
-    may_ask = may_ask and source is not None and source.hub == HUGGINGFACE
-    return _with_token(lambda: interruptible(lambda: plan(variant, hub), lambda: None), may_ask=may_ask)
+    asked = source.hub if may_ask and source is not None else None
+    return _with_token(lambda: interruptible(lambda: plan(variant, hub), lambda: None), asked)
 
 
 def fetch_with_progress(planned: Plan, *, may_ask: bool = False) -> Downloaded:
     """Download with a line of progress on standard error; ctrl+c leaves what is there for the next time."""
-    may_ask = may_ask and planned.hub == HUGGINGFACE
-    return _with_token(lambda: _fetch(planned), may_ask=may_ask)
+    return _with_token(lambda: _fetch(planned), planned.hub if may_ask else None)
 
 
-def _with_token(work: Callable[[], T], *, may_ask: bool) -> T:
+def _with_token(work: Callable[[], T], hub: str | None) -> T:
     """Work that a hub may refuse: a user at a terminal may type a token, which is neither shown nor written elsewhere.
 
-    ModelScope's client has no store of that kind: its token comes from MODELSCOPE_API_TOKEN.
+    Args:
+        work: What may raise AccessDenied.
+        hub: Whose token may be asked for; None: nobody is to be asked. Hubs of other packages have ways of their own.
     """
     try:
         return work()
     except AccessDenied as error:
-        if not may_ask or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if hub not in HUB_NAMES or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         note(clean(str(error)))
         if error.url and error.url not in str(error):
             note(clean(error.url))
-        typed = getpass.getpass("a token for Hugging Face, which is not shown (enter gives up): ", sys.stderr)
+        typed = getpass.getpass(f"a token for {HUB_NAMES[hub]}, which is not shown (enter gives up): ", sys.stderr)
         if not typed.strip():
             raise
     from backends.hubs.token import keep_token
 
-    user = interruptible(lambda: keep_token(typed), lambda: None)
+    user = interruptible(lambda: keep_token(typed, hub), lambda: None)
     note(f"kept in the hub's own store, readable by you alone: you are {clean(user)}")
     return work()
 

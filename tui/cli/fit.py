@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         variants = choose.matching_of_family(choose.family(arguments), arguments)
         knowledge = known_of(variants, deadline_seconds=HUB_DEADLINE_SECONDS, folders=choose.folders())
+        _tell_damage(variants)
         knowledge = _ask_engine(variants, knowledge, choose.wish(arguments), fetch=arguments.ask_engine)
     judged = judge_here(variants, machine, choose.wish(arguments), knowledge)
     if arguments.ray_address:
@@ -56,6 +58,25 @@ def fit(arguments: argparse.Namespace) -> int:
     else:
         print_variants(judged, every_engine=arguments.engine is not None)
     return 0
+
+
+def _tell_damage(variants: Sequence[Variant]) -> None:
+    """A line for each file on this disk that cannot be what it says: its verdict is made without it."""
+    from backends.downloads import local_index
+    from backends.errors import BadWeights
+    from backends.memory.weights_file import knowledge_of
+
+    index = local_index(choose.folders())
+    for variant in variants:
+        path = index.path(variant)
+        if path is None or variant.spec.format != "ggufv2":
+            continue
+        try:
+            knowledge_of(path)
+        except BadWeights as error:
+            note(f"{error}; put the whole file at {path}, or modeldeck library remove {shlex.quote(variant.key)}")
+        except OSError:
+            continue  # gone meanwhile
 
 
 def _ask_engine(

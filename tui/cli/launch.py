@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
 from backends.engines.remote import REMOTE
 from backends.errors import EngineError, NotFound
-from backends.loaded import LoadRequest, load_request
+from backends.loaded import LoadRequest
 from tui import units
 from tui.cli.arguments import WrongUsage
 from tui.cli.conversing import found, keep_turns
-from tui.cli.loading import keep_measured, load, option_for, weights_here
+from tui.cli.loading import keep_measured, load, option_for, request_of, weights_here
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import clean, document
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
@@ -41,15 +41,17 @@ def launch(arguments: argparse.Namespace) -> int:
         from tui.cli.plain import talk
 
         path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
-        return talk(arguments, load_request(option, path), conversation)
+        return talk(arguments, request_of(option, path, arguments.trusted), conversation)
     if prompt is None:
+        if arguments.trusted:
+            raise WrongUsage("--trust-remote-code goes with --prompt or --plain", "modeldeck launch")
         from tui.start import run_app
 
         return run_app(
             specs=tuple(arguments.specs), launch=option, conversation=conversation.id if conversation else None
         )
     path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes, may_ask=not arguments.json)
-    answer = _Answer(arguments, load_request(option, path), prompt, conversation)
+    answer = _Answer(arguments, request_of(option, path, arguments.trusted), prompt, conversation)
     _run(answer)
     answer.keep_measured(machine)
     answer.keep_turns()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.engines.engine import Engine
-from backends.errors import BackendError, DoesNotFit, EngineError, EngineMissing
+from backends.errors import (
+    BackendError,
+    BadWeights,
+    DamagedWeights,
+    DoesNotFit,
+    EngineError,
+    EngineMissing,
+    OutOfMemory,
+)
 from backends.fit import Option
+from backends.loaded import load_request
 from specs.model import Variant
 from tui import units
 from tui.cli import choose
@@ -81,6 +92,21 @@ def _untaken(variant: Variant, engine: str | None) -> str:
     return f"{asked} does not take {variant.spec.format} {variant.quantization}; {' or '.join(takers)} would"
 
 
+def request_of(option: Option, path: Path, trusted: str | None) -> LoadRequest:
+    """How to load an option from this disk.
+
+    Args:
+        trusted: The repository whose Python code may run, by its name; None: none may.
+    """
+    request = load_request(option, path)
+    if trusted is None:
+        return request
+    if trusted != option.variant.model_id:
+        found = option.variant.model_id
+        raise EngineError(f"--trust-remote-code names {trusted}, and what would be loaded is {found}: nothing was run")
+    return replace(request, options=replace(request.options, trust_remote_code=True))
+
+
 def weights_here(variant: Variant, *, hub: str | None, yes: bool, may_ask: bool = False) -> Path:
     """The weights of a variant, downloaded first when they are missing and the user agrees."""
     from backends.downloads import local_index
@@ -121,9 +147,29 @@ def load(request: LoadRequest, screen: Screen) -> tuple[Engine, float]:
             drawn = time.monotonic()
             screen.passing(f"loading {share:.0%} {what}")
 
-    engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    try:
+        engine = hosted(adapter(request.engine), isolated=apart or None).load(request.weights, request.options, show)
+    except (EngineMissing, OutOfMemory):
+        raise
+    except EngineError as error:
+        wrong = _damage(request.weights.path)
+        if wrong is None:
+            raise
+        cure = f"modeldeck library verify {shlex.quote(request.key)} compares every byte, remove lets you fetch it anew"
+        raise DamagedWeights(f"{request.engine} cannot load {request.weights.name}", f"{wrong}; {cure}") from error
     screen.passing("")
     return engine, time.monotonic() - began
+
+
+def _damage(path: Path) -> str | None:
+    """What the headers of weights that an engine refused say is wrong with them; None: nothing."""
+    from backends.memory.weights_file import knowledge_of
+
+    try:
+        knowledge_of(path)
+    except BadWeights as error:
+        return str(error)
+    return None
 
 
 def keep_measured(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from backends.errors import BackendError
 from backends.home import private_folder, specs_folder
 from specs.model import ModelFamily, SpecError
+from tui import units
 from tui.cli import choose
 from tui.cli.arguments import WrongUsage
 from tui.cli.output import clean, document, note
@@ -127,7 +128,7 @@ def _counts(families: tuple[ModelFamily, ...]) -> str:
     name = clean(families[0].name) if len(families) == 1 else f"{len(families)} families"
     specs_count = sum(len(one.specs) for one in families)
     variants = sum(len(spec.quantizations) for one in families for spec in one.specs)
-    return f"{name}, {specs_count} {'spec' if specs_count == 1 else 'specs'}, {variants} variants"
+    return f"{name}, {units.counted(specs_count, 'spec')}, {units.counted(variants, 'variant')}"
 
 
 def _import(path: Path, families: tuple[ModelFamily, ...]) -> Path:

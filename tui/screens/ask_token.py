@@ -12,11 +12,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from backends.errors import BackendError
+from specs.model import HUGGINGFACE, MODELSCOPE
 from tui.services import Services
+from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.lines import clean, plain
 
 if TYPE_CHECKING:
     from tui.state import State
+
+BEGINS = {HUGGINGFACE: "hf_…", MODELSCOPE: "ms-…"}
+"""How a hub's tokens begin."""
 
 
 class AskToken(ModalScreen[str | None]):
@@ -47,20 +52,21 @@ class AskToken(ModalScreen[str | None]):
 
     app: State
 
-    def __init__(self, services: Services, reason: str, page: str | None) -> None:
+    def __init__(self, services: Services, reason: str, page: str | None, hub: str) -> None:
         super().__init__()
+        self._hub = hub
         self._services = services
         self._reason = reason
         self._page = page
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = plain("A token for Hugging Face")
+            box.border_title = plain(f"A token for {HUB_WORDS.get(self._hub, self._hub)}")
             box.border_subtitle = plain("enter keeps it   esc leaves")
             yield Static(clean(self._reason), markup=False)
             if self._page and self._page not in self._reason:
                 yield Static(clean(self._page), markup=False)
-            yield Input(password=True, placeholder="hf_…", compact=True)
+            yield Input(password=True, placeholder=BEGINS.get(self._hub, ""), compact=True)
             yield Static("It goes into the hub's own store, readable by you alone.", id="said", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -72,7 +78,7 @@ class AskToken(ModalScreen[str | None]):
 
         def work() -> None:
             try:
-                self.post_message(self.Kept(self._services.keep_token(text)))
+                self.post_message(self.Kept(self._services.keep_token(text, self._hub)))
             except BackendError as error:
                 self.post_message(self.Refused(str(error)))
 

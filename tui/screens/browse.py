@@ -79,6 +79,8 @@ class Browse(Screen[None]):
         self._family_timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._told = Told()
+        self._named: Variant | None = None
+        """The variant that was asked for by name; the cursor stays on it."""
         self._wished = ""
         """What the user asked of the cell before it was known which one it is."""
 
@@ -219,8 +221,8 @@ class Browse(Screen[None]):
         self._show_cell()
         self._judge_family()
 
-    def open_family(self, name: str) -> None:
-        """Show a family by name, whatever the filter."""
+    def open_family(self, name: str, variant: Variant | None = None) -> None:
+        """Show a family by name, whatever the filter, with the cursor on one of its variants."""
         index = self._rows.find(name)
         if index is None:
             return
@@ -229,6 +231,9 @@ class Browse(Screen[None]):
         self._show_rows(self._rows.families[index])
         self._show_family()
         self._enter_family()
+        self._named = variant
+        if variant is not None:
+            self._matrix.go_to(variant)
 
     def on_family_list_opened(self) -> None:
         self._show_family()
@@ -341,7 +346,8 @@ class Browse(Screen[None]):
         first = self._judged is None
         self._judged = message.judged
         self._matrix.judge(self._judged.chosen(self._engine))
-        if first and not self._matrix.has_focus:
+        named, self._named = self._named, None
+        if first and not self._matrix.has_focus and named is None:
             best = self._judged.best_start(self._keys_on_disk)
             if best is not None:
                 self._matrix.go_to(best)

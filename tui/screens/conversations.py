@@ -40,6 +40,10 @@ def ago(seconds: float) -> str:
     return "now"
 
 
+NONE_YET = "No conversation yet. Load a model (f5, then enter on a cell) and say something: it is kept here."
+NOTHING_FOUND = "Nobody said this. Backspace for less of it."
+
+
 class ConversationList(LineList):
     """Conversations by row: name, model, turns, age; below a search the place that was found."""
 
@@ -116,7 +120,7 @@ class Conversations(ModalScreen[str | None]):
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(
-                plain("↵ open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
+                plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
                 id="keys",
             )
 
@@ -142,6 +146,7 @@ class Conversations(ModalScreen[str | None]):
         except BackendError as error:
             self.notify(clean(str(error)), severity="error", markup=False)
             found = ()
+        self.list.empty_words = NOTHING_FOUND if query.strip() else NONE_YET
         self.list.show(found, self.list.cursor if keep else 0)
         what = f"{len(found)} found" if query.strip() else f"{len(found)}"
         self.query_one(".box").border_title = plain(f"Conversations, {what}")

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.downloads import Job
-from specs.model import HUGGINGFACE
+from specs.model import HUBS
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import DOWNLOADS
@@ -122,7 +122,7 @@ class Downloads(Screen[None]):
             texts.append(progress.note)
             if progress.refused is not None:
                 texts.append(progress.page if progress.page and progress.page not in (progress.note or "") else None)
-                texts.append("t gives a token, r tries again" if plan.hub == HUGGINGFACE else "r tries again")
+                texts.append("t gives a token, r tries again" if plan.hub in HUBS else "r tries again")
             hub = HUB_WORDS.get(plan.hub, plan.hub)
             texts.append(f"{plan.model_id} on {hub} at {plan.revision[:12]}, to {near_home(plan.path)}")
         width = max(10, self.size.width - 4)
@@ -165,7 +165,7 @@ class Downloads(Screen[None]):
             "cancel": state != "done",
             "clear": state == "done",
             "retry": state == "failed",
-            "token": job.progress.refused is not None and job.plan.hub == HUGGINGFACE,
+            "token": job.progress.refused is not None and job.plan.hub in HUBS,
             "move": state in UNDER_WAY and len(self.app.jobs) > 1,
         }[action]
 
@@ -226,6 +226,7 @@ class Downloads(Screen[None]):
         self.app.ask_token(
             progress.note or "the hub refuses this repository",
             progress.page,
+            job.plan.hub,
             lambda: self._again(job),
         )
 

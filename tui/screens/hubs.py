@@ -123,9 +123,9 @@ class HubSearch(Screen[None]):
         self._answered = message.query
         self._problems = message.found.problems
         hits = message.found.repositories
-        words = "the hubs have nothing by this name; ctrl+u empties the line above"
+        words = "the hubs have nothing by this name: backspace for less of it, ctrl+u for none"
         if not hits and self._problems:
-            words = "no hub has answered"
+            words = "no hub has answered, for the reasons below: enter asks again, f5 goes to the models"
         self._list.show(hits, words)
         many = f"the {len(hits)} most downloaded" if len(hits) >= MOST_FOUND else f"{len(hits)} found"
         self._list.say(many if hits else "")
@@ -150,7 +150,8 @@ class HubSearch(Screen[None]):
     def on_hit_list_opened(self) -> None:
         query = self._list.query_text.strip()
         hit = self._list.hit
-        if query != self._answered:
+        if query != self._answered or (hit is None and self._problems):
+            self._asked = ""
             self._ask()
         elif hit is not None and self._opening is None:
             self.look_into(hit)

@@ -289,12 +289,12 @@ class LibraryScreen(Screen[None]):
             finally:
                 self.post_message(self.Verified(entry.path, outcome))
 
-        self._notes[entry.path] = ("verifying 0 %", "primary")
+        self._notes[entry.path] = ("verifying 0%", "primary")
         self._list.note(self._notes)
         self.app.in_background(work, f"verifying {stored.name}")
 
     def on_library_screen_verifying(self, message: Verifying) -> None:
-        self._notes[message.path] = (f"verifying {message.share:.0%}".replace("%", " %"), "primary")
+        self._notes[message.path] = (f"verifying {message.share:.0%}", "primary")
         self._list.note(self._notes)
 
     def on_library_screen_verified(self, message: Verified) -> None:

@@ -44,6 +44,8 @@ class MachineList(LineList):
         self._all = machines
         self._machines = machines
         self._text = ""
+        self._hint: str | None = None
+        """What stands instead of rows: what is wrong with a name, or what enter does with a path."""
         self.set_reactive(LineList.cursor, cursor)
 
     def on_mount(self) -> None:
@@ -56,7 +58,7 @@ class MachineList(LineList):
 
     @property
     def row_count(self) -> int:
-        return len(self._machines)
+        return len(self._machines) or int(self._hint is not None)
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         machine = self._machines[row]
@@ -76,9 +78,8 @@ class MachineList(LineList):
         return line(pieces, width, base)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._machines and y == 0:
-            words = f"  enter judges for {self._text} if we know its parts"
-            return line([(fitted(words, width, glyphs().ellipsis), ink(self, "muted"))], width, base)
+        if not self._machines and y == 0 and self._hint is not None:
+            return line([(fitted(f"  {self._hint}", width, glyphs().ellipsis), ink(self, "warning"))], width, base)
         return super().draw_line(y, width, base)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
@@ -98,22 +99,33 @@ class MachineList(LineList):
         self._machines = [
             machine for machine in self._all if all(word in (machine.label or "this machine").lower() for word in words)
         ]
+        self._hint = None
+        if not self._machines and self._names_a_file():
+            self._hint = "enter reads this file"
+        elif not self._machines:
+            # No preset: devices put together, as "RTX 3090 + RTX 3060", or the nearest names.
+            self._load()
         self._retitle()
         self.rows_changed(0)
+
+    def _names_a_file(self) -> bool:
+        return "/" in self._text or self._text.strip().lower().endswith(".json")
+
+    def _load(self) -> None:
+        try:
+            self._machines = [self._services.load_machine(self._text.strip())]
+        except ValueError as error:
+            self._hint = clean(str(error))
 
     def on_line_list_chosen(self) -> None:
         self.action_choose()
 
     def action_choose(self) -> None:
+        if not self._machines and self._names_a_file():
+            self._load()
+            self.rows_changed(0)
         if self._machines:
             self.post_message(self.Answered(self._machines[self.cursor]))
-            return
-        try:
-            machine = self._services.load_machine(self._text.strip())
-        except ValueError as error:
-            self.border_subtitle = plain((clean(str(error)), "$warning"))
-        else:
-            self.post_message(self.Answered(machine))
 
     def action_leave(self) -> None:
         self.post_message(self.Answered(None))

@@ -242,6 +242,9 @@ class PaneScreen(Screen[None]):
         if alone:
             line.update(Content(tabs(panes, self.size.width - 2)))
         self._say_prompt()
+        retitle = getattr(self.app, "retitle", None)
+        if retitle is not None:
+            retitle()
 
     def _say_prompt(self) -> None:
         """Say where the prompt goes."""

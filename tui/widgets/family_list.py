@@ -17,7 +17,7 @@ from tui.glyphs import glyphs
 from tui.keys import FAMILIES
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.line_list import LineList
-from tui.widgets.lines import Piece, clean, fitted, line, plain, wrapped
+from tui.widgets.lines import Piece, clean, fitted, line, plain
 
 if TYPE_CHECKING:
     from backends.fit import Verdict
@@ -78,7 +78,6 @@ class FamilyList(LineList):
         self._rows: Sequence[int] = ()
         self._verdicts: Mapping[int, Verdict] = {}
         self._on_disk: frozenset[int] = frozenset()
-        self._empty = ""
         self._note = ""
 
     @property
@@ -96,7 +95,7 @@ class FamilyList(LineList):
             self.forget_rows()
         self._families = families
         self._rows = rows
-        self._empty = empty
+        self.empty_words = empty
         self._note = note
         self.rows_changed(cursor)
         self._retitle()
@@ -138,13 +137,6 @@ class FamilyList(LineList):
             (f" {words:>{words_width}} ", muted),
         ]
         return line(pieces, width, base)
-
-    def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._rows and y:
-            words = wrapped(self._empty, width - 3)
-            if y <= len(words):
-                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, base)
-        return super().draw_line(y, width, base)
 
     def _retitle(self) -> None:
         signs = glyphs()

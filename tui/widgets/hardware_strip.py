@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.style import Style
+from textual.events import Click
 from textual.strip import Strip
 
 from tui import units
@@ -95,6 +96,14 @@ class HardwareStrip(DrawnLines):
         if (machine, right, notices) != (self._machine, self._right, self._notices):
             self._machine, self._right, self._notices = machine, right, notices
             self.redraw()
+
+    async def on_click(self, event: Click) -> None:
+        """The notices at the right end, everything about the devices elsewhere."""
+        right = sum(cell_len(text) for text, _ in self._right_pieces())
+        if self._notices and event.x >= self.size.width - right:
+            await self.app.run_action("notices")
+        elif hasattr(self.screen, "action_hardware"):
+            await self.app.run_action("hardware", self.screen)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if y:

@@ -52,7 +52,7 @@ class HitList(LineList):
         super().__init__(id="hits")
         self.set_reactive(HitList.query_text, query)
         self._hits: Sequence[RepoSummary] = ()
-        self._empty = ""
+        self.empty_words = ""
         self._note = ""
 
     @property
@@ -69,7 +69,7 @@ class HitList(LineList):
 
     def show(self, hits: Sequence[RepoSummary], empty: str) -> None:
         """Show what was found; empty is what to say where that is nothing."""
-        self._hits, self._empty = hits, empty
+        self._hits, self.empty_words = hits, empty
         self.rows_changed(0)
 
     def say(self, note: str) -> None:
@@ -104,7 +104,8 @@ class HitList(LineList):
         wide = width >= 100
         muted = ink(self, "muted")
         name_cells, access_cells, hub_cells = self._columns(width)
-        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else {"huggingface": "HF", "modelscope": "MS"}.get(hit.hub, "")
+        short = {"huggingface": "HF", "modelscope": "MS"}
+        hub = HUB_WORDS.get(hit.hub, hit.hub) if wide else short.get(hit.hub, hit.hub[:2].upper())
         gated = ("gated" if hit.gated != "manual" else "on request" if wide else "ask") if hit.gated else ""
         owner, slash, name = clean(hit.model_id).rpartition("/")
         ellipsis = glyphs().ellipsis
@@ -118,11 +119,6 @@ class HitList(LineList):
             (f"  {fitted(hub, hub_cells, ellipsis)}", muted),
         ]
         return line(pieces, width, base)
-
-    def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._hits and y == 1:
-            return line([(fitted(f"  {self._empty}", width, glyphs().ellipsis), ink(self, "muted"))], width, base)
-        return super().draw_line(y, width, base)
 
     def watch_query_text(self, before: str, now: str) -> None:
         if before != now:

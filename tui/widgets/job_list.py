@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from backends.downloads import Job
-from specs.model import HUGGINGFACE
+from specs.model import HUBS
 from tui import units
 from tui.glyphs import bar, glyphs
 from tui.widgets.cell_detail import HUB_WORDS
@@ -67,7 +67,7 @@ def progress_words(job: Job, running: Sequence[Job] = (), *, most_cells: int | N
             words = words.replace(left, left.removesuffix(" left"))
         return words
     if progress.refused is not None:
-        cure = "t gives a token" if job.plan.hub == HUGGINGFACE else None
+        cure = "t gives a token" if job.plan.hub in HUBS else None
         return joined((REFUSED_WORDS.get(progress.refused, "refused"), cure, amount), between)
     if progress.state == "queued" and running and note is None:
         first = clean(running[0].plan.variant.family.name)
@@ -96,6 +96,7 @@ class JobList(LineList):
     def __init__(self) -> None:
         super().__init__(id="jobs")
         self._jobs: Sequence[Job] = ()
+        self.empty_words = "No downloads yet. esc goes to the models: choose a cell of the fit matrix and press d."
 
     @property
     def row_count(self) -> int:
@@ -164,10 +165,3 @@ class JobList(LineList):
             (f" {share:4.0%}  ", Style.null()),
             (fitted(words, max(0, rest), signs.ellipsis), style if progress.state == "failed" else Style.null()),
         ]
-
-    def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._jobs and y in {1, 2}:
-            muted = ink(self, "muted")
-            words = ("No downloads yet.", "esc goes to the models: choose a cell of the fit matrix and press d.")[y - 1]
-            return line([(fitted(f"  {words}", width, glyphs().ellipsis), muted)], width, base)
-        return super().draw_line(y, width, base)

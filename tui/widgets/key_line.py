@@ -12,10 +12,8 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.glyphs import UNICODE, glyphs
+from tui.glyphs import ASCII_KEYS, UNICODE, glyphs
 from tui.widgets.inks import ink
-
-ASCII_KEYS = {"↵": "enter", "↑": "up", "↓": "down", "←": "left", "→": "right"}
 
 
 class KeyLine(Widget):
@@ -45,7 +43,7 @@ class KeyLine(Widget):
                 name = binding.id or binding.action
                 shown = self.app.get_key_display(binding)
                 if glyphs() is not UNICODE:
-                    shown = ASCII_KEYS.get(shown, shown)
+                    shown = "".join(ASCII_KEYS.get(letter, letter) for letter in shown)
                 items.setdefault(name, (name, shown, binding.description, binding.key))
         return list(items.values())
 

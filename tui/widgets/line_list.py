@@ -18,6 +18,7 @@ from textual.strip import Strip
 from tui.keys import ROWS
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import ink
+from tui.widgets.lines import line, wrapped
 
 KEPT_ROWS = 600
 """Rows that are kept as they were drawn: some screens of them."""
@@ -59,6 +60,8 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         """Rows as they were drawn, by what their looks depend on."""
         self._whole: dict[int, tuple[Strip, Strip]] = {}
         """Rows and the same with their edges, by the row's ID."""
+        self.empty_words = ""
+        """Why there are no rows, and what to do first."""
         self._edges_made: tuple[object, tuple[list[Segment], list[Segment]]] | None = None
 
     @property
@@ -177,20 +180,30 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         height = self.scrollable_content_region.height - self.head_lines
         top = self.scroll_offset.y
         first, after = self.cursor * self.row_lines, (self.cursor + 1) * self.row_lines
+        further = height // 2 if self._calm else 0
         if first < top:
-            self.scroll_to(y=first, animate=False, force=True)
+            self.scroll_to(y=max(0, first - further), animate=False, force=True)
         elif height > 0 and after > top + height:
-            self.scroll_to(y=after - height, animate=False, force=True)
+            self.scroll_to(y=after - height + further, animate=False, force=True)
 
     def _row_at(self, y: int) -> tuple[int, int]:
         """The row that is drawn at y of what is in view, and which of its lines."""
         return divmod(self.scroll_offset.y + y - self.head_lines, self.row_lines)
+
+    @property
+    def _calm(self) -> bool:
+        """Whether the line is slow: half a page at a time then, since every step of a scroll draws every row."""
+        settings = getattr(self.app, "settings", None)
+        return settings is not None and bool(settings.low_bandwidth)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if y < self.head_lines:
             return self.draw_head(width, base)
         row, further = self._row_at(y)
         if row >= self.row_count:
+            words = wrapped(self.empty_words, width - 3) if not self.row_count else []
+            if 1 <= y <= len(words):
+                return line([(f"  {words[y - 1]}", ink(self, "muted"))], width, base)
             return Strip.blank(width, base)
         if row == self.cursor:
             base += ink(self, on="cursor", bold=True) if self.has_focus else ink(self, on="cursor-idle")

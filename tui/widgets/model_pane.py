@@ -170,7 +170,7 @@ class ModelPane(Vertical):
         kind = failure_about(error)
         smaller = self._smaller_words() if kind == "memory" else ""
         advice = f"ctrl+l loads it again{apart}{smaller} · f5 chooses another model"
-        if kind == "weights":
+        if kind == "weights" and "library verify" not in str(error):
             advice = f"`modeldeck library verify` says which file is not whole · {advice}"
         return f"{printable(str(error))}\n{advice}"
 

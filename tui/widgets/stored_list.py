@@ -64,7 +64,7 @@ class StoredList(LineList):
         super().__init__(id="stored")
         self._rows: Sequence[Stored] = ()
         self._notes: Mapping[Path, tuple[str, str]] = {}
-        self._empty = "looking through this disk"
+        self.empty_words = "looking through this disk"
 
     @property
     def row_count(self) -> int:
@@ -78,7 +78,7 @@ class StoredList(LineList):
     def show(self, rows: Sequence[Stored], empty: str) -> None:
         """Show these rows; the cursor stays on its own."""
         here = self.stored
-        self._rows, self._empty = rows, empty
+        self._rows, self.empty_words = rows, empty
         cursor = next((i for i, row in enumerate(rows) if here and row.entry.path == here.entry.path), self.cursor)
         self.rows_changed(cursor)
 
@@ -124,11 +124,6 @@ class StoredList(LineList):
         if stored.variant is None:
             return "not in catalog", "muted"
         return "", "muted"
-
-    def draw_line(self, y: int, width: int, base: Style) -> Strip:
-        if not self._rows and y == 1:
-            return line([(fitted(f"  {self._empty}", width, glyphs().ellipsis), ink(self, "muted"))], width, base)
-        return super().draw_line(y, width, base)
 
     def on_line_list_chosen(self) -> None:
         self.action_choose()

@@ -198,7 +198,7 @@ def test_what_was_under_way_in_a_crash_is_offered_again(hub: Any, screen: Screen
     jobs = queue.jobs()
     assert [job.progress.state for job in jobs] == ["paused", "paused"]
     assert [job.progress.done_bytes for job in jobs] == [2_000_000, 2_000_000]
-    assert all("was under way" in (job.progress.note or "") for job in jobs)
+    assert all("interrupted" in (job.progress.note or "") for job in jobs)
     for job in jobs:
         queue.resume(job.id)
     for job in jobs:

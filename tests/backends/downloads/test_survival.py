@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backends import downloads, fetching, transfer
+from backends import disk, downloads, fetching, transfer
 from backends.errors import Cancelled, DiskFull, DownloadError, HubError
 from backends.hubs import hf_cache
 from backends.plans import Patience
@@ -172,7 +172,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_transferred(
     hub: Any, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add(REPO, {NAME: GGUF})
-    monkeypatch.setattr(fetching, "free_bytes", lambda folder: 5_000_000)
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 5_000_000)
     with pytest.raises(DiskFull, match=r"12\.0 MB are needed and 5\.0 MB are free") as caught:
         downloads.fetch(downloads.plan(variant))
     assert (caught.value.needed_bytes, caught.value.free_bytes) == (SIZE, 5_000_000)

@@ -45,7 +45,12 @@ class Subject:
 
 
 def llama_cpp_subject(gguf: Path) -> Subject:
-    return Subject(adapter(LLAMA_CPP), Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"), many_bytes="𐎀𐎁𐎂𐎃 " * 4 + "𐎀")
+    return Subject(
+        adapter(LLAMA_CPP),
+        Weights(gguf, "gemma-3-270m", "ggufv2", "Q4_K_M"),
+        many_bytes="𐎀𐎁𐎂𐎃 " * 4 + "𐎀",
+        rounding=0.08,
+    )
 
 
 def transformers_subject(quantization: str, form: str = "pytorch") -> Callable[[Path], Subject]:

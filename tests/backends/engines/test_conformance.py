@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
+import os
 import random
+import shutil
+import struct
 import threading
 import weakref
 from collections.abc import Iterable
@@ -16,8 +20,8 @@ import library_alone
 import psutil
 import pytest
 
-from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Scorer, Stats, Turn
-from backends.errors import Cancelled, EngineError, PromptTooLong
+from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Scorer, Stats, Turn, Weights
+from backends.errors import Cancelled, DamagedWeights, EngineError, PromptTooLong
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
 QUESTION = [Turn("user", "Name three colours of a rainbow, please.")]
@@ -251,6 +255,39 @@ def test_the_limit_and_a_stop_string_end_an_answer(loaded: Engine) -> None:
     assert (stats(short).decoded_tokens, stats(short).stop_reason) == (3, "length")
 
 
+def ended_by(weights: Weights, token: int, folder: Path) -> Weights:
+    """The same weights with one more token that ends an answer, or another one."""
+    copy = folder / weights.path.name
+    if weights.path.is_dir():
+        shutil.copytree(weights.path, copy)
+        (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, token]}))
+    else:
+        shutil.copy(weights.path, copy)
+        key = b"tokenizer.ggml.eos_token_id"
+        with copy.open("r+b") as file:
+            at = file.read(32 << 20).index(key) + len(key)
+            file.seek(at)
+            assert struct.unpack("<I", file.read(4)) == (4,), "an unsigned number of 32 bits"
+            file.write(struct.pack("<I", token))
+    return replace(weights, path=copy)
+
+
+def test_the_model_s_own_end_token_ends_an_answer_and_is_no_part_of_it(subject: Any, tmp_path: Path) -> None:
+    prompt = "One, two, three, four, five,"
+    engine = subject.load(context=512)
+    chunks = list(engine.complete(prompt, replace(GREEDY, logprobs=1)))
+    engine.close()
+    tokens = [token[0].token for chunk in chunks for token in chunk.alternatives]
+    at = next(place for place in (*range(3, 12), 2) if tokens[place] not in tokens[:place])
+    engine = subject.adapter.load(ended_by(subject.weights, tokens[at], tmp_path), LoadOptions(context=512))
+    try:
+        ended = list(engine.complete(prompt, GREEDY))
+    finally:
+        engine.close()
+    assert (stats(ended).stop_reason, stats(ended).decoded_tokens) == ("end", at)
+    assert text(chunks).startswith(text(ended).removesuffix("\N{REPLACEMENT CHARACTER}"))
+
+
 def test_the_context_s_end_ends_an_answer(subject: Any) -> None:
     engine = subject.load(context=64)
     try:
@@ -347,6 +384,30 @@ def test_wrong_weights_give_our_error_with_the_library_s_line(subject: Any, tmp_
         subject.adapter.load(replace(subject.weights, path=wrong), LoadOptions(context=256))
     assert caught.value.detail
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+def test_damaged_weights_are_told_with_the_command_that_checks_them(subject: Any, tmp_path: Path, damage: str) -> None:
+    """Less context would not help; that is offered where memory ran out."""
+    source = subject.weights.path
+    broken = tmp_path / source.name
+    if source.is_dir():
+        shutil.copytree(source, broken)
+        (file,) = broken.glob("*.safetensors")
+    else:
+        file = broken
+        with source.open("rb") as whole:
+            file.write_bytes(whole.read(20_000_000))
+    if damage == "cut off":
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        with file.open("r+b") as weights:
+            weights.write(b"\xff" * 64)
+    with pytest.raises(DamagedWeights) as caught:
+        subject.adapter.load(replace(subject.weights, path=broken, key="m:1:f:q"), LoadOptions(context=256))
+    assert caught.value.cure == "verify"
+    assert caught.value.detail
+    assert str(caught.value).endswith("modeldeck library verify 'm:1:f:q'")
 
 
 def test_progress_rises_to_one(subject: Any) -> None:

@@ -58,7 +58,7 @@ def test_every_extra_that_a_line_names_is_one_of_the_project_s() -> None:
     told = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     known = set(told["project"]["optional-dependencies"])
     named = {library.extra for library in installed.LIBRARIES.values()}
-    named |= {one.extra for one in installed.FORMAT_LIBRARIES}
+    named |= {one.extra for one in (*installed.FORMAT_LIBRARIES, *installed.VLLM_PLUGINS)}
     assert named <= known
 
 
@@ -91,3 +91,25 @@ def test_without_an_nvidia_driver_the_cuda_engines_say_so(monkeypatch: pytest.Mo
         status = installed.status(engine)
         assert status.status == "unsupported"
         assert "no NVIDIA driver" in (status.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("found", "plugins", "lacking"),
+    [
+        ("0.23.0", set(), set()),
+        ("0.24.0", set(), {"ggufv2"}),
+        ("0.33.0", set(), {"ggufv2", "bnb"}),
+        ("0.33.0+cu130", {"vllm_bnb_plugin"}, {"ggufv2"}),
+        ("0.33.0", {"vllm_bnb_plugin", "vllm_gguf_plugin"}, set()),
+    ],
+)
+def test_a_vllm_that_gave_a_format_to_a_plugin_says_which_one_is_missing(
+    found: str, plugins: set[str], lacking: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "version", lambda names: found)
+    monkeypatch.setattr(installed, "is_importable", lambda module: module in plugins)
+    lacks = installed.vllm_lacks()
+    assert {one.format for one in lacks} == lacking
+    for one in lacks:
+        assert one.reason.startswith(f"vLLM {found} needs vllm-")
+        assert "modeldeck[vllm-" in one.install_line

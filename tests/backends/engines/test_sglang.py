@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import fake_sglang
 import pytest
+from record_contracts import contract
 
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
 from backends.engines.local import LocalEngine
@@ -87,7 +89,22 @@ def test_a_stop_in_prefill_does_not_wait_for_a_token(library: Any, weights: Weig
     engine.close()
 
 
-def test_every_answer_is_asked_for_on_the_loop_that_the_engine_was_made_on(library: Any, weights: Weights) -> None:
+def test_the_stand_in_answers_with_what_the_wheel_s_sources_name() -> None:
+    told = contract("sglang")
+    assert told["version"] == "0.5.23"
+    given = set(inspect.signature(fake_sglang.Engine.async_generate).parameters) - {"self"}
+    assert given <= set(told["Engine.async_generate"])
+    given = set(inspect.signature(fake_sglang.TokenizerManager.abort_request).parameters) - {"self"}
+    assert given == set(told["TokenizerManager.abort_request"])
+    assert {"finish_reason", "cached_tokens", "output_token_logprobs", "output_top_logprobs"} <= set(told["meta_info"])
+    assert {"output_ids", "meta_info"} <= set(told["output"])
+
+
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_every_answer_is_asked_for_on_the_loop_that_the_engine_was_made_on(
+    library: Any, weights: Weights, own_loop: bool
+) -> None:
+    library.world.own_loop = own_loop
     engine = load(weights)
     list(engine.stream(QUESTION, Sampling()))
     list(engine.complete("Zero ", Sampling()))

@@ -43,9 +43,15 @@ def test_code_in_a_repository_is_not_run_unasked(tiny_folder: Path, tmp_path: Pa
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     (tmp_path / "m" / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(EngineError):
-        load(tmp_path / "m")
+    weights = Weights(tmp_path / "m", "m", "pytorch", "none", key="m/1B/pytorch/none/owner/own")
+    adapter = registry.adapter(TRANSFORMERS)
+    with pytest.raises(EngineError, match="brings Python code of its own") as caught:
+        adapter.load(weights, LoadOptions(context=256))
+    assert "modeldeck launch --trust-remote-code owner/own " in str(caught.value)
     assert not (tmp_path / "ran").exists()
+    with pytest.raises(EngineError):
+        adapter.load(weights, LoadOptions(context=256, trust_remote_code=True))
+    assert (tmp_path / "ran").exists(), "asked for by name it runs, and here it has no model to give"
 
 
 @pytest.mark.parametrize(

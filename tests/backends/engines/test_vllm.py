@@ -13,14 +13,15 @@ from typing import Any
 import fake_vllm
 import pytest
 from fake_tokenizer import END
+from record_contracts import contract
 
-from backends.engines import vllm_arguments
+from backends.engines import installed, vllm_arguments
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
 from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
 from backends.engines.sampling import bounded
 from backends.engines.weights_folder import trained_context
-from backends.errors import EngineError, PromptTooLong
+from backends.errors import EngineError, EngineMissing, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
 CONFIG = {
@@ -298,3 +299,29 @@ def test_a_scaled_context_is_the_stretched_one(tmp_path: Path) -> None:
 
 def test_it_is_better_hosted_in_a_process_of_its_own() -> None:
     assert adapter("vllm").prefers_isolation  # type: ignore[attr-defined]
+
+
+def test_the_newest_release_still_has_what_the_adapter_asks_for() -> None:
+    """Recorded from the sources in vllm 0.33.0's wheel; test_vllm_real.py asks the build that runs."""
+    told = contract("vllm")
+    assert told["version"] == "0.33.0"
+    assert set(fake_vllm.ENGINE_ARGUMENTS) <= set(told["EngineArgs"])
+    assert set(fake_vllm.SAMPLING_PARAMETERS) <= set(told["SamplingParams"])
+    assert set(fake_vllm.ENGINE_METHODS) <= set(told["LLMEngine"])
+    assert told["LLMEngine.add_request"][:3] == ["request_id", "prompt", "params"]
+    assert told["LLMEngine.abort_request"][:1] == ["request_ids"]
+    assert {"request_id", "outputs", "finished", "num_cached_tokens"} <= set(told["RequestOutput"])
+    assert {"token_ids", "logprobs"} <= set(told["CompletionOutput"])
+    known = set(told["environment"])
+    assert {name for name in vllm_arguments.ENVIRONMENT if name.startswith("VLLM_")} <= known
+    assert "VLLM_CPU_KVCACHE_SPACE" in known
+
+
+@pytest.mark.parametrize(("form", "plugin"), [("bnb", "vllm-bnb-plugin"), ("ggufv2", "vllm-gguf-plugin")])
+def test_a_format_that_went_to_a_plugin_is_refused_with_its_line(
+    library: Any, weights: Weights, form: str, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "version", lambda names: "0.33.0")
+    with pytest.raises(EngineMissing, match=f"vLLM 0.33.0 needs {plugin} for {form}"):
+        load(replace(weights, format=form))
+    assert not library.world.arguments

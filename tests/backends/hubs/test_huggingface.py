@@ -10,6 +10,7 @@ import pytest
 
 from backends.errors import AccessDenied, HubError, HubUnreachable, NotFound, RateLimited
 from backends.hubs.huggingface import HuggingFaceHub
+from backends.hubs.modelscope import ModelScopeHub
 from backends.hubs.token import keep_token, token
 
 GGUF = os.urandom(300_000)
@@ -131,6 +132,34 @@ def test_a_token_that_the_hub_does_not_take_is_not_kept(hub: Any, home: Any, cap
     assert "hf_nonsense" not in str(caught.value)
     out, err = capfd.readouterr()
     assert "hf_nonsense" not in out + err
+
+
+def test_a_typed_token_for_modelscope_is_kept_by_its_clients_own_store(hub: Any, home: Any, capfd: Any) -> None:
+    pytest.importorskip("modelscope_hub")
+    hub.add("maker/Tiny", {"t.gguf": GGUF}, gated="auto")
+    with pytest.raises(AccessDenied, match="does not take this token") as caught:
+        keep_token("ms_nonsense", "modelscope")
+    assert "nonsense" not in str(caught.value)
+    with pytest.raises(AccessDenied, match="gated"):
+        ModelScopeHub().listing("maker/Tiny")
+    assert keep_token(" hf_granted\n", "modelscope") == "alice"
+    holding = [one for one in home.rglob("*") if one.is_file() and b"hf_granted" in one.read_bytes()]
+    assert holding
+    for one in holding:
+        assert home / "msconf" in one.parents
+        assert one.stat().st_mode & 0o077 == 0
+    assert [file.name for file in ModelScopeHub().listing("maker/Tiny").files] == ["t.gguf"]
+    out, err = capfd.readouterr()
+    assert "granted" not in out + err
+
+
+@pytest.mark.parametrize(("name", "hub_name"), [("HF_TOKEN", "huggingface"), ("MODELSCOPE_API_TOKEN", "modelscope")])
+def test_a_typed_token_below_one_in_the_environment_is_no_help_and_said_to_be(
+    hub: Any, home: Any, monkeypatch: pytest.MonkeyPatch, name: str, hub_name: str
+) -> None:
+    monkeypatch.setenv(name, "hf_ungranted")
+    with pytest.raises(AccessDenied, match=f"{name} is set and stands above"):
+        keep_token("hf_granted", hub_name)
 
 
 def test_asking_from_several_threads_is_safe(hub: Any) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
+from known_models import LLAMA32_1B
 
 from backends import downloads
 from backends.errors import NotFound
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.repository import family_of, fetch_family, quantization_of, search
+from specs.catalog import read_spec_file
 from specs.model import ModelFamily
+from specs.writing import family_to_toml
 
 
 def of(names: dict[str, int], model_id: str = "maker/Tiny-8B-Instruct", **more: Any) -> ModelFamily:
@@ -112,3 +117,24 @@ def test_a_hub_that_cannot_be_searched_is_a_line_beside_the_others_hits(
     assert found.problems == (
         "huggingface: the hub cannot be searched: offline mode is on; unset HF_HUB_OFFLINE to ask the hub",
     )
+
+
+def test_what_no_name_tells_stands_in_the_header_of_a_gguf_file(hub: Any, tmp_path: Path) -> None:
+    file = synthetic.write(LLAMA32_1B, tmp_path / "wild-1B-Q4_K_M.gguf")
+    hub.add("maker/Wild-1B-GGUF", {file.name: file}, sha256={file.name: "0" * 64})
+    family = fetch_family("huggingface", "maker/Wild-1B-GGUF")
+    (spec,) = family.specs
+    assert family.context_length == 131_072
+    assert spec.architecture is not None
+    assert spec.architecture.block_count == 16
+    text = family_to_toml(family)
+    path = tmp_path / "wild.toml"
+    path.write_text(text)
+    (again,) = read_spec_file(path)
+    assert (again.context_length, again.specs[0].architecture) == (131_072, spec.architecture)
+
+
+def test_a_gguf_file_without_a_readable_header_is_still_a_family(hub: Any) -> None:
+    hub.add("maker/Wild-1B-GGUF", {"wild-1B-Q4_K_M.gguf": b"no header" * 1000})
+    family = fetch_family("huggingface", "maker/Wild-1B-GGUF")
+    assert (family.context_length, family.specs[0].architecture) == (None, None)

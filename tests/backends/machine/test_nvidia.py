@@ -14,6 +14,21 @@ from backends.machine import nvidia
 MIB = 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("scenario", "cards", "warnings"),
+    [
+        ("rtx4090", 1, 0), ("h100", 1, 0), ("h100x8", 8, 0), ("rtx3090x2", 2, 0), ("laptop8gb", 1, 0), ("mig", 7, 0),
+        ("gb10", 1, 0), ("lost_gpu", 3, 1), ("lost_later", 1, 1), ("driver_mismatch", 0, 1),
+        ("driver_not_loaded", 0, 1), ("no_gpu", 0, 0), ("none", 0, 0),
+    ],
+)  # fmt: skip
+def test_every_machine_of_the_stand_in_is_seen(detected, scenario, cards, warnings):
+    machine = detected(scenario)
+    assert (len(machine["accelerators"]), len(machine["warnings"])) == (cards, warnings), machine["warnings"]
+    assert machine["memory"]["total_bytes"]
+    assert all(one["total_bytes"] for one in machine["accelerators"])
+
+
 def test_a_card_tells_name_uuid_memory_and_compute_capability(detected):
     (card,) = detected("rtx4090")["accelerators"]
     assert card["index"] == 0

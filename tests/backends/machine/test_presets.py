@@ -30,6 +30,21 @@ def test_names_are_taken_in_any_case_and_spacing(name):
     assert preset(f"  {name.upper().replace(' ', '  ')} ") == preset(name)
 
 
+@pytest.mark.parametrize("name", ["rtx3090", "RTX3090 + RTX3060 12GB", "2xrtx4090", "gtx1080 ti", "rx7900 xtx"])
+def test_a_series_may_stand_beside_its_number(name):
+    assert len(preset(name).accelerators) in {1, 2}
+
+
+def test_a_server_is_its_processor_and_memory():
+    machine = preset("Xeon Gold 6430 512 GB")
+    assert machine.label == "Xeon Gold 6430 512 GB"
+    assert machine.cpu.name == "Intel Xeon Gold 6430"
+    assert machine.memory.total_bytes == 512 * GIB
+    assert machine.accelerators == ()
+    with pytest.raises(ValueError, match='"EPYC 9654 384 GB"'):
+        preset("epyc 9654")
+
+
 def test_several_of_one_card():
     machine = preset("3x rtx 3090")
     assert machine.label == "3x RTX 3090"

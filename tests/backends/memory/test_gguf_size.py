@@ -7,6 +7,7 @@ import json
 import statistics
 from pathlib import Path
 
+import known_models as known
 import pytest
 from known_models import DEEPSEEK_V2_LITE, GEMMA3_270M, LLAMA3_8B, MIXTRAL
 
@@ -47,6 +48,44 @@ def test_published_files_are_met_to_a_tenth_of_a_percent() -> None:
     assert len(found) == 281
     assert statistics.median(found) <= 0.001
     assert found[int(0.95 * len(found))] <= 0.005
+
+
+def test_files_that_the_rules_have_not_seen_are_met_as_well() -> None:
+    found = []
+    with (TRUTH / "gguf_file_sizes_elsewhere.csv").open() as file:
+        for row in csv.DictReader(file):
+            quantization = parse_quantization("ggufv2", row["quant"])
+            size = gguf_size(known.FILES_ELSEWHERE[row["model"]], quantization, row["imatrix"] == "yes")
+            assert size is not None
+            published, granted = float(row["size"]) * 1e9, 0.5 * 10 ** -len(row["size"].partition(".")[2]) * 1e9
+            found.append(max(0.0, abs(size.file_bytes - published) - granted) / published)
+    assert len(found) == 71
+    assert max(found) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("architecture", "billions"),
+    [
+        # As llama.cpp prints them, or their publishers.
+        (known.GPT_OSS_20B, 20.91), (known.LLAMA4_SCOUT, 107.77), (known.GLM45_AIR, 110.47), (known.JAMBA_MINI, 51.57),
+        (known.GEMMA3N_E4B, 6.87), (known.NEMOTRON_H_9B, 8.89), (known.QWEN3_NEXT_80B, 79.67),
+        (known.DEEPSEEK_V2_LITE, 15.71), (known.DEEPSEEK_V3, 671.03), (known.MIXTRAL_22B, 140.62),
+    ],
+    ids=lambda value: value.architecture if isinstance(value, Architecture) else str(value),
+)  # fmt: skip
+def test_unusual_architectures_have_the_parameters_that_are_published(
+    architecture: Architecture, billions: float
+) -> None:
+    assert round(parameter_count(architecture) / 1e9, 2) == billions
+
+
+def test_gpt_oss_as_published_keeps_its_experts_in_mxfp4() -> None:
+    # gpt-oss-20b-mxfp4.gguf and the three parts of the 120b in ggml-org's repositories: 12,109,566,560 and
+    # 63,387,346,464 bytes.
+    for architecture, published in ((known.GPT_OSS_20B, 12_109_566_560), (known.GPT_OSS_120B, 63_387_346_464)):
+        size = gguf_size(architecture, parse_quantization("ggufv2", "MXFP4"))
+        assert size is not None
+        assert abs(size.file_bytes - published) < 100_000
 
 
 def test_llama_3_8b_has_the_parameters_that_its_publisher_names() -> None:

@@ -25,6 +25,7 @@ FUSED = ("phi2", "phi3", "falcon", "chatglm")
         known.LLAMA32_1B, known.LLAMA2_70B, known.QWEN25_05B, known.QWEN25_72B, known.QWEN3_30B_A3B, known.MIXTRAL,
         known.DEEPSEEK_V2_LITE, known.GEMMA2_9B, known.GEMMA3_270M, known.GPT_OSS_20B, known.STARCODER2_3B,
         known.COMMAND_R, known.GLM4_32B, known.OLMO2_13B, known.QWEN35_9B,
+        known.GEMMA3N_E4B, known.LLAMA4_SCOUT, known.GLM45_AIR, known.NEMOTRON_H_9B, known.JAMBA_MINI,
     ],
     ids=lambda architecture: f"{architecture.architecture}-{architecture.block_count}",
 )  # fmt: skip

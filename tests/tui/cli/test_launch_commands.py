@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf_writer
 import pytest
 
 from backends.engines import registry
@@ -34,9 +35,11 @@ def adapter(monkeypatch: pytest.MonkeyPatch) -> ScriptedAdapter:
 
 
 @pytest.fixture
-def downloaded(hub: Any) -> Any:
+def downloaded(hub: Any, tmp_path: Path) -> Any:
     """The hub that has the weights."""
-    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": b"GGUF" * 1000})
+    tensors = [("token_embd.weight", (256, 32), 12, 256 * 32 // 256 * 144)]
+    path = gguf_writer.write(tmp_path / "small-talk.gguf", {"general.architecture": "llama"}, tensors)
+    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": path.read_bytes()})
     return hub
 
 
@@ -78,6 +81,15 @@ def test_a_base_model_gets_the_prompt_as_it_stands(launch: Any, adapter: Scripte
     spec_file.write_text(spec_file.read_text().replace('["chat"]', '["generate"]'))
     assert launch("--prompt", "The sky is", "--yes")[0] == 0
     assert adapter.engines[0].calls[0].prompt == "The sky is"
+
+
+def test_a_repository_s_code_runs_only_where_its_name_is_given(launch: Any, adapter: ScriptedAdapter) -> None:
+    assert launch("--prompt", "Why?", "--yes")[0] == 0
+    code, _, err = launch("--prompt", "Why?", "--yes", "--trust-remote-code", "someone/else")
+    assert code == 1
+    assert "names someone/else, and what would be loaded is tests/small-talk-GGUF" in err
+    assert launch("--prompt", "Why?", "--yes", "--trust-remote-code", "tests/small-talk-GGUF")[0] == 0
+    assert [options.trust_remote_code for _, options in adapter.asked] == [False, True]
 
 
 def test_json_is_the_contract_s_document(launch: Any, adapter: ScriptedAdapter) -> None:
@@ -130,7 +142,7 @@ def test_escape_sequences_in_an_answer_are_shown_as_text(launch: Any, adapter: S
 def test_missing_weights_are_not_downloaded_unasked(launch: Any, adapter: ScriptedAdapter) -> None:
     code, out, err = launch("--prompt", "Why?")
     assert (code, out) == (1, "")
-    assert "--yes fetches 4.00 kB from Hugging Face (tests/small-talk-GGUF)" in err
+    assert "kB from Hugging Face (tests/small-talk-GGUF)" in err
     assert adapter.engines == []
 
 
@@ -169,6 +181,18 @@ def test_an_engine_that_fails_is_one_line(launch: Any, adapter: ScriptedAdapter)
     code, out, err = launch("--prompt", "Why?", "--yes")
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == "modeldeck launch: llama.cpp cannot load small-talk: the file is cut off"
+
+
+def test_weights_whose_header_is_wrong_are_named_with_the_cure(
+    launch: Any, downloaded: Any, adapter: ScriptedAdapter
+) -> None:
+    adapter.fails = EngineError("llama.cpp cannot load small-talk", "something went wrong")
+    downloaded.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": b"GGUF" * 1000})
+    code, out, err = launch("--prompt", "Why?", "--yes")
+    assert (code, out) == (1, "")
+    line = err.splitlines()[-1]
+    assert "big-endian" in line
+    assert "modeldeck library verify small-talk/1B/ggufv2/Q4_K_M/tests/small-talk-GGUF" in line
 
 
 @pytest.fixture

@@ -152,3 +152,31 @@ def test_mistakes_are_one_line(library: Any, arguments: tuple[str, ...], code: i
     assert ran.code == code
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_file_on_this_disk_is_judged_by_its_path(library: Any, modeldeck: Any, own_gguf: Path) -> None:
+    found = modeldeck("fit", own_gguf, "--json")
+    assert {option["quantization"] for option in found.json["options"]} == {"Q8_0"}
+    assert modeldeck("list", "my-1b", "--json").json["families"] == []
+
+
+def test_a_file_that_is_cut_off_is_said_to_be_by_its_path(modeldeck: Any, own_gguf: Path) -> None:
+    own_gguf.write_bytes(own_gguf.read_bytes()[:-1000])
+    line = modeldeck("fit", own_gguf).error_line
+    assert "is cut off: 1,000 of" in line
+    assert line.endswith("fetch it again from where it came")
+
+
+def test_weights_that_were_cut_off_after_they_were_adopted_are_named_with_the_cure(
+    library: Any, modeldeck: Any, own_gguf: Path
+) -> None:
+    (adopted,) = library("adopt", own_gguf, "--json").json["adopted"]
+    own_gguf.write_bytes(own_gguf.read_bytes()[:-1000])
+    name, key = adopted["variant"].split("/")[0], adopted["variant"]
+    said = modeldeck("fit", name).err
+    assert "My-1B-Q8_0.gguf is cut off: 1,000 of" in said
+    assert f"modeldeck library remove {key}" in said
+    pytest.importorskip("llama_cpp")
+    refused = modeldeck("launch", "--model-name", name, "--model-engine", "llama.cpp", "--prompt", "x", "--force")
+    assert refused.code == 1
+    assert f"modeldeck library verify {key}" in refused.error_line

@@ -3,44 +3,75 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from backends import home, records
-from backends.disk import free_bytes, full
+from backends.disk import refuse_without_room
 from backends.errors import DownloadError, HubError, WrongSum
 from backends.hubs import environment, hf_cache
 from backends.hubs.added import AddedHub
 from backends.hubs.added_cache import AddedCache, base_folder
+from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.registry import hub
 from backends.meter import Meter
 from backends.plans import FileOutcome, Patience, Plan, PlannedFile
 from backends.transfer import Remote, Watch, check_sum, transfer
 
-_RESERVE_BYTES = 64 << 20
 
+@dataclass(frozen=True, slots=True)
+class AddedStore:
+    """The folder of a hub that another package adds: real files by repository and revision."""
 
-def fetch_files(
-    plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
-) -> tuple[FileOutcome, ...]:
-    """Download what a plan lacks into the hub's folder."""
-    cache = AddedCache(plan.hub)
-    folder = cache.files_folder(plan.model_id, plan.revision)
-    meter.done_bytes = sum(_present(cache, plan, file) for file in plan.files)
-    meter.enter("running")
-    missing = [file for file in plan.files if not _is_whole(folder, plan, file, meter, cancel)]
-    if missing:
-        environment.refuse_offline(f"{missing[0].name} of {plan.model_id} is not on this disk")
-        where = hub(plan.hub)
-        if not isinstance(where, AddedHub):
-            raise HubError(f"{plan.hub} is no hub that another package adds")
-        needed = sum(file.file_bytes - _present(cache, plan, file) for file in missing)
-        free = free_bytes(folder)
-        if free is not None and free < needed + _RESERVE_BYTES:
-            raise full(folder, needed, free)
-        meter.done_bytes = plan.total_bytes - needed
-        for file in sorted(missing, key=lambda file: file.file_bytes):
-            _fetch_one(where, cache, plan, file, meter, cancel, patience)
-    return tuple(FileOutcome(file.name, file.file_bytes, file.sha256) for file in plan.files)
+    hub: str
+
+    @property
+    def _cache(self) -> AddedCache:
+        return AddedCache(self.hub)
+
+    def folder(self, model_id: str, revision: str) -> Path:
+        return self._cache.files_folder(model_id, revision)
+
+    def filled(self, plan: Plan) -> Path:
+        return self._cache.files_folder(plan.model_id, plan.revision)
+
+    def planned(self, listing: Listing, file: RepoFile) -> PlannedFile:
+        size = file.file_bytes
+        if size is None:
+            raise DownloadError(f"the hub does not say how large {file.name} of {listing.model_id} is")
+        present = self._cache.present_bytes(listing.model_id, listing.revision, file.name, size)
+        return PlannedFile(file.name, size, file.sha256, present, file.etag)
+
+    def part(self, plan: Plan, file: PlannedFile) -> Path:
+        return self._cache.part(plan.model_id, plan.revision, file.name)
+
+    def present_bytes(self, plan: Plan, file: PlannedFile) -> int:
+        return _present(self._cache, plan, file)
+
+    def leftovers(self, plan: Plan, file: PlannedFile) -> tuple[Path, ...]:
+        held = hf_cache.is_held(self._cache.lock(plan.model_id, plan.revision, file.name))
+        part = self.part(plan, file)
+        return () if held else (part, part.with_suffix(".json"))
+
+    def fetch_files(
+        self, plan: Plan, meter: Meter, cancel: threading.Event | None, patience: Patience
+    ) -> tuple[FileOutcome, ...]:
+        cache = self._cache
+        folder = self.filled(plan)
+        meter.done_bytes = sum(_present(cache, plan, file) for file in plan.files)
+        meter.enter("running")
+        missing = [file for file in plan.files if not _is_whole(folder, plan, file, meter, cancel)]
+        if missing:
+            environment.refuse_offline(f"{missing[0].name} of {plan.model_id} is not on this disk")
+            where = hub(plan.hub)
+            if not isinstance(where, AddedHub):
+                raise HubError(f"{plan.hub} is no hub that another package adds")
+            needed = sum(file.file_bytes - _present(cache, plan, file) for file in missing)
+            refuse_without_room(folder, needed)
+            meter.done_bytes = plan.total_bytes - needed
+            for file in sorted(missing, key=lambda file: file.file_bytes):
+                _fetch_one(where, cache, plan, file, meter, cancel, patience)
+        return tuple(FileOutcome(file.name, file.file_bytes, file.sha256) for file in plan.files)
 
 
 def _fetch_one(
