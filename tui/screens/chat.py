@@ -242,6 +242,10 @@ class ChatScreen(TurnScreen):
         budget = pane.measure(draft.whole)
         if budget is None or not budget.over or pane.request is None:
             return False
+        if pane.generation is None:
+            # What the question speaks of stands behind it too, however soon it comes after the typing.
+            pane.take_budget(budget)
+            self._say_prompt()
         oldest = pane.oldest_to_drop(budget.over)
         context = larger_context(budget)
 

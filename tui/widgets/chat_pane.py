@@ -289,10 +289,14 @@ class ChatPane(AnsweringPane):
     def on_chat_pane_counted(self, event: Counted) -> None:
         event.stop()
         if self.generation is None:
-            self.budget = event.budget
-            self.context_used = event.budget.system + event.budget.history
-            self._say_foot()
+            self.take_budget(event.budget)
             self.post_message(self.Changed(self))
+
+    def take_budget(self, budget: Budget) -> None:
+        """This is what it takes now."""
+        self.budget = budget
+        self.context_used = budget.system + budget.history
+        self._say_foot()
 
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
         self._draft_counts = False
