@@ -16,7 +16,7 @@ from backends.places import Places, driven, places
 from backends.quick_sums import Sums
 from backends.support import cache_type_of, context_of, platform_of, spec_refusal
 from specs import extensions
-from specs.engines import candidate_engines, part_count
+from specs.engines import candidate_engines
 from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
@@ -98,13 +98,18 @@ class _Content:
 class _Spec:
     """A spec that was met, with the contents of its variants by quantization."""
 
-    __slots__ = ("contents", "parted", "shape", "spec")
+    __slots__ = ("contents", "imatrix", "parted", "shape", "spec")
 
     def __init__(self, spec: ModelSpec, shape: Shape) -> None:
         self.spec = spec
         """Kept so that its id stays its own."""
         self.shape = shape
-        self.parted = any(hub.parts for hub in spec.hubs)
+        self.parted = frozenset(
+            name.lower() for hub in spec.hubs for name, files in hub.parts.items() if len(files) > 1
+        )
+        """Quantizations in parts, in lower case."""
+        self.imatrix: bool | None = None if spec.format == "ggufv2" else False
+        """Whether its files were made with an importance matrix; None: to be asked of each variant."""
         self.contents: dict[str, _Content] = {}
 
 
@@ -167,9 +172,13 @@ class _Platform:
     def learn(self, variant: Variant, met: _Spec) -> _Content:
         """The content of a variant that is met for the first time."""
         spec, quantization, shape = met.spec, variant.quantization, met.shape
-        imatrix = spec.format == "ggufv2" and has_imatrix(variant)
+        imatrix = met.imatrix
+        if imatrix is None:
+            imatrix = has_imatrix(variant)
+            if len(spec.hubs) == 1 and "{" not in spec.hubs[0].id:
+                met.imatrix = imatrix
         # What a file says of engines is its own; all else follows from the shape, the names and being in parts.
-        parted = met.parted and part_count(spec, quantization) > 1
+        parted = bool(met.parted) and quantization.lower() in met.parted
         key = (id(shape), spec.format, quantization, imatrix, parted, id(spec) if spec.engines else None)
         known = self.contents.get(key)
         if known is None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from backends.memory.mixes import (
     Model,
     category,
     counted_block,
     downs_before,
+    fitting_type,
     is_quantized,
     kept_type,
     model_of,
     more_bits,
-    quantized_type,
     tensor_type,
+    wanted_type,
 )
 from backends.memory.tensors import Tensor, block_signature, block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, Quantization
@@ -104,12 +105,23 @@ VALUES: Final = frozenset({"v", "qkv", "kv_b"})
 """Categories that count as attn_v."""
 
 
+class _Touched(NamedTuple):
+    """A tensor that the quantizer looks at."""
+
+    tensor: Tensor
+    kind: str
+    routed: bool
+    """Whether it holds routed experts."""
+    sizes: dict[str, int]
+    """Its bytes by the type that was wanted for it, as they were asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Class:
     """Blocks that have the same tensors and get the same types under every mix."""
 
-    touched: tuple[tuple[Tensor, str], ...]
-    """Tensors that the quantizer looks at, with their categories."""
+    touched: tuple[_Touched, ...]
+    """Tensors that the quantizer looks at."""
     kept_bytes: int
     """All others, most of them 32 bits an element."""
     layer: int
@@ -133,14 +145,18 @@ class _Plan:
 def _plan(architecture: Architecture) -> _Plan:
     count = architecture.block_count or 0
     signatures = [block_signature(architecture, index) for index in range(count)]
-    blocks: dict[tuple[object, ...], tuple[tuple[tuple[Tensor, str], ...], int, int, int]] = {}
+    blocks: dict[tuple[object, ...], tuple[tuple[_Touched, ...], int, int, int]] = {}
     for layer, signature in enumerate(signatures):
         if signature in blocks:
             continue
         tensors = block_tensors(architecture, layer)
-        touched = tuple((tensor, category(tensor.name)) for tensor in tensors if is_quantized(tensor))
+        touched = tuple(
+            _Touched(tensor, category(tensor.name), tensor.experts > 1, {})
+            for tensor in tensors
+            if is_quantized(tensor)
+        )
         kept_bytes = sum(tensor_bytes(tensor, kept_type(tensor)) for tensor in tensors if not is_quantized(tensor))
-        values = sum(1 for _, kind in touched if kind in VALUES)
+        values = sum(1 for one in touched if one.kind in VALUES)
         blocks[signature] = (touched, kept_bytes, values, len(tensors))
     values = sum(blocks[signature][2] for signature in signatures)
     model = model_of(architecture, values)
@@ -184,11 +200,13 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
     experts_of: list[int] = []
     for one in plan.classes:
         total, experts = one.kept_bytes, 0
-        for tensor, kind in one.touched:
-            chosen = quantized_type(tensor, kind, mix, model, quantization, imatrix, one.layer, one.value)
-            size = tensor_bytes(tensor, chosen)
+        for tensor, kind, routed, known in one.touched:
+            wanted = wanted_type(tensor, kind, mix, model, quantization, imatrix, one.layer, one.value)
+            size = known.get(wanted)
+            if size is None:
+                size = known[wanted] = tensor_bytes(tensor, fitting_type(tensor, wanted))
             total += size
-            if tensor.experts > 1:
+            if routed:
                 experts += size
         sizes_of.append(total)
         experts_of.append(experts)

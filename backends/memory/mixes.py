@@ -157,24 +157,25 @@ def tensor_type(
     """
     if not is_quantized(tensor):
         return kept_type(tensor)
-    return quantized_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
+    return fitting_type(tensor, wanted_type(tensor, kind, mix, model, quantization, imatrix, layer, value))
 
 
-def quantized_type(
+def wanted_type(
     tensor: Tensor, kind: str, mix: str, model: Model, quantization: Quantization, imatrix: bool, layer: int, value: int
 ) -> str:
-    """The same of a tensor that the quantizer does touch."""
-    base = MIX_BASE_TYPES[mix]
+    """The type that a mix wants for a tensor that the quantizer touches, whether or not its rows allow it."""
     if quantization.embedding_type and kind in {"embedding", "output"}:
-        return _fallback(tensor, quantization.embedding_type)
+        return quantization.embedding_type
     if quantization.attention_type and kind in {"q", "k", "v", "qkv", "attn_output"}:
-        return _fallback(tensor, quantization.attention_type)
+        return quantization.attention_type
+    base = MIX_BASE_TYPES[mix]
     if base in {"F32", "F16", "BF16"}:
         return base
-    return _fallback(tensor, _chosen(tensor, kind, mix, base, model, imatrix, layer, value))
+    return _chosen(tensor, kind, mix, base, model, imatrix, layer, value)
 
 
-def _fallback(tensor: Tensor, wanted: str) -> str:
+def fitting_type(tensor: Tensor, wanted: str) -> str:
+    """The type wanted, or what stands for it where a row is no whole number of its blocks."""
     if tensor.columns % TENSOR_TYPES[wanted].block_elements == 0:
         return wanted
     smaller = FALLBACKS.get(wanted, wanted)
