@@ -43,6 +43,8 @@ class Tokenizer:
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
         self.has_channels = self._is_control(CHANNEL)
+        self._alone: dict[int, str] = {}
+        """Texts of tokens by themselves, as they were met in answers."""
         self.end_tokens = self._end_tokens(weights.path)
         """Tokens that end an answer, by the tokenizer and the model's own settings."""
 
@@ -108,7 +110,8 @@ class Tokenizer:
         return TokenText(
             lambda tokens: self._tokenizer.decode(
                 tokens, skip_special_tokens=self._hides_control, clean_up_tokenization_spaces=False
-            )
+            ),
+            self._alone,
         )
 
     def _end_tokens(self, folder: Path) -> frozenset[int]:
