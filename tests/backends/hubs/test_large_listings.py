@@ -133,7 +133,7 @@ def test_an_endless_listing_ends_at_the_deadline_too(crowded: str, monkeypatch: 
     monkeypatch.setattr(Answer, "names_in_info", False)
     monkeypatch.setattr(Answer, "next_page", ENDLESS["ever more files"][0])
     with pytest.raises(HubUnreachable, match="cannot be listed"):
-        HuggingFaceHub().listing(REPO, None, timeout_seconds=0.3)
+        HuggingFaceHub().listing(REPO, None, timeout_seconds=0.05)
 
 
 def test_an_answer_larger_than_any_listing_is_not_read_to_its_end(
