@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from backends.engines.engine import Role, Turn
+from backends.engines.engine import Alternative, Role, Turn
 from backends.errors import NotFound
 
 Kind = Literal["chat", "completion"]
@@ -18,6 +18,17 @@ TITLE_CHARACTERS = 60
 def fresh_id() -> str:
     """A new name for a turn or a conversation: sorts by time, unique between two programs on one database."""
     return f"{int(time.time() * 1000):011x}{secrets.token_hex(5)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One token of a completion, and what could have stood there instead."""
+
+    offset: int
+    """Characters of the same turn before it."""
+    text: str
+    alternatives: tuple[Alternative, ...]
+    """The most probable first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,8 @@ class Node:
     """As Stats has it, or "error"; None: the user's turn, or an answer that the program did not live to finish."""
     error: str = ""
     """The line that the engine ended with; empty: it ended well."""
+    spots: tuple[Spot, ...] = ()
+    """Of a completion: the tokens whose alternatives are known, in the text's order."""
 
 
 def node(role: Role, text: str, parent: str | None = None, **more: object) -> Node:

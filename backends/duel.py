@@ -21,6 +21,11 @@ class Duel:
         """Whether the two have another first choice here."""
         return self.scores[place].first.token != self.reference[place].first.token
 
+    def part(self, *, reasoning: bool) -> Duel:
+        """The thinking alone, or the answer alone."""
+        kept = [place for place, score in enumerate(self.scores) if score.reasoning == reasoning]
+        return Duel(tuple(self.scores[n] for n in kept), tuple(self.reference[n] for n in kept))
+
     @property
     def same_share(self) -> float | None:
         """Places with the same first choice, 0 to 1; None: nothing was scored."""
@@ -33,6 +38,13 @@ class Duel:
         """Nats a token; None: nothing was scored."""
         known = [one.divergence for one in self.scores if one.divergence is not None]
         return sum(known) / len(known) if known else None
+
+    @property
+    def short_words(self) -> str:
+        """Both figures where there is little room."""
+        if self.same_share is None or self.mean_divergence is None:
+            return "nothing to compare"
+        return f"same {int(self.same_share * 100)} %, divergence {self.mean_divergence:.2f}"
 
     @property
     def words(self) -> str:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from backends.conversation import Conversation, Node, fresh_id
-from backends.engines.engine import Role
+from backends.conversation import Conversation, Node, Spot, fresh_id
+from backends.engines.engine import Alternative, Role
 from backends.errors import BackendError
 
 FORMAT: Final = "modeldeck-conversation"
@@ -114,15 +114,30 @@ def _node(item: Any, place: int, names: dict[str, str]) -> Node:
     more: dict[str, Any] = {}
     for known in fields(Node):
         value = item.get(known.name)
-        if known.name in {"id", "parent", "role", "text"} or value is None:
+        if known.name in {"id", "parent", "role", "text", "spots"} or value is None:
             continue
         expected = (str,) if known.name in {"reasoning", "model", "stop_reason", "error"} else (int, float)
         if isinstance(value, bool) or not isinstance(value, expected):
             raise ImportRefused(f"{what}: {known.name} has a wrong type")
         more[known.name] = value
-    return Node(
-        names[item["id"]], names.get(parent) if parent else None, item["role"], _text(item, "text", what), **more
-    )
+    text = _text(item, "text", what)
+    more["spots"] = _spots(item.get("spots") or [], what)
+    return Node(names[item["id"]], names.get(parent) if parent else None, item["role"], text, **more)
+
+
+def _spots(told: Any, what: str) -> tuple[Spot, ...]:
+    """Tokens with what could have stood there."""
+    try:
+        return tuple(
+            Spot(
+                int(one["offset"]),
+                str(one["text"]),
+                tuple(Alternative(str(a["text"]), int(a["token"]), float(a["logprob"])) for a in one["alternatives"]),
+            )
+            for one in told
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImportRefused(f"{what}: spots must be tokens with their alternatives") from error
 
 
 def _text(document: dict[str, Any], name: str, what: str) -> str:

@@ -15,18 +15,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends import home
-from backends.conversation import Conversation, Node
+from backends.conversation import Conversation, Node, Spot
 from backends.errors import NotFound
 from backends.history_database import BUSY_SECONDS, REFUSED, HistoryError, connect, usable_database
 from backends.history_rows import (
     LIST,
     Change,
     Summary,
+    add_spots,
     do,
+    forget_conversation,
+    forget_nodes,
     node_of,
     save,
     save_node,
     search_turns,
+    spots_of,
     storable,
     summary,
     together,
@@ -102,9 +106,9 @@ class History:
         """Keep a turn as it is now; what was appended to it before is in it."""
         self._queue.put(lambda database: save_node(database, conversation_id, node))
 
-    def append(self, node_id: str, text: str, reasoning: str = "") -> None:
+    def append(self, node_id: str, text: str, reasoning: str = "", spots: tuple[Spot, ...] = ()) -> None:
         """Keep more of a turn's text, at a cost that does not grow with the turn."""
-        self._queue.put(_Piece(node_id, text, reasoning))
+        self._queue.put(_Piece(node_id, text, reasoning, spots))
 
     def save_all(self, conversation: Conversation) -> None:
         """Keep a conversation with all its turns."""
@@ -119,25 +123,12 @@ class History:
 
     def delete_nodes(self, node_ids: Iterable[str]) -> None:
         """Forget turns."""
-        names = [(name,) for name in node_ids]
-
-        def change(database: sqlite3.Connection) -> None:
-            database.executemany("DELETE FROM nodes WHERE id = ?", names)
-            database.executemany("DELETE FROM pieces WHERE node = ?", names)
-
-        self._queue.put(change)
+        names = tuple(node_ids)
+        self._queue.put(lambda database: forget_nodes(database, names))
 
     def delete(self, conversation_id: str) -> None:
         """Forget a conversation with all its turns."""
-
-        def change(database: sqlite3.Connection) -> None:
-            database.execute(
-                "DELETE FROM pieces WHERE node IN (SELECT id FROM nodes WHERE conversation = ?)", (conversation_id,)
-            )
-            database.execute("DELETE FROM nodes WHERE conversation = ?", (conversation_id,))
-            database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-
-        self._queue.put(change)
+        self._queue.put(lambda database: forget_conversation(database, conversation_id))
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Give a conversation a title; empty: its first words again."""
@@ -241,8 +232,9 @@ class History:
                 (row["id"],),
             ):
                 more.setdefault(piece["node"], []).append((piece["text"], piece["reasoning"]))
+            spots = spots_of(database, row["id"]) if row["kind"] == "completion" else {}
             nodes = tuple(
-                node_of(found, more.get(found["id"], ()))
+                node_of(found, more.get(found["id"], ()), spots.get(found["id"], ()))
                 for found in database.execute(
                     "SELECT * FROM nodes WHERE conversation = ? ORDER BY number", (row["id"],)
                 )
@@ -389,6 +381,7 @@ class _Piece:
     node_id: str
     text: str
     reasoning: str
+    spots: tuple[Spot, ...] = ()
 
     def __call__(self, database: sqlite3.Connection) -> None:
         do(
@@ -398,9 +391,12 @@ class _Piece:
             storable(self.text),
             storable(self.reasoning),
         )
+        add_spots(database, self.node_id, self.spots)
 
     def joined(self, later: _Piece) -> _Piece | None:
         """Both as one; None: they belong to different turns."""
         if later.node_id != self.node_id:
             return None
-        return _Piece(self.node_id, self.text + later.text, self.reasoning + later.reasoning)
+        return _Piece(
+            self.node_id, self.text + later.text, self.reasoning + later.reasoning, (*self.spots, *later.spots)
+        )

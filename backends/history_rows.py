@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backends.conversation import Conversation, Node, first_words
+from backends.conversation import Conversation, Node, Spot, first_words
+from backends.engines.engine import Alternative
 from backends.history_schema import has_words
 
 Change = Callable[[sqlite3.Connection], None]
@@ -99,15 +100,55 @@ def save_node(database: sqlite3.Connection, conversation_id: str, node: Node) ->
         json.dumps(details),
     )
     do(database, "DELETE FROM pieces WHERE node = ?", node.id)
+    do(database, "DELETE FROM spots WHERE node = ?", node.id)
+    add_spots(database, node.id, node.spots)
 
 
-def node_of(row: sqlite3.Row, more: Iterable[tuple[str, str]]) -> Node:
+def add_spots(database: sqlite3.Connection, node_id: str, spots: Sequence[Spot]) -> None:
+    """Keep more of a turn's tokens with their alternatives."""
+    if spots:
+        told = [[s.offset, s.text, [[a.text, a.token, round(a.logprob, 4)] for a in s.alternatives]] for s in spots]
+        do(database, "INSERT INTO spots (node, tokens) VALUES (?, ?)", node_id, json.dumps(told))
+
+
+def spots_of(database: sqlite3.Connection, conversation_id: str) -> dict[str, tuple[Spot, ...]]:
+    """The tokens with alternatives, by turn."""
+    found: dict[str, list[Spot]] = {}
+    for row in database.execute(
+        "SELECT s.node, s.tokens FROM spots s JOIN nodes n ON n.id = s.node WHERE n.conversation = ? ORDER BY s.number",
+        (conversation_id,),
+    ):
+        found.setdefault(row["node"], []).extend(
+            Spot(offset, text, tuple(Alternative(*one) for one in alternatives))
+            for offset, text, alternatives in json.loads(row["tokens"])
+        )
+    return {name: tuple(spots) for name, spots in found.items()}
+
+
+def forget_nodes(database: sqlite3.Connection, node_ids: Iterable[str]) -> None:
+    """Take turns away with all that belongs to them."""
+    names = [(name,) for name in node_ids]
+    for table, column in (("nodes", "id"), ("pieces", "node"), ("spots", "node")):
+        database.executemany(f"DELETE FROM {table} WHERE {column} = ?", names)  # noqa: S608
+
+
+def forget_conversation(database: sqlite3.Connection, conversation_id: str) -> None:
+    """Take a conversation away with all its turns."""
+    rows = database.execute("SELECT id FROM nodes WHERE conversation = ?", (conversation_id,)).fetchall()
+    forget_nodes(database, [row["id"] for row in rows])
+    do(database, "DELETE FROM drafts WHERE conversation = ?", conversation_id)
+    do(database, "DELETE FROM conversations WHERE id = ?", conversation_id)
+
+
+def node_of(row: sqlite3.Row, more: Iterable[tuple[str, str]], spots: tuple[Spot, ...] = ()) -> Node:
     details = {k: v for k, v in json.loads(row["details"]).items() if k in _DETAILS}
     text, reasoning = row["text"], row["reasoning"]
     for piece, thought in more:
         text += piece
         reasoning += thought
-    return Node(row["id"], row["parent"], row["role"], text, reasoning, row["model"], row["created"], **details)
+    return Node(
+        row["id"], row["parent"], row["role"], text, reasoning, row["model"], row["created"], **details, spots=spots
+    )
 
 
 LIST: Final = (

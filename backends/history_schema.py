@@ -37,6 +37,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE drafts (conversation TEXT PRIMARY KEY, text TEXT NOT NULL);
     """,
+    # 4: tokens of completions with what could have stood there, as JSON lists of [offset, text, alternatives]
+    """
+    CREATE TABLE spots (number INTEGER PRIMARY KEY, node TEXT NOT NULL, tokens TEXT NOT NULL);
+    CREATE INDEX spots_by_node ON spots(node, number);
+    """,
 )
 VERSION: Final = len(MIGRATIONS)
 

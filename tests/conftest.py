@@ -41,11 +41,6 @@ def pytest_configure() -> None:
     os.dup2(2, stderr)  # pytest captures nothing while it is configured
 
 
-def pytest_unconfigure() -> None:
-    """Threads and exit handlers that native libraries leave behind get a minute to end."""
-    faulthandler.dump_traceback_later(60, exit=True, file=stderr)
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every file of modeldeck and of the hubs' clients under one temporary folder, and no hub in reach."""

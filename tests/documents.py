@@ -63,7 +63,7 @@ def keys() -> str:
 def _spelled(key: str) -> str:
     names = {
         "question_mark": "?", "slash": "/", "left_square_bracket": "[", "right_square_bracket": "]",
-        "greater_than_sign": ">", "less_than_sign": "<",
+        "greater_than_sign": ">", "less_than_sign": "<", "plus": "+", "minus": "-",
     }  # fmt: skip
     return names.get(key, key)
 

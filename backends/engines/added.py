@@ -132,10 +132,10 @@ class AddedScorer(AddedEngine):
     """One that can score another's answer too."""
 
     def score(
-        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
         with _ours(f"{self._what} cannot score"):
-            return tuple(self._theirs.score(asked, answer, reference, thinking))
+            return tuple(self._theirs.score(asked, answer, reasoning, reference))
 
 
 @contextlib.contextmanager

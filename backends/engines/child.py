@@ -8,9 +8,11 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from backends.engines.engine import Engine
+from backends.engines.engine import Engine, Scorer
 from backends.engines.registry import adapter
+from backends.engines.scoring import cannot_score
 from backends.engines.wire import error_to
+from backends.errors import EngineError
 
 
 class Child:
@@ -46,6 +48,9 @@ class Child:
             if what == "load":
                 self._send(number, "value", self._load(number, *asked))
                 return
+            if what == "score" and not isinstance(self._engine, Scorer):
+                name = self._engine.name if self._engine is not None else "the engine"
+                raise EngineError(cannot_score(name))
             found = getattr(self._engine, what)(*asked)
             if what in ("stream", "complete"):
                 for chunk in found:

@@ -107,6 +107,8 @@ class Score:
     divergence: float | None = None
     """Kullback-Leibler divergence in nats from the reference's distribution, over its likely tokens with all others
     as one; never more than over the whole vocabulary. None: there was no reference."""
+    reasoning: bool = False
+    """Whether the token belongs to the thinking before the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,16 +258,16 @@ class Scorer(Protocol):
     """An engine that can say what it thinks of an answer which is not its own. Not every engine can."""
 
     def score(
-        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
         """Score an answer token by token; fewer than it has after a stop or where the context ends.
 
         Args:
             asked: The turns before the answer, or the text that it continues.
             answer: Text, cut into tokens by the model's own vocabulary.
+            reasoning: The thinking before it, scored as well; the tags around it are not.
             reference: Scores of the same answer by another variant: its tokens are taken, and each place gets its
                 divergence.
-            thinking: As the answer was asked for.
         """
         ...
 

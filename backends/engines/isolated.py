@@ -101,10 +101,10 @@ class IsolatedEngine:
         return self._thread.stream(lambda job: self._chunks(job, "complete", prompt, sampling))
 
     def score(
-        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
         told = asked if isinstance(asked, str) else list(asked)
-        return tuple(self._value("score", told, answer, tuple(reference), thinking))
+        return tuple(self._value("score", told, answer, reasoning, tuple(reference)))
 
     def count_tokens(self, text: str) -> int:
         return int(self._value("count_tokens", text))

@@ -11,12 +11,12 @@ import ctypes
 import importlib.util
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from backends.engines import installed, llama_log
-from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Score, Weights
+from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
 from backends.engines.failures import failure
 from backends.engines.library_words import inner_line
 from backends.engines.llama_memory import LlamaMemory
@@ -109,6 +109,8 @@ class LlamaCppRunner:
     """A GGUF model with one context."""
 
     name = LLAMA_CPP
+    scored_at_once = 1
+    """The context has room for one place's logits, and generating is no faster."""
     vocabulary: LlamaVocabulary
     measured_bytes: int | None
     """The buffers that llama.cpp reports: weights (mapped ones too), KV cache, output and compute."""
@@ -290,26 +292,13 @@ class LlamaCppRunner:
         elif held < self._cache.length:
             self._cache.shorten(held)
 
-    def score(self, job: Job, prompt: list[int], answer: str, reference: tuple[Score, ...]) -> tuple[Score, ...]:
-        """One token after the other: the context has room for one place's logits, and generating is no faster."""
-        given = [one.token for one in reference] or self.vocabulary.tokenize(answer, special=False)
-        if any(token >= self.vocabulary.words for token in given):
-            raise EngineError(
-                f"{self._weights.name} has another vocabulary: only variants of one model can be compared"
-            )
-        given = given[: self.context - len(prompt)]
+    def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
         # Computed as for a fixed seed: what the cache held would change last bits, and with them a close first choice.
         cached = self._cache.prepare(prompt, exact=True)
-        alive = self._prefill(job, prompt, cached, len(prompt), exact=True)
-        scores: list[Score] = []
-        for place, token in enumerate(given):
-            if not alive:
-                break
-            here = LogProbabilities(self._logits())
-            scores.append(here.score(token, self.vocabulary.piece, reference[place] if reference else None))
-            if place + 1 < len(given):
-                alive = self._decode(job, [token])
-        return tuple(scores)
+        return self._logits() if self._prefill(job, prompt, cached, len(prompt), exact=True) else None
+
+    def behind_each(self, job: Job, tokens: list[int]) -> Sequence[Any] | None:
+        return [self._logits()] if self._decode(job, tokens) else None
 
     def _logits(self) -> Any:
         """Of the last place, one float a word: native memory, which the next decode writes over."""

@@ -41,6 +41,7 @@ class LlamaVocabulary:
         self._shows_control = any(
             self._is_control(mark) for mark in (CHANNEL, *(tag for pair in self._tags for tag in pair))
         )
+        self.has_channels = self._is_control(CHANNEL)
         own = library.llama_model_chat_template(model, None)
         if weights.chat_template is not None:
             self._template = ChatTemplate(weights.chat_template, self._bos, eos)
@@ -74,6 +75,9 @@ class LlamaVocabulary:
 
     def count(self, text: str) -> int:
         return len(self.tokenize(text, special=False))
+
+    def inside(self, text: str, special: bool) -> list[int]:
+        return self.tokenize(text, special=special)
 
     def ends(self, token: int) -> bool:
         return bool(self._library.llama_vocab_is_eog(self._vocabulary, token))

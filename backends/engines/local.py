@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.engines.answer import Answer
 from backends.engines.engine import Alternative, Chunk, Progress, Sampling, Score, Stats, StopReason, Turn, Weights
@@ -14,6 +14,7 @@ from backends.engines.failures import failure
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.progress import Teller
 from backends.engines.sampling import bounded
+from backends.engines.scoring import Stretch, given_tokens, score_all, stretches
 from backends.errors import BackendError, EngineError, PromptTooLong
 
 Drawn = tuple[int, tuple[Alternative, ...] | None]
@@ -38,6 +39,8 @@ class Vocabulary(Protocol):
     template_note: str | None
     stop: tuple[str, ...]
     """Stop strings of the template and of the family."""
+    has_channels: bool
+    """Whether answers come in gpt-oss's channels."""
 
     def chat(self, turns: Sequence[Turn], thinking: bool | None = None) -> tuple[list[int], tuple[str, str] | None]:
         """Tokens of a conversation, and the pair of tags whose first one the template has written already."""
@@ -53,6 +56,18 @@ class Vocabulary(Protocol):
 
     def count(self, text: str) -> int:
         """Tokens of a text without special ones."""
+        ...
+
+    def inside(self, text: str, special: bool) -> list[int]:
+        """Tokens of a text in the middle of a prompt.
+
+        Args:
+            special: Whether the names of control tokens stand for them.
+        """
+        ...
+
+    def piece(self, token: int) -> str:
+        """The text of one token; half a character is the replacement sign."""
         ...
 
     def ends(self, token: int) -> bool:
@@ -240,8 +255,15 @@ class LocalEngine:
 class ScoringRunner(Runner, Protocol):
     """A library that gives the whole distribution at a place."""
 
-    def score(self, job: Job, prompt: list[int], answer: str, reference: tuple[Score, ...]) -> tuple[Score, ...]:
-        """See engine.Scorer."""
+    scored_at_once: int
+    """Tokens that behind_each() is given at most."""
+
+    def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
+        """The logits after a prompt as numpy knows them, valid until the next call; None: stopped."""
+        ...
+
+    def behind_each(self, job: Job, tokens: list[int]) -> Sequence[Any] | None:
+        """The same after each of some more tokens."""
         ...
 
 
@@ -251,13 +273,36 @@ class ScoringEngine(LocalEngine):
     _runner: ScoringRunner
 
     def score(
-        self, asked: Sequence[Turn] | str, answer: str, reference: Sequence[Score] = (), thinking: bool | None = None
+        self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
-        def run(job: Job) -> tuple[Score, ...]:
-            vocabulary = self._runner.vocabulary
-            tokens = vocabulary.text(asked) if isinstance(asked, str) else vocabulary.chat(asked, thinking)[0]
-            if len(tokens) >= self.context:
-                raise PromptTooLong(len(tokens), self.context)
-            return self._runner.score(job, tokens, answer, tuple(reference))
+        return self._thread.call(lambda job: self._score(job, asked, answer, reasoning, tuple(reference)))
 
-        return self._thread.call(run)
+    def _score(
+        self, job: Job, asked: Sequence[Turn] | str, answer: str, reasoning: str, reference: tuple[Score, ...]
+    ) -> tuple[Score, ...]:
+        runner, vocabulary = self._runner, self._runner.vocabulary
+        if isinstance(asked, str):
+            tokens, parts = vocabulary.text(asked), [Stretch(answer)]
+        else:
+            tokens, opened = vocabulary.chat(asked, bool(reasoning))
+            channels = vocabulary.has_channels
+            parts = stretches(answer, reasoning, self._weights.reasoning_tags, opened, channels=channels)
+        if len(tokens) >= self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        given = given_tokens(parts, vocabulary.inside, reference)[: self.context - len(tokens)]
+        try:
+            first = runner.behind_prompt(job, tokens)
+            if first is None:
+                return ()
+            return score_all(
+                given,
+                first,
+                lambda more: runner.behind_each(job, more),
+                vocabulary.piece,
+                reference,
+                block_tokens=runner.scored_at_once,
+            )
+        except BackendError:
+            raise
+        except Exception as error:  # a library of this size raises anything
+            raise EngineError(f"{self.name} failed on {self._weights.name}", runner.failed(error)) from error

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from backends.engines import installed
-from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
 from backends.engines.failures import failure
 from backends.engines.library_words import inner_line, quieten
-from backends.engines.local import Drawn, LocalEngine, Wanted
+from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.mlx_memory import MlxMemory
 from backends.engines.mlx_sampling import MlxSampler
 from backends.engines.model_thread import Job
 from backends.engines.prefix_cache import PrefixCache, blocks
 from backends.engines.progress import Teller
 from backends.engines.ranked import ranked
+from backends.engines.scoring import SCORED_AT_ONCE
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.weights_folder import require_safetensors
 from backends.errors import BackendError, EngineMissing
@@ -41,15 +42,16 @@ class MlxAdapter:
             )
         return status
 
-    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
+    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScoringEngine:
         require_safetensors(self.name, weights)
-        return LocalEngine(MlxRunner(weights, options), weights, on_progress)
+        return ScoringEngine(MlxRunner(weights, options), weights, on_progress)
 
 
 class MlxRunner:
     """A model of mlx-lm with its caches. Everything happens on one thread: MLX's streams belong to theirs."""
 
     name = MLX
+    scored_at_once = SCORED_AT_ONCE
     vocabulary: Tokenizer
     measured_bytes: int | None
     """What MLX has allocated for the weights."""
@@ -157,6 +159,26 @@ class MlxRunner:
             if end in pauses:
                 self._memory.snapshot(cache.live)
         return None if job.cancelled else logits
+
+    def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
+        cached = self._held.prepare(prompt, exact=True)
+        logits = self._prefill(job, Wanted(prompt, len(prompt), Sampling(), 0, cached))
+        return self._as_numpy(logits) if logits is not None else None
+
+    def behind_each(self, job: Job, tokens: list[int]) -> Sequence[Any] | None:
+        if job.cancelled:
+            return None
+        mx, cache = self._mx, self._held
+        layers = cache.live.state.layers
+        rows = self._model(mx.array([tokens]), cache=layers)[0]
+        mx.eval(rows, [layer.state for layer in layers])
+        cache.added(tokens)
+        return list(self._as_numpy(rows))
+
+    def _as_numpy(self, logits: Any) -> Any:
+        import numpy
+
+        return numpy.array(logits.astype(self._mx.float32))
 
     def _alternatives(self, logits: Any, chosen: int, count: int) -> tuple[Alternative, ...]:
         mx = self._mx

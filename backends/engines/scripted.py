@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from backends.engines.engine import (
@@ -113,7 +113,8 @@ class ScriptedEngine:
     ) -> None:
         """
         Args:
-            choices: Its first choice at places of an answer that it scores; elsewhere it is the answer's own word.
+            choices: Its first choice at places of an answer that it scores, thinking counted; elsewhere the
+                answer's own word.
             tokens_per_second: None: as fast as they are taken.
             prefill_seconds: Wait before the first token; a stop ends it.
         """
@@ -144,14 +145,18 @@ class ScriptedEngine:
         self,
         asked: Sequence[Turn] | str,  # noqa: ARG002 its choices are written beforehand as well
         answer: str,
+        reasoning: str = "",
         reference: Sequence[Score] = (),
-        thinking: bool | None = None,  # noqa: ARG002
     ) -> tuple[Score, ...]:
         if self.closed:
             raise EngineError("the model was closed; load it again")
+        thoughts = words(reasoning)
         return tuple(
-            self._score(place, word, reference[place] if place < len(reference) else None)
-            for place, word in enumerate(words(answer))
+            replace(
+                self._score(place, word, reference[place] if place < len(reference) else None),
+                reasoning=place < len(thoughts),
+            )
+            for place, word in enumerate([*thoughts, *words(answer)])
         )
 
     def _score(self, place: int, word: str, reference: Score | None) -> Score:

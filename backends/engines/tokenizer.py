@@ -42,6 +42,7 @@ class Tokenizer:
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
+        self.has_channels = self._is_control(CHANNEL)
         self._alone: dict[int, str] = {}
         """Texts of tokens by themselves, as they were met in answers."""
         self.end_tokens = self._end_tokens(weights.path)
@@ -86,6 +87,18 @@ class Tokenizer:
         """Tokens of a text without special ones."""
         (plain,), seam = guarded([Turn("user", text)], self._marks_in)
         return len(self._encode(plain.text, seam))
+
+    def inside(self, text: str, special: bool) -> list[int]:
+        """Tokens of a text in the middle of a prompt.
+
+        Args:
+            special: Whether the names of control tokens stand for them.
+        """
+        if special:
+            with self._guard:
+                return list(self._tokenizer.encode(text, add_special_tokens=False))
+        (plain,), seam = guarded([Turn("user", text)], self._marks_in)
+        return self._encode(plain.text, seam)
 
     def piece(self, token: int) -> str:
         """The text of one token by itself."""

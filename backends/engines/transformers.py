@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
@@ -17,11 +17,12 @@ from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Prog
 from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
 from backends.engines.library_words import inner_line, quieten, quieten_logbar
-from backends.engines.local import Drawn, LocalEngine, Wanted
+from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.model_thread import Job
 from backends.engines.prefix_cache import PrefixCache, blocks
 from backends.engines.progress import Teller
 from backends.engines.ranked import ranked
+from backends.engines.scoring import SCORED_AT_ONCE
 from backends.engines.threads import compute_threads
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_memory import TorchMemory
@@ -45,18 +46,19 @@ class TransformersAdapter:
         status = installed.status(self.name)
         return replace(status, lacking=installed.format_lacks()) if status.status == "ready" else status
 
-    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> LocalEngine:
+    def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScoringEngine:
         status = EngineStatus("ready", lacking=installed.format_lacks()).of(weights.format, weights.quantization)
         if status.install_line is not None:
             raise EngineMissing(status.reason or self.name, status.install_line)
         require_safetensors(self.name, weights)
-        return LocalEngine(TransformersRunner(weights, options), weights, on_progress)
+        return ScoringEngine(TransformersRunner(weights, options), weights, on_progress)
 
 
 class TransformersRunner:
     """A causal language model of transformers with its caches."""
 
     name = TRANSFORMERS
+    scored_at_once = SCORED_AT_ONCE
     wants_stable = False
     vocabulary: Tokenizer
     measured_bytes: int | None
@@ -173,14 +175,30 @@ class TransformersRunner:
 
     def _forward(self, job: Job, tokens: list[int]) -> Any:
         """Compute tokens after what the cache holds; the logits of the last one as floats, None: stopped."""
+        rows = self._rows(job, tokens, 1)
+        return rows[-1] if rows is not None else None
+
+    def _rows(self, job: Job, tokens: list[int], kept: int) -> Any:
+        """The same with the logits of so many of the last ones."""
         if job.cancelled:
             return None
         torch, cache = self._torch, self._held
         with torch.inference_mode():
             ids = torch.tensor([tokens], device=self._model.device)
-            out = self._model(input_ids=ids, past_key_values=cache.live.state.cache, use_cache=True, logits_to_keep=1)
+            past = cache.live.state.cache
+            out = self._model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=kept)
             cache.added(tokens)
-            return out.logits[0, -1].float()
+            return out.logits[0, -kept:].float()
+
+    def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
+        logits = None
+        for start, end in blocks(self._held.prepare(prompt, exact=True), len(prompt), BLOCK_TOKENS):
+            logits = self._forward(job, prompt[start:end])
+        return logits.cpu().numpy() if logits is not None else None
+
+    def behind_each(self, job: Job, tokens: list[int]) -> Sequence[Any] | None:
+        rows = self._rows(job, tokens, len(tokens))
+        return list(rows.cpu().numpy()) if rows is not None else None
 
     def _alternatives(self, logits: Any, chosen: int, count: int) -> tuple[Alternative, ...]:
         logprobs = self._torch.log_softmax(logits.double(), -1)

@@ -21,6 +21,7 @@ from backends.loaded import load_request
 from specs.text import printable
 from tui import units
 from tui.chat_keys import CHAT
+from tui.memory import forget_dead_widgets
 from tui.messages import LoadAndTalk, LoadWanted
 from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
@@ -207,7 +208,13 @@ class ChatScreen(TurnScreen):
         for pane in targets:
             if not draft and not pane.completes:
                 continue
-            if pane.send(draft.whole):
+            over = self._over(pane, draft) if len(targets) > 1 else 0
+            if over:
+                waiting = (
+                    f"{units.count(over)} tokens too many for the context of {pane.title}, so it did not go there; "
+                    "up brings the prompt back, and sent there alone it offers what can be done"
+                )
+            elif pane.send(draft.whole):
                 went = True
             elif pane.state in ("loading", "unloaded"):
                 if pane.send_when_ready(draft.whole):
@@ -224,11 +231,21 @@ class ChatScreen(TurnScreen):
             self.prompt.remember(draft.text)
             self.prompt.clear()
 
+    @staticmethod
+    def _over(pane: ChatPane, draft: Draft) -> int:
+        """Tokens too many for the pane's context; 0: it fits, or that cannot be known."""
+        budget = pane.measure(draft.whole)
+        return budget.over if budget is not None else 0
+
     def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
         """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
         budget = pane.measure(draft.whole)
         if budget is None or not budget.over or pane.request is None:
             return False
+        if pane.generation is None:
+            # What the question speaks of stands behind it too, however soon it comes after the typing.
+            pane.take_budget(budget)
+            self._say_prompt()
         oldest = pane.oldest_to_drop(budget.over)
         context = larger_context(budget)
 
@@ -258,6 +275,8 @@ class ChatScreen(TurnScreen):
         pane = self.active_pane
         if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
+        if action == "heighten":
+            return len(self.panes) == MOST_PANES
         if action in ("broadcast", "pane", "duel", "widen"):
             return len(self.panes) > 1
         return True
@@ -289,8 +308,7 @@ class ChatScreen(TurnScreen):
     def action_reload(self) -> None:
         pane = self.active_pane
         if pane is not None:
-            failed = pane.state == "failed" or any(n.error for n in pane.conversation.path()[-1:])
-            again = pane.reload_request(smaller=failed)
+            again = pane.reload_request()
             if again is not None:
                 self._load_into(pane, again)
 
@@ -329,6 +347,7 @@ class ChatScreen(TurnScreen):
         at = panes.index(pane)
         pane.active = False
         await pane.remove()
+        forget_dead_widgets()
         rest = self.panes
         if rest:
             self.activate(rest[min(at, len(rest) - 1)])

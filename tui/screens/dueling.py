@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backends.duel import Duel, duel
 from backends.engines.engine import Engine, Score, Scorer
+from backends.engines.scoring import NO_SCORERS, cannot_score
 from backends.errors import BackendError, EngineError
 from backends.room import Room
 
@@ -26,6 +27,9 @@ def pair(panes: list[ChatPane], active: ChatPane | None) -> tuple[ChatPane, Chat
     if active is None or active.request is None:
         raise DuelRefused("a duel needs two panes with two quantizations of one model")
     name = active.request.weights.name
+    for pane in panes:
+        if pane.request is not None and pane.request.weights.name == name and pane.request.engine in NO_SCORERS:
+            raise DuelRefused(cannot_score(pane.request.engine))
     alike = [pane for pane in panes if pane.request is not None and pane.request.weights.name == name]
     others = [pane for pane in alike if pane is not active and pane.request != active.request]
     if not others:
@@ -44,15 +48,15 @@ async def run_duel(
     asked = first.answer_to_score()
     if asked is None:
         raise DuelRefused("a duel begins with an answer: send a prompt first")
-    question, answer = asked
+    question, answer, reasoning = asked
 
     async def scores(pane: ChatPane, reference: tuple[Score, ...]) -> tuple[Score, ...]:
         await _loaded(pane, second if pane is first else first, room, say)
 
         def score(engine: Engine) -> tuple[Score, ...]:
             if not isinstance(engine, Scorer):
-                raise EngineError(f"{engine.name} cannot score another model's answer; llama.cpp can")
-            return engine.score(question, answer, reference, False if not isinstance(question, str) else None)
+                raise EngineError(cannot_score(engine.name))
+            return engine.score(question, answer, reasoning, reference)
 
         return await pane.work("scoring", score)
 

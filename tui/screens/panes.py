@@ -236,7 +236,7 @@ class PaneScreen(Screen[None]):
     def _arrange(self) -> None:
         panes = self.panes
         self.query_one("#empty").set_class(bool(panes), "-hidden")
-        alone = self.query_one(PaneGrid).place(len(panes), self.size.width, zoomed=self.zoomed)
+        alone = self.query_one(PaneGrid).place(len(panes), *self.size, zoomed=self.zoomed)
         line = self.query_one("#tabs", Static)
         line.set_class(alone, "-some")
         if alone:

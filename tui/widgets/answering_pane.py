@@ -13,7 +13,8 @@ from textual.timer import Timer
 from backends.conversation import Conversation, Node, conversation, node
 from backends.duel import Duel
 from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
-from backends.errors import EngineCrashed
+from backends.errors import BackendError, EngineCrashed
+from backends.failures import about
 from backends.keeper import Keeper
 from backends.loaded import LoadedModels, LoadRequest
 from tui.widgets.entry import Entry
@@ -97,6 +98,10 @@ class AnsweringPane(ModelPane):
         self._end_now()
         super().leave()
 
+    def _short_of_memory(self, error: BackendError | None) -> bool:
+        last = self.conversation.path()[-1:]
+        return super()._short_of_memory(error) or any(about(turn.error) == "memory" for turn in last if turn.error)
+
     # -- the conversation as it is shown
 
     def _show_path(self) -> None:
@@ -105,7 +110,7 @@ class AnsweringPane(ModelPane):
         if self.completes:
             passage = Passage()
             for n in path:
-                passage.add(n.id, n.text, generated=n.role == "assistant")
+                passage.add_turn(n)
             if path:
                 passage.note, passage.warning = note_of(path[-1])
             self.transcript.show([passage])
@@ -275,6 +280,7 @@ class AnsweringPane(ModelPane):
             old,
             text=entry.answer_text(generation.node_id),
             reasoning=entry.reasoning,
+            spots=entry.spots(generation.node_id),
             reasoning_tokens=entry.reasoning_tokens,
             decoded_tokens=(old.decoded_tokens or 0)
             + (stats.decoded_tokens if stats is not None else generation.tokens),

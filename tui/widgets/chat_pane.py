@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 
 from backends.budget import Budget, count_budget, oldest_to_drop
-from backends.conversation import Conversation, node
+from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
 from backends.loaded import LoadedModels
 from tui.widgets.answering_pane import AnsweringPane
 from tui.widgets.duel_entry import duel_passage, spot_words
 from tui.widgets.entry import Entry
-from tui.widgets.passage import alternatives_words
+from tui.widgets.pane_words import alternatives_words
+from tui.widgets.passage import alternatives_rows
 from tui.widgets.prompt import Draft
 from tui.widgets.transcript import Transcript
 
@@ -24,6 +26,8 @@ DRAFT_SECONDS = 0.3
 """How long the typing rests before the draft is counted."""
 COUNTED_AT_ONCE = 40_000
 """Characters of a prompt that are counted while the user waits; longer ones are guessed."""
+ROOM_FOR_ROWS = 16
+"""Lines of a pane that has room for one alternative below the other."""
 SUMMARY_WISH = "Summarise what was said so far in at most 150 words, so that the conversation can go on from it."
 SUMMARY_HEAD = "What was said before, in short:"
 
@@ -57,11 +61,13 @@ class ChatPane(AnsweringPane):
         self._draft_counts = False
         """Whether the draft is still to be counted once the typing rests: no more when an answer began meanwhile."""
 
-    def _hint_words(self) -> str:
+    def _hint_words(self) -> str | Content:
         if self.duel is not None and (spot := spot_words(self.passage)):
             return spot
-        if alternatives := self._alternatives_text():
-            return f"instead of this token, a digit goes on from:   {alternatives}"
+        if self.completes and self.duel is None and self.transcript.entries:
+            rows = alternatives_rows(self.passage)
+            if rows:
+                return alternatives_words(rows, tall=self.size.height >= ROOM_FOR_ROWS)
         return super()._hint_words()
 
     def _is_ready(self) -> None:
@@ -225,30 +231,29 @@ class ChatPane(AnsweringPane):
             return False
         self._end_now()
         old = self.conversation.node(part.node_id)
-        text = old.text[: part.offset] + part.alternatives[number - 1].text
-        new = node("assistant", text, old.parent, model=old.model)
+        chosen = part.alternatives[number - 1]
+        spots = tuple(spot for spot in old.spots if spot.offset < part.offset)
+        if chosen.text:
+            spots = (*spots, Spot(part.offset, chosen.text, part.alternatives))
+        text = old.text[: part.offset] + chosen.text
+        new = node("assistant", text, old.parent, model=old.model, spots=spots)
         self.conversation = self.conversation.append(new)
         self.keeper.said(self.conversation, new)
         self._show_path()
         self.transcript.following = True
         return self.go_on()
 
-    def _alternatives_text(self) -> str:
-        if not self.completes or self.duel is not None or not self.transcript.entries:
-            return ""
-        return alternatives_words(self.passage)
-
     # -- a duel
 
-    def answer_to_score(self) -> tuple[tuple[Turn, ...] | str, str] | None:
-        """The last answer and what it answers; None: there is none, or its thinking stands between the two."""
+    def answer_to_score(self) -> tuple[tuple[Turn, ...] | str, str, str] | None:
+        """What the last answer answers, its text and its thinking; None: there is none."""
         path = self.conversation.path()
-        if not path or path[-1].role != "assistant" or not path[-1].text or path[-1].reasoning:
+        if not path or path[-1].role != "assistant" or not (path[-1].text or path[-1].reasoning):
             return None
         turns = self.conversation.turns(path[-1].parent) if path[-1].parent is not None else ()
         if self.completes:
-            return "".join(turn.text for turn in turns), path[-1].text
-        return turns, path[-1].text
+            return "".join(turn.text for turn in turns), path[-1].text, ""
+        return turns, path[-1].text, path[-1].reasoning
 
     def show_duel(self, made: Duel, asked: str) -> None:
         """Show another pane's answer with the places marked where this model would have gone on otherwise."""
@@ -284,10 +289,14 @@ class ChatPane(AnsweringPane):
     def on_chat_pane_counted(self, event: Counted) -> None:
         event.stop()
         if self.generation is None:
-            self.budget = event.budget
-            self.context_used = event.budget.system + event.budget.history
-            self._say_foot()
+            self.take_budget(event.budget)
             self.post_message(self.Changed(self))
+
+    def take_budget(self, budget: Budget) -> None:
+        """This is what it takes now."""
+        self.budget = budget
+        self.context_used = budget.system + budget.history
+        self._say_foot()
 
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
         self._draft_counts = False
@@ -296,7 +305,8 @@ class ChatPane(AnsweringPane):
     def _is_finished(self) -> None:
         if self.budget is not None and self.context_used is not None:
             self.budget = replace(self.budget, history=max(0, self.context_used - self.budget.system), draft=0)
-        if self.draft.whole.strip():
+        never_ran = self._last is not None and self._last.prompt_tokens is None
+        if never_ran or self.draft.whole.strip():
             self._count_context()
 
     def draft_changed(self) -> None:

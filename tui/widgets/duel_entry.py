@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from backends.duel import Duel
 from backends.engines.engine import Alternative
-from specs.text import printable
-from tui.widgets.passage import Passage, share
+from tui.widgets.passage import Passage, quoted, share
 
 
 def duel_passage(duel: Duel) -> Passage:
@@ -13,7 +12,14 @@ def duel_passage(duel: Duel) -> Passage:
     passage = Passage("duel")
     passage.begin("duel")
     passage.add("duel", "\n", generated=True)
+    thinks = any(score.reasoning for score in duel.scores)
+    thinking: bool | None = None
     for place, score in enumerate(duel.scores):
+        if thinks and score.reasoning != thinking:
+            thinking = score.reasoning
+            edge = "" if thinking else "\n\n"
+            title = "thinking" if thinking else "answer"
+            passage.add("duel", f"{edge}{title}: {duel.part(reasoning=thinking).short_words}\n", generated=False)
         differs = duel.differs(place)
         alternatives = (score.first, Alternative(score.text, score.token, score.logprob)) if differs else ()
         passage.add("duel", score.text, generated=True, alternatives=alternatives, differs=differs)
@@ -33,10 +39,6 @@ def spot_words(passage: Passage) -> str:
         return ""
     first, given = choices[0], choices[1]
     return (
-        f"its first choice here: {_visible(first.text)} {share(first) * 100:.0f} %"
-        f"   the answer has: {_visible(given.text)} {share(given) * 100:.0f} %"
+        f"its first choice here: {quoted(first.text)} {share(first) * 100:.0f} %\n"
+        f"       the answer has: {quoted(given.text)} {share(given) * 100:.0f} %"
     )
-
-
-def _visible(text: str) -> str:
-    return printable(repr(text)[1:-1]) or "(end)"

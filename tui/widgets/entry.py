@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from backends.conversation import Spot
 from specs.text import printable
 from tui.widgets.inline import wrapped_plain
 from tui.widgets.markdown_lines import Line, draw
@@ -173,6 +174,10 @@ class Entry:
     def reasoning(self) -> str:
         """What the model thought."""
         return self._thinking.text
+
+    def spots(self, node_id: str, first: int = 0) -> tuple[Spot, ...]:  # noqa: ARG002
+        """Tokens of a turn whose alternatives are known, from this one on; only a completion has them."""
+        return ()
 
     def answer_text(self, node_id: str) -> str:  # noqa: ARG002 - a passage holds several turns
         """What one turn says."""

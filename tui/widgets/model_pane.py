@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from backends.engines.engine import Engine
 from backends.errors import BackendError, EngineCrashed, EngineError
+from backends.failures import failure_about
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from specs.text import printable
 from tui import units
@@ -149,7 +150,7 @@ class ModelPane(Vertical):
         return [], []
 
     def _say_notice(self) -> None:
-        text = ""
+        text: str | Content = ""
         if self.state == "loading" and self.model is not None:
             text = loading_words(self.model)
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
@@ -159,31 +160,29 @@ class ModelPane(Vertical):
         else:
             text = self._hint_words()
         if self.trouble:
-            text = f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble)
-        self._notice.update(Content(text))
+            text = Content(f"{text}\n{printable(self.trouble)}" if text else printable(self.trouble))
+        self._notice.update(text if isinstance(text, Content) else Content(text))
         self._notice.set_class(bool(text), "-some")
         self._notice.set_class(self.state == "failed", "-error")
 
     def _failure_words(self, error: BackendError) -> str:
         apart = " in a process of its own" if isinstance(error, EngineCrashed) else ""
-        return (
-            f"{printable(str(error))}\nctrl+l loads it again{apart}{self._smaller_words()} · f5 chooses another model"
-        )
+        kind = failure_about(error)
+        smaller = self._smaller_words() if kind == "memory" else ""
+        advice = f"ctrl+l loads it again{apart}{smaller} · f5 chooses another model"
+        if kind == "weights" and "library verify" not in str(error):
+            advice = f"`modeldeck library verify` says which file is not whole · {advice}"
+        return f"{printable(str(error))}\n{advice}"
 
-    def _hint_words(self) -> str:
+    def _hint_words(self) -> str | Content:
         """What helps while the model is there; empty: nothing."""
         engine = self.model.engine if self.model is not None else None
         return printable(engine.template_note) if engine is not None and engine.template_note else ""
 
     def _smaller_words(self) -> str:
-        if self._may_be_smaller() and self.request is not None and self.request.options.context > SMALLEST_CONTEXT:
+        if self.request is not None and self.request.options.context > SMALLEST_CONTEXT:
             return f" with a context of {units.count(self._smaller_context())}"
         return ""
-
-    def _may_be_smaller(self) -> bool:
-        """Whether less context could help: not where the weights are damaged, nor where a library is missing."""
-        error = self.model.error if self.model is not None else None
-        return not (isinstance(error, EngineError) and error.cure in {"verify", "install"})
 
     def _smaller_context(self) -> int:
         assert self.request is not None
@@ -212,14 +211,19 @@ class ModelPane(Vertical):
         self._model_is(self.model)
         self.say_all()
 
-    def reload_request(self, *, smaller: bool) -> LoadRequest | None:
+    def reload_request(self) -> LoadRequest | None:
         """The same weights: apart after a crash, with half the context where it was too much; None: there are none."""
-        request = self.request
-        if request is not None and self.model is not None and isinstance(self.model.error, EngineCrashed):
+        request, error = self.request, self.model.error if self.model is not None else None
+        if request is None:
+            return None
+        if isinstance(error, EngineCrashed):
             request = replace(request, isolated=True)
-        if request is None or not smaller or not self._may_be_smaller():
-            return request
-        return replace(request, options=replace(request.options, context=self._smaller_context()))
+        if self._short_of_memory(error):
+            request = replace(request, options=replace(request.options, context=self._smaller_context()))
+        return request
+
+    def _short_of_memory(self, error: BackendError | None) -> bool:
+        return self.state == "failed" and error is not None and failure_about(error) == "memory"
 
     def stop(self) -> bool:
         """End what the model does here; False: nothing."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.containers import Container
 
 from specs.text import printable
+from tui.glyphs import glyphs
 
 if TYPE_CHECKING:
     from tui.widgets.chat_pane import ChatPane
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 NARROW = 100
 """Columns below which panes stand behind each other instead of side by side."""
 NARROW_FOR_THREE = 130
+SHORT = 20
+"""Lines of the screen below which four panes are too low to read in."""
 _COLUMNS = {1: 1, 2: 2, 3: 3, 4: 2}
 """Panes that stand beside each other, by how many there are."""
 _ROWS = {1: 1, 2: 1, 3: 1, 4: 2}
@@ -51,12 +54,20 @@ class PaneGrid(Container):
         self._heights: list[int] = []
         """Shares of the rows, alike."""
 
-    def place(self, count: int, width: int, *, zoomed: bool) -> bool:
-        """Give so many panes their places; True: only the one that is talked to is seen."""
+    def place(self, count: int, width: int, height: int, *, zoomed: bool) -> bool:
+        """Give so many panes their places; True: only the one that is talked to is seen.
+
+        Args:
+            count: Panes.
+            width: Columns of the screen.
+            height: Its lines.
+            zoomed: Whether the user wants to see one alone.
+        """
         self.set_class(count > 0, "-some")
         for number, name in _COUNTS.items():
             self.set_class(number == count, name)
-        alone = count > 1 and (zoomed or width < NARROW or (count == 3 and width < NARROW_FOR_THREE))
+        narrow = width < NARROW or (count == 3 and width < NARROW_FOR_THREE)
+        alone = count > 1 and (zoomed or narrow or (_ROWS.get(count, 1) > 1 and height < SHORT))
         self.set_class(alone, "-alone")
         columns, rows = _COLUMNS.get(count, 1), _ROWS.get(count, 1)
         self.styles.grid_columns = None if alone else _shares(self._widths, columns)
@@ -90,7 +101,8 @@ def tabs(panes: Sequence[ChatPane], width: int) -> str:
     """All panes in one line; where it is too short, only the one that is talked to says its whole name."""
 
     def line(name: Callable[[ChatPane], str]) -> str:
-        return "   ".join(f"{'▸' if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
+        mark = glyphs().pointer
+        return "   ".join(f"{mark if pane.active else ' '}{n} {name(pane)}" for n, pane in enumerate(panes, 1))
 
     whole = line(lambda pane: printable(pane.title))
     if len(whole) <= width:

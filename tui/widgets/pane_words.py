@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rich.cells import cell_len
+from textual.content import Content
+
 from backends.conversation import Node
 from backends.duel import Duel
+from backends.failures import about
 from backends.loaded import LoadedModel, LoadRequest
 from specs.text import printable
 from tui import units
@@ -31,6 +35,7 @@ WORDS: dict[State, str] = {
 _STYLES: dict[State, str] = {"failed": "error", "answering": "accent", "reading": "accent", "waiting": "accent"}
 NEARLY_FULL = 0.85
 """Share of the context from which on its count warns."""
+NO_BREAK = "\u00a0"
 REASONS = {
     "cancelled": "stopped",
     "length": "cut at the token limit · ctrl+g goes on",
@@ -87,6 +92,32 @@ def context_words(used: int, context: int) -> list[Part]:
     ]
 
 
+def alternatives_words(rows: list[tuple[str, str, float]], *, tall: bool) -> Content:
+    """What else could have stood at the token cursor.
+
+    Args:
+        rows: Digit, token and probability of each.
+        tall: One below the other; else in one line.
+    """
+    if not tall:
+        parts = [f"{digit} {token} {share * 100:.0f} %" for digit, token, share in rows]
+        return Content(f"a digit goes on from   {'   '.join(part.replace(' ', NO_BREAK) for part in parts)}")
+    signs = glyphs()
+    wide = max(cell_len(token) for _, token, _ in rows)
+    lines = [Content("instead of this token; its digit goes on from there")]
+    for digit, token, share in rows:
+        gap = " " * (wide - cell_len(token))
+        lines.append(
+            Content.assemble(
+                (f" {digit} ", "bold $accent"),
+                (f" {token}{gap}", "$foreground"),
+                f"  {share * 100:3.0f} %  ",
+                (bar(share, 20, signs).rstrip(), "$primary"),
+            )
+        )
+    return Content("\n").join(lines)
+
+
 def loading_words(model: LoadedModel) -> str:
     """How far loading is."""
     signs = glyphs()
@@ -100,7 +131,8 @@ def note_of(turn: Node) -> tuple[str, bool]:
     if turn.role != "assistant":
         return "", False
     if turn.error:
-        return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads the model smaller", True
+        smaller = "the model smaller" if about(turn.error) == "memory" else "the model again"
+        return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads {smaller}", True
     if turn.stop_reason is None:
         return "", False
     return REASONS.get(turn.stop_reason, ""), turn.stop_reason == "length"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.segment import Segment
 from rich.style import Style
 
+from backends.conversation import Node, Spot
 from backends.engines.engine import Alternative
 from specs.text import printable
 from tui.widgets.entry import Entry, padded, safe
@@ -44,6 +45,7 @@ class Passage(Entry):
         """The part under the token cursor; None: the cursor is not shown."""
         self._node_id = key
         self._written: dict[str, str] = {}
+        self._spots: dict[str, list[Spot]] = {}
         self._lines: list[list[tuple[str, int]]] = [[]]
         self._drawn_lines: list[list[Line]] = []
         self._starts: list[int] = []
@@ -69,6 +71,8 @@ class Passage(Entry):
         written = self._written.get(node_id, "")
         self.parts.append(Part(text, node_id, len(written), generated, tuple(alternatives), differs))
         self._written[node_id] = written + text
+        if alternatives:
+            self._spots.setdefault(node_id, []).append(Spot(len(written), text, tuple(alternatives)))
         index = len(self.parts) - 1
         first, *rest = safe(text).expandtabs(4).split("\n")
         self._extend(first, index)
@@ -88,6 +92,20 @@ class Passage(Entry):
             self._end_column += len(text[:room])
             text = text[room:]
 
+    def add_turn(self, turn: Node) -> None:
+        """A whole turn at the end, with the alternatives that are known of it."""
+        generated, at = turn.role == "assistant", 0
+        for spot in turn.spots:
+            end = spot.offset + len(spot.text)
+            if spot.offset < at or turn.text[spot.offset : end] != spot.text:
+                continue
+            if spot.offset > at:
+                self.add(turn.id, turn.text[at : spot.offset], generated=generated)
+            self.add(turn.id, spot.text, generated=generated, alternatives=spot.alternatives)
+            at = end
+        if at < len(turn.text):
+            self.add(turn.id, turn.text[at:], generated=generated)
+
     def append(self, text: str, *, reasoning: bool = False, tokens: int = 0) -> None:  # noqa: ARG002
         """More of what the model writes; a base model's thinking is text as well."""
         self.add(self._node_id, text, generated=True)
@@ -106,6 +124,9 @@ class Passage(Entry):
     @property
     def text(self) -> str:
         return "".join(part.text for part in self.parts)
+
+    def spots(self, node_id: str, first: int = 0) -> tuple[Spot, ...]:
+        return tuple(self._spots.get(node_id, ())[first:])
 
     def answer_text(self, node_id: str) -> str:
         return self._written.get(node_id, "")
@@ -231,11 +252,14 @@ def share(alternative: Alternative) -> float:
     return math.exp(min(0.0, alternative.logprob))
 
 
-def alternatives_words(passage: Passage) -> str:
-    """The alternatives at the token cursor with the digits that choose them; empty: there are none."""
+def quoted(text: str) -> str:
+    """A token as one sees where it begins and ends."""
+    return f'"{printable(repr(text)[1:-1])}"' if text else "(end)"
+
+
+def alternatives_rows(passage: Passage) -> list[tuple[str, str, float]]:
+    """The alternatives at the token cursor: the digit that chooses it, the token, its probability."""
     if passage.spot is None:
-        return ""
+        return []
     choices = passage.parts[passage.spot].alternatives
-    return "   ".join(
-        f"{n} {printable(repr(a.text)[1:-1]) or '(end)'} {share(a) * 100:.0f} %" for n, a in enumerate(choices, 1)
-    )
+    return [(str(n), quoted(a.text), share(a)) for n, a in enumerate(choices, 1)]

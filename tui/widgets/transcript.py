@@ -88,6 +88,8 @@ class Transcript(ScrollView, can_focus=True):
         self._drawn_width = 0
         self._strips: dict[int, tuple[Line, Segment, Strip]] = {}
         self._settling = False
+        self._edging = False
+        """Whether an empty line is wanted, for what stands left and right of it."""
         self._edges_made: tuple[object, tuple[list[Segment], list[Segment]]] | None = None
 
     # -- content
@@ -260,7 +262,7 @@ class Transcript(ScrollView, can_focus=True):
         """One line with its offsets, as selecting with the mouse looks them up."""
         width = self.scrollable_content_region.width
         line = self.scroll_offset.y + y
-        parts = self._parts(line)
+        parts = self._parts(line) if not self._edging else None
         if parts is None:
             return Strip([Segment(" " * width, self.palette.text)], width)
         gutter, text = parts
@@ -297,10 +299,16 @@ class Transcript(ScrollView, can_focus=True):
     def _edges(self) -> tuple[list[Segment], list[Segment]]:
         """What stands left and right of every line: border and padding."""
         width, gutter = self.region.width, self.gutter
-        key = (width, self.styles.border_left, self.styles.border_right, self.background_colors, self.palette)
+        styles = self.styles
+        # With the gutter: it has one cell more once the scroll bar stands in it.
+        key = (width, gutter, styles.border_left, styles.border_right, self.background_colors, self.palette)
         if self._edges_made is None or self._edges_made[0] != key:
             self._styles_cache.clear()
+            # Of an empty line: a text that was drawn for another width would be cut at the wrong cells.
+            self._edging = True
             whole = super().render_lines(Region(0, 0, width, 1))[0]
+            self._edging = False
+            self._styles_cache.clear()
             edges = list(whole.crop(0, gutter.left)), list(whole.crop(width - gutter.right, width))
             self._edges_made = key, edges
             self._strips.clear()

@@ -55,7 +55,7 @@ def against(first: Path, second: Path, names: tuple[str, str]) -> Duel:
         reference = engine.score(PROMPT, answer)
     with loaded(second, names[1]) as engine:
         assert isinstance(engine, Scorer)
-        made = duel(reference, engine.score(PROMPT, answer, reference))
+        made = duel(reference, engine.score(PROMPT, answer, reference=reference))
     assert "".join(score.text for score in made.scores) == answer
     return made
 

@@ -20,7 +20,7 @@ import library_alone
 import psutil
 import pytest
 
-from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Stats, Turn, Weights
+from backends.engines.engine import Alternative, Chunk, Engine, LoadOptions, Sampling, Scorer, Stats, Turn, Weights
 from backends.errors import Cancelled, DamagedWeights, EngineError, PromptTooLong
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
@@ -572,3 +572,27 @@ def test_it_says_where_it_runs_and_what_it_takes(loaded: Engine) -> None:
     assert loaded.where
     measured = loaded.measured_bytes()
     assert measured is None or measured > 0
+
+
+def test_its_own_answer_is_its_first_choice_all_along(loaded: Engine) -> None:
+    if not isinstance(loaded, Scorer):
+        pytest.skip("this engine scores no answer that is there already")
+    prompt = "One, two, three, four, five,"
+    chunks = list(loaded.complete(prompt, replace(GREEDY, max_tokens=40)))
+    scores = loaded.score(prompt, text(chunks))
+    assert len(scores) >= 30
+    # Computed in other batches than it was written, so a close choice may fall otherwise.
+    assert sum(score.first.token == score.token for score in scores) >= 0.9 * len(scores)
+    again = loaded.score(prompt, text(chunks), reference=scores)
+    assert [score.token for score in again] == [score.token for score in scores]
+    assert max(score.divergence or 0.0 for score in again) < 0.01
+
+
+def test_thinking_is_scored_apart_from_the_answer(loaded: Engine) -> None:
+    if not isinstance(loaded, Scorer):
+        pytest.skip("this engine scores no answer that is there already")
+    scores = loaded.score(QUESTION, "Red, green and blue.", "The user wants colours of a rainbow.")
+    parts = [score.reasoning for score in scores]
+    assert parts == sorted(parts, reverse=True)
+    for reasoning, words in ((True, "The user wants colours of a rainbow."), (False, "Red, green and blue.")):
+        assert "".join(score.text for score in scores if score.reasoning == reasoning).strip() == words

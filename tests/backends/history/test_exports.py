@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.conversation import conversation, node
+from backends.conversation import Spot, conversation, node
+from backends.engines.engine import Alternative
 from backends.exports import ImportRefused, from_json, read, to_json, to_markdown
 
 
@@ -46,6 +47,7 @@ def test_markdown_reads_like_the_conversation() -> None:
         ({"nodes": [{"id": "a", "role": "user", "text": 5}]}, "must be a text"),
         ({"nodes": [{"id": "a", "role": "user", "text": "", "created": "now"}]}, "wrong type"),
         ({"nodes": [{"role": "user"}]}, "no id"),
+        ({"nodes": [{"id": "a", "role": "user", "text": "", "spots": [{"offset": 0}]}]}, "spots must be"),
     ],
 )
 def test_a_file_that_is_no_conversation_is_refused_with_a_sentence(change: dict[str, object], words: str) -> None:
@@ -62,3 +64,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "latin")
     with pytest.raises(ImportRefused, match="no JSON"):
         from_json("[" * 100_000)
+
+
+def test_alternatives_of_a_completion_are_exported_and_brought_back() -> None:
+    spots = (Spot(0, " sun", (Alternative(" sun", 4, -0.5), Alternative(" moon", 5, -1.25))),)
+    made = conversation("completion").append(node("assistant", " sun", spots=spots))
+    assert from_json(to_json(made)).nodes[0].spots == spots

@@ -17,7 +17,8 @@ from machines import LAPTOP
 
 from backends import history as module
 from backends import measurements
-from backends.conversation import Conversation, conversation, node
+from backends.conversation import Conversation, Spot, conversation, node
+from backends.engines.engine import Alternative
 from backends.errors import NotFound
 from backends.history import History, Measurement
 from backends.history_database import connect
@@ -313,3 +314,61 @@ def test_a_load_noted_by_this_program_does_not_let_another_one_end_the_journal(t
     again = History(path)
     assert len(again.conversations()) == 2
     again.close()
+
+
+SPOTS = (
+    Spot(0, " sun", (Alternative(" sun", 4, -0.5), Alternative(" moon", 5, -1.25))),
+    Spot(4, " rose", (Alternative(" rose", 6, -0.1), Alternative(" \x1b]", 7, -3.0))),
+)
+
+
+def completion() -> Conversation:
+    c = conversation("completion").append(node("user", "The"))
+    return c.append(node("assistant", " sun rose", c.leaf, spots=SPOTS))
+
+
+def test_alternatives_of_a_completion_come_back(history: History) -> None:
+    c = kept(history, completion())
+    assert history.load(c.id) == c
+
+
+def test_alternatives_are_kept_as_they_are_shown(history: History) -> None:
+    c = conversation("completion").append(node("user", "The"))
+    c = kept(history, c.append(node("assistant", "", c.leaf)))
+    for spot in SPOTS:
+        history.append(c.leaf or "", spot.text, "", (spot,))
+    history.flush()
+    assert history.load(c.id).path()[-1].spots == SPOTS
+    history.save_node(c.id, replace(c.path()[-1], text=" sun rose", spots=SPOTS))
+    history.flush()
+    assert history.load(c.id).path()[-1].spots == SPOTS
+
+
+def test_alternatives_go_with_their_turn(history: History) -> None:
+    for take_away in (lambda c: history.delete_nodes([c.leaf or ""]), lambda c: history.delete(c.id)):
+        c = kept(history, completion())
+        take_away(c)
+        history.flush()
+        with connect(history.path) as database:
+            assert database.execute("SELECT count(*) FROM spots").fetchone()[0] == 0
+
+
+def test_a_database_without_alternatives_is_migrated_and_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite3"
+    database = sqlite3.connect(path)
+    for script in MIGRATIONS[:3]:
+        for statement in statements(script):
+            database.execute(statement)
+    database.execute("PRAGMA user_version = 3")
+    database.execute("INSERT INTO conversations (id, kind, created, updated) VALUES ('c1', 'completion', 1, 1)")
+    database.execute(
+        "INSERT INTO nodes (id, conversation, role, text, created) VALUES ('n1', 'c1', 'assistant', 'x', 1)"
+    )
+    database.commit()
+    database.close()
+    history = History(path)
+    assert history.note is None
+    assert history.load("c1").nodes[0].spots == ()
+    c = kept(history, completion())
+    assert history.load(c.id) == c
+    history.close()

@@ -132,6 +132,7 @@ def test_a_listing_without_an_end_ends_in_one_line(crowded: str, monkeypatch: py
 def test_an_endless_listing_ends_at_the_deadline_too(crowded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Answer, "names_in_info", False)
     monkeypatch.setattr(Answer, "next_page", ENDLESS["ever more files"][0])
+    monkeypatch.setattr(huggingface, "_MOST_FILES", 1 << 40)
     with pytest.raises(HubUnreachable, match="cannot be listed"):
         HuggingFaceHub().listing(REPO, None, timeout_seconds=0.3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from chat_app import Chat, RunChat, load_request
 
@@ -102,3 +103,30 @@ async def test_a_draft_typed_during_an_answer_is_counted_when_it_ends(chat: RunC
         go.set()
         await c.quiet()
         await c.until(lambda: c.pane.budget is not None and c.pane.budget.draft == 4)
+
+
+async def test_a_context_that_does_not_fit_is_not_offered(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("done")) as c:
+        await c.load(replace(load_request(context=64), max_context=100))
+        await c.type("word " * 80)
+        await c.pilot.press("enter")
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        await c.pilot.press("l")
+        await c.pilot.pause()
+        assert isinstance(c.app.screen, Overflow)
+        await c.pilot.press("escape")
+        assert c.screen.prompt.area.text == "word " * 80
+
+
+async def test_a_prompt_for_all_stays_out_of_a_pane_whose_context_is_full(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("done"), size=(140, 30)) as c:
+        large = await c.load(load_request(quantization="Q8_0"))
+        small = await c.load(load_request(context=64), beside=True)
+        await c.pilot.press("ctrl+b")
+        await c.say("word " * 80)
+        assert [n.text for n in large.conversation.path()] == ["word " * 80, "done"]
+        assert not small.conversation.nodes
+        said = [note.message for note in c.app._notifications]
+        assert any("tokens too many for the context of llama-3-instruct 8B Q4_K_M" in one for one in said)
+        await c.pilot.press("up")
+        assert c.screen.prompt.area.text == "word " * 80

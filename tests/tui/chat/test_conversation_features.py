@@ -159,7 +159,7 @@ async def test_an_alternative_token_is_chosen_and_gone_on_from(chat: RunChat) ->
         await c.say("Then")
         await c.pilot.press("tab", "left")
         await c.pilot.pause()
-        assert "2  moon 8 %" in str(c.pane.query_one("#notice").render())
+        assert '2  " moon"    8 %' in str(c.pane.query_one("#notice").render())
         await c.pilot.press("2")
         await c.quiet()
         assert c.engine.calls[-1].prompt == "Then the moon"

@@ -7,10 +7,13 @@ from pathlib import Path
 from chat_app import RunChat, load_request
 from textual.widgets import Input
 
-from backends.engines.engine import Sampling
+from backends.engines.engine import Alternative, Chunk, Sampling
+from backends.engines.scripted import ScriptedAdapter
 from backends.history import History
 from backends.presets import preset_of, presets, save_preset
 from tui.screens.chat_settings import ChatSettings, Cycle
+
+CHOICES = [["│", "1", '"', 'sun"', "82"], ["│", "2", '"', 'moon"', "17"]]
 
 
 async def test_a_draft_is_there_again_after_a_restart(chat: RunChat) -> None:
@@ -93,3 +96,27 @@ async def test_the_app_opens_the_conversation_that_it_was_asked_for(chat: RunCha
         assert history.load(name[:8]).id == name
     finally:
         history.close()
+
+
+async def test_a_reopened_completion_still_shows_what_else_could_have_stood_there(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.2), Alternative(" moon", 2, -1.8))
+    steps = [Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,)), Chunk(" rose")]
+    async with chat(ScriptedAdapter(lambda _: steps)) as c:
+        await c.load(load_request("llama-3.1 8B", chats=False))
+        await c.say("In the morning")
+        name = c.pane.conversation.id
+    async with chat(ScriptedAdapter(lambda _: [" went down"])) as c:
+        await c.load(load_request("llama-3.1 8B", chats=False))
+        await c.screen.open_conversation(name)
+        assert "In the morning the sun rose" in c.shown()
+        await c.pilot.press("tab", "left")
+        await c.pilot.pause()
+        assert [line.split("%")[0].split() for line in c.notice(c.pane).splitlines()[-2:]] == CHOICES
+        await c.pilot.press("2")
+        await c.quiet()
+        assert "In the morning the moon went down" in c.shown()
+        assert c.engine.calls[-1].prompt == "In the morning the moon"
+        # The chosen token still knows the one that it was chosen instead of.
+        await c.pilot.press("left")
+        await c.pilot.pause()
+        assert [line.split("%")[0].split() for line in c.notice(c.pane).splitlines()[-2:]] == CHOICES

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
-from chat_app import RunChat, load_request
+from chat_app import Chat, RunChat, load_request
+from textual.strip import Strip
 
 from backends.engines.scripted import ScriptedAdapter
+from tui.widgets.chat_pane import ChatPane
 
 
 async def test_a_new_pane_shares_the_model(chat: RunChat) -> None:
@@ -76,6 +80,68 @@ async def test_zoom_shows_the_pane_alone_and_all_again(chat: RunChat) -> None:
         await c.pilot.press("f10")
         await c.pilot.pause()
         assert c.pane.region.width == 70
+
+
+async def four(c: Chat) -> list[ChatPane]:
+    await c.load()
+    for quantization in ("Q5_K_M", "Q6_K", "Q8_0"):
+        await c.load(load_request(quantization=quantization), beside=True)
+    return c.screen.panes
+
+
+async def test_a_row_of_four_panes_is_made_taller_by_keys(chat: RunChat) -> None:
+    async with chat(size=(140, 40)) as c:
+        first, second, third, fourth = await four(c)
+        before = [pane.region.size for pane in c.screen.panes]
+        await c.pilot.press("tab", "plus", "plus", "plus")
+        await c.pilot.pause()
+        assert third.region.height == fourth.region.height > first.region.height + 3
+        assert first.region.width == third.region.width
+        await c.pilot.press("minus", "minus", "minus", "greater_than_sign")
+        await c.pilot.pause()
+        assert [pane.region.height for pane in c.screen.panes] == [size.height for size in before]
+        assert second.region.width == fourth.region.width > third.region.width
+
+
+async def test_a_row_is_never_lost_to_the_other(chat: RunChat) -> None:
+    async with chat(size=(140, 40)) as c:
+        panes = await four(c)
+        await c.pilot.press("tab", *["plus"] * 20)
+        await c.pilot.pause()
+        assert panes[0].region.height >= 4
+
+
+@pytest.mark.parametrize("size", [(90, 40), (140, 18)])
+async def test_four_panes_stand_behind_tabs_where_there_is_no_room(chat: RunChat, size: tuple[int, int]) -> None:
+    async with chat(size=size) as c:
+        await four(c)
+        await c.pilot.pause()
+        assert [pane.region.width > 0 for pane in c.screen.panes] == [False, False, False, True]
+        line = str(c.screen.query_one("#tabs").render())
+        assert "▸4" in line
+        await c.pilot.press("f9")
+        await c.pilot.pause()
+        assert [pane.region.width > 0 for pane in c.screen.panes] == [True, False, False, False]
+        assert "▸1" in str(c.screen.query_one("#tabs").render())
+
+
+async def test_chats_that_were_opened_and_closed_leave_no_lines_behind(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("**word** and more " * 40)) as c:
+
+        async def open_and_close() -> int:
+            for quantization in ("Q4_K_M", "Q8_0"):
+                await c.load(load_request(quantization=quantization), beside=bool(c.screen.panes))
+                await c.say("go")
+            while c.screen.panes:
+                await c.pilot.press("f12")
+                await c.pilot.pause()
+            gc.collect()
+            return sum(isinstance(one, Strip) for one in gc.get_objects())
+
+        await open_and_close()
+        before = await open_and_close()
+        await open_and_close()
+        assert await open_and_close() <= before + 20
 
 
 async def test_the_frames_of_panes_stay_whole_through_every_change_of_their_width(chat: RunChat) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from threading import Event
@@ -10,7 +11,7 @@ import pytest
 from chat_app import Chat, ChatApp, load_request
 from textual.pilot import Pilot
 
-from backends.engines.engine import Chunk
+from backends.engines.engine import Alternative, Chunk
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import EngineError
 from backends.machine.model import Accelerator, Cpu, Machine, Memory
@@ -103,6 +104,44 @@ def test_a_duel(snap_compare: Compare, size: tuple[int, int]) -> None:
     looks(snap_compare, size, ScriptedAdapter(PLAIN, choices={"Q4_K_M": {5: " the", 11: " violet"}}), do)
 
 
+def among(*choices: tuple[str, float]) -> tuple[Alternative, ...]:
+    return tuple(Alternative(text, n, math.log(share)) for n, (text, share) in enumerate(choices))
+
+
+@BOTH
+def test_a_duel_with_thinking(snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def do(c: Chat) -> None:
+        await c.load(load_request(quantization="Q8_0"))
+        second = await c.load(load_request(), beside=True)
+        await c.pilot.press("f9")
+        await c.say("Why is the sky blue?")
+        await c.pilot.press("ctrl+s")
+        await c.until(lambda: second.duel is not None)
+        c.screen.activate(second)
+        await c.pilot.pause()
+
+    thought = "<think>The user asks about the scattering of light.</think>"
+    looks(snap_compare, size, ScriptedAdapter(thought + PLAIN, choices={"Q4_K_M": {3: " wants", 14: " violet"}}), do)
+
+
+@BOTH
+def test_a_completion_with_alternatives(snap_compare: Compare, size: tuple[int, int]) -> None:
+    async def do(c: Chat) -> None:
+        await c.load(load_request("llama-3.1 8B", chats=False))
+        await c.say("The lighthouse stood on the cliff and")
+        await c.pilot.press("tab", "left")
+        await c.pilot.pause()
+
+    first = among((" the", 0.18), (" was", 0.12), (" looked", 0.11), (" watched", 0.11), (" a", 0.03))
+    second = among((" out", 0.6), (" over", 0.3), (" down", 0.05), (" at", 0.02), ("\n", 0.01))
+    steps = [
+        Chunk(" looked", tokens=1, alternatives=(first,)),
+        Chunk(" out", tokens=1, alternatives=(second,)),
+        Chunk(" over the sea.", tokens=1),
+    ]
+    looks(snap_compare, size, ScriptedAdapter(lambda _: steps), do)
+
+
 @BOTH
 def test_an_engine_that_died_in_the_middle(snap_compare: Compare, size: tuple[int, int]) -> None:
     async def do(c: Chat) -> None:
@@ -152,7 +191,7 @@ def test_more_than_the_context_holds(snap_compare: Compare, size: tuple[int, int
     looks(snap_compare, size, ScriptedAdapter(PLAIN), do)
 
 
-@pytest.mark.parametrize("size", [(80, 24)])
+@BOTH
 def test_four_panes_on_one_prompt(snap_compare: Compare, size: tuple[int, int]) -> None:
     async def do(c: Chat) -> None:
         for quantization in ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"):

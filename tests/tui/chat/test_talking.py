@@ -64,6 +64,18 @@ async def test_a_failed_load_shows_the_inner_line_and_offers_a_smaller_one(chat:
         assert c.pane.context == 4096
 
 
+async def test_weights_that_are_not_whole_are_not_offered_smaller_but_verified(chat: RunChat) -> None:
+    line = "tensor 'token_embd.weight' data is not within the file bounds, model is corrupted or incomplete"
+    async with chat(ScriptedAdapter(fails=EngineError("llama.cpp cannot load it", line))) as c:
+        await c.load()
+        notice = " ".join(c.notice(c.pane).split())
+        assert "`modeldeck library verify` says which file is not whole" in notice
+        assert "4,096" not in notice
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.state == "failed")
+        assert c.pane.context == 8192
+
+
 async def test_damaged_weights_are_to_be_checked_and_not_loaded_smaller(chat: RunChat) -> None:
     damaged = DamagedWeights(
         "llama.cpp cannot load it; modeldeck library verify 'm' checks it", "not within the bounds"
