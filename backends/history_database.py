@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ logger = logging.getLogger("modeldeck")
 
 BUSY_SECONDS: Final = 5.0
 """How long one program waits for another that writes."""
+LOCKED_SECONDS: Final = 0.01
+"""Between two tries for a lock that SQLite does not wait for."""
 CHECKED_BYTES: Final = 64 << 20
 """Databases up to this size are looked through for damage when opened; that takes some 10 ms a MB at worst."""
 MOST_DATABASES: Final = 9
@@ -32,6 +35,22 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA foreign_keys = ON")
     return database
+
+
+def journal_aside(database: sqlite3.Connection) -> None:
+    """Let readers go on beside a writer (WAL), in a new file too that two programs begin at once.
+
+    SQLite does not wait for the lock that this change of a file takes, whatever the timeout is.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(LOCKED_SECONDS)
 
 
 def usable_database(wanted: Path) -> tuple[Path, str | None]:
@@ -71,7 +90,7 @@ def _prepare(path: Path) -> str | None:
                 found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     return f"{path} is damaged: {' '.join(str(found).split())}"
-            database.execute("PRAGMA journal_mode = WAL")
+            journal_aside(database)
             migrate(database)
         finally:
             database.close()

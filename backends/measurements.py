@@ -13,6 +13,7 @@ from typing import Final
 
 from backends import home
 from backends.fit import Correction, Speed
+from backends.history_database import journal_aside
 from backends.machine.model import Machine
 
 KEPT: Final = 20
@@ -62,7 +63,7 @@ def _database(path: Path | None) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(file, timeout=WAIT_SECONDS, isolation_level=None)
     try:
         # Readers do not wait for a writer; two programs may have the same file open.
-        database.execute("PRAGMA journal_mode = WAL")
+        journal_aside(database)
         database.execute(_TABLE)
         database.execute(_INDEX)
         yield database
