@@ -320,7 +320,7 @@ def _correction_note(demand: Demand, placed: Placement, context: int, cache_type
         return None
     total = demand.estimate(context, cache_type, placed.kind, max(1, len(placed.cards))).total_bytes
     loads = "1 load" if demand.loads == 1 else f"{demand.loads} loads"
-    return f"predicted {amount(total)}, corrected by {loads} here"
+    return f"predicted {amount(total)}, from {loads} here"
 
 
 def _join(*parts: str | None) -> str | None:

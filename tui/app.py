@@ -205,13 +205,16 @@ class Deck(Talking):
             self._take_title()
             self._calm_mouse()
             self.watch_settings_file()
+
+    def on_ready(self) -> None:
+        """Begin once the first frame stands, whatever a quick key has put over the first screen by then."""
         if self.tour_wanted:
-            self.call_after_refresh(self._show_tour)
+            self._show_tour()
         if self.is_headless:
-            self.call_after_refresh(self._learn_everything)
+            self._learn_everything()
         else:
             # Keys that were typed meanwhile are answered first: what is learned in threads would take their turns.
-            self.call_after_refresh(self.set_timer, FIRST_KEYS_SECONDS, self._learn_everything)
+            self.set_timer(FIRST_KEYS_SECONDS, self._learn_everything)
 
     def _show_tour(self) -> None:
         from tui.screens.tour import Tour

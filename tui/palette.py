@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_MODELS = 100
 """More hits than anyone reads slow the palette down; a further word brings the others."""
+CATALOG_SECONDS = 0.02
+"""How often a search looks whether the catalog is read by now."""
 ELSEWHERE = 0.5
 """How much less an action counts that first needs another screen."""
 
@@ -94,9 +97,9 @@ class Everything(Provider):
             score = max(matcher.match(action.label), matcher.match(action.words) * 0.6) * action.share
             if score > 0:
                 yield Hit(score, matcher.highlight(action.label), action.act, help=action.words)
-        models = self._every_model
-        if models is None:
-            return
+        while (models := self._every_model) is None:
+            # Typed before the catalog is read; another letter or the palette's end takes this search down.
+            await sleep(CATALOG_SECONDS)
         for found in models.search(query, MOST_MODELS):
             wanted = FamilyWanted(found.family.name, found.variant)
             yield Hit(

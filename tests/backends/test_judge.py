@@ -250,7 +250,7 @@ def test_measured_loads_correct_the_estimate_and_say_so() -> None:
     option = judge(one, "llama.cpp", RTX_4090, correction=Correction(((total, total + GIB),) * 7))
     assert option.memory.basis == "measured"
     assert option.memory.total_bytes == total + GIB
-    assert re.search(r"predicted [\d.]+ GiB, corrected by 7 loads here", option.reason or "")
+    assert re.search(r"predicted [\d.]+ GiB, from 7 loads here", option.reason or "")
 
 
 def test_what_a_small_load_took_beside_its_weights_is_no_share_of_a_large_one() -> None:

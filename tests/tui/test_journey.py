@@ -105,7 +105,7 @@ async def test_a_new_user_finds_downloads_and_talks_to_a_model(published: Any) -
         assert screen.history.flush()
         await until(pilot, lambda: app.measured.corrections)
         await pilot.press("f5")
-        await until(pilot, lambda: "corrected by 1 load here" in screen_text(app))
+        await until(pilot, lambda: "from 1 load here" in screen_text(app))
     # The reason line tells from now on what the load took.
     machine = app.machine
     assert machine is not None

@@ -35,11 +35,9 @@ def adapter(monkeypatch: pytest.MonkeyPatch) -> ScriptedAdapter:
 
 
 @pytest.fixture
-def downloaded(hub: Any, tmp_path: Path) -> Any:
+def downloaded(hub: Any) -> Any:
     """The hub that has the weights."""
-    tensors = [("token_embd.weight", (256, 32), 12, 256 * 32 // 256 * 144)]
-    path = gguf_writer.write(tmp_path / "small-talk.gguf", {"general.architecture": "llama"}, tensors)
-    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": path.read_bytes()})
+    hub.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": b"GGUF" * 1000})
     return hub
 
 
@@ -142,7 +140,7 @@ def test_escape_sequences_in_an_answer_are_shown_as_text(launch: Any, adapter: S
 def test_missing_weights_are_not_downloaded_unasked(launch: Any, adapter: ScriptedAdapter) -> None:
     code, out, err = launch("--prompt", "Why?")
     assert (code, out) == (1, "")
-    assert "kB from Hugging Face (tests/small-talk-GGUF)" in err
+    assert "--yes fetches 4.00 kB from Hugging Face (tests/small-talk-GGUF)" in err
     assert adapter.engines == []
 
 
@@ -176,18 +174,20 @@ def test_an_engine_that_does_not_take_the_format_names_one_that_does(launch: Any
     assert "llama.cpp" in err
 
 
-def test_an_engine_that_fails_is_one_line(launch: Any, adapter: ScriptedAdapter) -> None:
+def test_an_engine_that_fails_is_one_line(
+    launch: Any, downloaded: Any, adapter: ScriptedAdapter, tmp_path: Path
+) -> None:
+    tensors = [("token_embd.weight", (256, 32), 12, 256 * 32 // 256 * 144)]
+    whole = gguf_writer.write(tmp_path / "whole.gguf", {"general.architecture": "llama"}, tensors)
+    downloaded.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": whole.read_bytes()})
     adapter.fails = EngineError("llama.cpp cannot load small-talk", "the file is cut off")
     code, out, err = launch("--prompt", "Why?", "--yes")
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == "modeldeck launch: llama.cpp cannot load small-talk: the file is cut off"
 
 
-def test_weights_whose_header_is_wrong_are_named_with_the_cure(
-    launch: Any, downloaded: Any, adapter: ScriptedAdapter
-) -> None:
+def test_weights_whose_header_is_wrong_are_named_with_the_cure(launch: Any, adapter: ScriptedAdapter) -> None:
     adapter.fails = EngineError("llama.cpp cannot load small-talk", "something went wrong")
-    downloaded.add("tests/small-talk-GGUF", {"small-talk-Q4_K_M.gguf": b"GGUF" * 1000})
     code, out, err = launch("--prompt", "Why?", "--yes")
     assert (code, out) == (1, "")
     line = err.splitlines()[-1]
@@ -286,7 +286,7 @@ def test_what_a_load_took_corrects_later_fits_until_it_is_forgotten(launch: Any,
     _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
     (after,) = json.loads(out)["options"]
     assert after["memory"]["basis"] == "measured"
-    assert "corrected by 1 load here" in after["reason"]
+    assert "from 1 load here" in after["reason"]
     code = main.run(["fit", "--forget", "--json"])
     assert code == 0
     _, out, _ = launch("--json", "--model-engine", "llama.cpp", command=fit)
