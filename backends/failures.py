@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from backends.errors import BackendError, BadWeights, DamagedWeights, EngineCrashed, OutOfMemory
 
 About = Literal["memory", "weights", "other"]
 
-MEMORY: Final = (
-    "memory",
-    "allocat",
-    "kv cache",
-    "oom",
-    "failed to create context",
-    "failed to create llama_context",
+DAMAGED: Final = re.compile(
+    r"""
+    not\ within\ the\ file\ bounds | corrupted\ or\ incomplete | invalid\ magic | bad\ magic
+    | failed\ to\ read\ (key|tensor|header|magic)
+    | (deserializing|deserialize|invalid|incomplete)\ (\w+\ )?(header|metadata) | HeaderTooLarge | HeaderTooSmall
+    | InvalidHeader | MetadataIncompleteBuffer | not\ fully\ covered | unexpected\ end\ of | unexpected\ EOF
+    | \[load_safetensors\] | checksum | index-sized\ integer | file\ is\ truncated | string\ length\ \d+\ exceeds
+    | (duplicated|missing)\ tensor | gguf_init_from_\w+
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
-"""Words of failures that a smaller context may help against."""
-WEIGHTS: Final = (
-    "corrupt",
-    "incomplete",
-    "truncated",
-    "file bounds",
-    "magic",
-    "string length",
-    "failed to read",
-    "unexpected end",
-    "unexpected eof",
-    "header",
-    "checksum",
-    "duplicated tensor",
-    "missing tensor",
+"""Of ggml's GGUF reader, the safetensors crate (SafetensorError), MLX, PyTorch and vLLM's own reading of a header."""
+NO_MEMORY: Final = re.compile(
+    r"""
+    out\ of\ memory | OutOfMemory | bad_alloc | MemoryError
+    | (failed|unable|not\ able|could\ not|cannot)\ (to\ )?(allocate|map\ memory)
+    | cannot\ allocate\ memory | can't\ allocate\ memory | alloc\w*\ failed | cudaMalloc\ failed | \[malloc\]
+    | failed\ to\ create\ (llama_)?context | insufficient\ memory | not\ enough\ memory | no\ available\ memory
+    | mem-?fraction-?static
+    | larger\ than\ the\ (maximum\ number\ of\ tokens|available\ KV\ cache) | KV\ cache\ is\ needed
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
-"""Words of failures over files that are not what was published; llama.cpp's and safetensors' own."""
+"""Of ggml, PyTorch (on the CPU too), MLX, vLLM's and SGLang's checks of the KV cache, C++ and the system."""
 
 
 def about(text: str) -> About:
     """What a failure's line is about."""
-    line = text.lower()
-    if any(word in line for word in WEIGHTS):
-        return "weights"
-    return "memory" if any(word in line for word in MEMORY) else "other"
+    if NO_MEMORY.search(text):
+        return "memory"
+    return "weights" if DAMAGED.search(text) else "other"
 
 
 def failure_about(error: BackendError) -> About:

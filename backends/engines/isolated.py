@@ -18,10 +18,10 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from backends.engines.engine import Adapter, Chunk, EngineStatus, LoadOptions, Progress, Sampling, Score, Turn, Weights
-from backends.engines.failures import NO_MEMORY
 from backends.engines.model_thread import Job, ModelThread
 from backends.engines.wire import error_from
 from backends.errors import BackendError, EngineCrashed, EngineError
+from backends.failures import about
 from specs.model import SGLANG, VLLM
 
 CLOSE_SECONDS: Final = 3.0
@@ -211,7 +211,7 @@ class IsolatedEngine:
         crash = EngineCrashed(
             f"the engine's process ended {how}; the app goes on, load {self._weights.name} again", line
         )
-        if code == -signal.SIGKILL or (line is not None and NO_MEMORY.search(line)):
+        if code == -signal.SIGKILL or about(line or "") == "memory":
             crash.cure = "smaller"
         return crash
 
