@@ -206,21 +206,27 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
         from_start = architecture.block_count - shared
     if from_start and index >= from_start:
         return "none"
-    if window_of(architecture):
-        listed = architecture.extra.get("attention.sliding_window_pattern")
-        if isinstance(listed, (list, tuple)) and index < len(listed):
-            return "window" if listed[index] else "full"
-        pattern = architecture.sliding_window_pattern
-        if pattern is None:
-            pattern = WINDOW_PATTERNS.get(name)
-        if pattern is None:
-            # llama.cpp caches the whole context where its source names no pattern: Mistral, Qwen2, Phi-3.
-            return "full"
-        if pattern == 0:
-            return "window"
-        full_at = 0 if name in FULL_FIRST else pattern - 1
-        return "full" if index % pattern == full_at else "window"
-    return "full"
+    return "window" if is_windowed(architecture, index) else "full"
+
+
+def is_windowed(architecture: Architecture, index: int) -> bool:
+    """Whether a layer attends through a window, be the cache that it reads its own or an earlier layer's."""
+    if not window_of(architecture):
+        return False
+    name = architecture.architecture or ""
+    listed = architecture.extra.get("attention.sliding_window_pattern")
+    if isinstance(listed, (list, tuple)) and index < len(listed):
+        return bool(listed[index])
+    pattern = architecture.sliding_window_pattern
+    if pattern is None:
+        pattern = WINDOW_PATTERNS.get(name)
+    if pattern is None:
+        # llama.cpp caches the whole context where its source names no pattern: Mistral, Qwen2, Phi-3.
+        return False
+    if pattern == 0:
+        return True
+    full_at = 0 if name in FULL_FIRST else pattern - 1
+    return index % pattern != full_at
 
 
 def _layer(architecture: Architecture, index: int) -> LayerCache | None:

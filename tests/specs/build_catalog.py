@@ -104,10 +104,10 @@ def architecture_of(
     shape |= widths
     for key in ("license", *note.get("unknown", ())):
         shape.pop(key, None)
-    parameters = shape.pop("parameters", None)
+    parameters, extra = shape.pop("parameters", None), shape.pop("extra", {})
     ordered = {name: shape.pop(name) for name in NAMED if name in shape}
     assert not shape, f"not a field of Architecture: {sorted(shape)}"
-    return parameters, Architecture(**ordered) if ordered else None
+    return parameters, Architecture(**ordered, extra=extra) if ordered else None
 
 
 def whole_architectures(entries: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
