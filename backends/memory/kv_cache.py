@@ -38,7 +38,7 @@ PARALLEL: Final = frozenset({"falcon-h1"})
 APART: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
 """Architectures whose blocks are attention, recurrence or feed-forward alone. Source: llama_hparams of each."""
 
-GUESSING: Final = frozenset({"glm4moe"})
+GUESSING: Final = frozenset({"glm4moe", "glm-dsa"})
 """Architectures whose GGUF files hold blocks that guess further tokens; of the others the converter leaves them out."""
 
 TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
@@ -200,6 +200,9 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if heads == 0:
         recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
         return "recurrent" if recurrent else "none"
+    crossing = architecture.extra.get("attention.cross_attention_layers")
+    if isinstance(crossing, tuple) and index in crossing:
+        return "none"  # keys and values are an image's, and there are none without one
     from_start = whole(architecture.extra.get("layer_kv_from_start")) or SHARED_FROM.get(name)
     shared = whole(architecture.extra.get("attention.shared_kv_layers"))
     if shared and architecture.block_count:

@@ -244,8 +244,9 @@ def _next_token(architecture: Architecture, width: int, add: _Adder) -> None:
     """What a block that guesses the token after the next one has beside the others."""
     words = architecture.vocab_size or 0
     add.matrix("nextn.eh_proj", 2 * width, width)
-    add.matrix("nextn.embed_tokens", width, words)
-    add.matrix("nextn.shared_head_head", width, words)
+    if name_of(architecture) == "glm4moe":
+        add.matrix("nextn.embed_tokens", width, words)
+        add.matrix("nextn.shared_head_head", width, words)
     for name in ("enorm", "hnorm", "shared_head_norm"):
         add.vector(f"nextn.{name}.weight", width)
 
@@ -315,6 +316,13 @@ def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> 
     add.matrix("attn_k_b", nope, rank, heads)
     add.matrix("attn_v_b", rank, value, heads)
     add.matrix("attn_output", heads * value, width)
+    index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
+    index_key = whole(architecture.extra.get("attention.indexer.key_length"))
+    if index_heads and index_key:
+        # What chooses the tokens that sparse attention looks at.
+        add.matrix("indexer.attn_q_b", architecture.q_lora_rank or width, index_heads * index_key)
+        add.matrix("indexer.attn_k", width, index_key)
+        add.matrix("indexer.proj", width, index_heads)
 
 
 def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
