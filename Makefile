@@ -9,9 +9,10 @@ SOURCES := $(shell find tui backends specs -name '*.py')
 TESTS ?=
 PYTEST_ARGS ?=
 DEMO ?= app
+MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-vllm venv check format bench screenshots documents demo clean
+.PHONY: help run test test-vllm venv check format bench soak screenshots documents demo clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,9 @@ format: .venv/.all-is-installed ## put the sources into their one format
 
 bench: .venv/.all-is-installed .venv/.bytecode ## benchmarks, as ratios measured in one run
 	@$(PYTHON) tests/benchmarks/run.py
+
+soak: .venv/.all-is-installed .venv/.bytecode ## half an hour of keys, downloads and chats: memory, log, screen
+	@$(PYTHON) tests/benchmarks/soak.py --minutes $(MINUTES)
 
 screenshots: .venv/.demo-is-installed ## the pictures in docs/, drawn by the app itself
 	@$(PYTHON) tests/screenshots.py

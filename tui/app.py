@@ -82,6 +82,7 @@ class Deck(Talking):
         self._hub_query = ""
         self._chat_screen: ChatScreen | None = None
         self._window_title = ""
+        self._title_taken = False
         self._ascii: LineFilter | None = None
         self._modes = {
             "browse": self._browse,
@@ -347,6 +348,7 @@ class Deck(Talking):
         """Call the terminal's window by what is shown, and have it remember its own title."""
         if self._driver is not None and not self.is_headless and not self._calm:
             self._driver.write(window_title.REMEMBER)
+            self._title_taken = True
             self.retitle()
 
     @property
@@ -355,7 +357,7 @@ class Deck(Talking):
 
     def retitle(self) -> None:
         """Bring the title of the terminal's window up to date."""
-        if self._driver is None or self.is_headless or self._calm:
+        if not self._title_taken or self._driver is None:
             return
         words = window_title.title(self.jobs.values(), self._talking_to())
         if words != self._window_title:
@@ -376,7 +378,7 @@ class Deck(Talking):
 
     def _give_title_back(self) -> None:
         if self._driver is not None and not self.is_headless:
-            self._driver.write("\x1b[?1002l" + ("" if self._calm else window_title.RECALL))
+            self._driver.write("\x1b[?1002l" + (window_title.RECALL if self._title_taken else ""))
 
     async def on_unmount(self) -> None:
         self._give_title_back()

@@ -37,7 +37,7 @@ def draw() -> Callable[[], None]:
         return _nothing
     if columns < LEAST_COLUMNS or lines < LEAST_LINES:
         return _nothing
-    from tui.glyphs import ascii_wanted
+    from tui.charset import ascii_wanted
 
     _write(descriptor, ENTER + outline(columns, lines, plain=ascii_wanted()))
     return lambda: _write(descriptor, LEAVE)

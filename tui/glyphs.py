@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from tui.charset import ascii_wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +73,6 @@ VERDICT_WORDS: Mapping[str, str] = {
     "cpu": "runs on the CPU",
     "no": "does not run here",
 }
-
-
-PLAIN_LOCALES = ("C", "POSIX")
-
-
-def ascii_wanted() -> bool:
-    """Whether this terminal is better served without Unicode: by its kind, or by the locale."""
-    if os.environ.get("TERM") in {"dumb", "linux", "vt100", "vt220"}:
-        return True
-    names = ("LC_ALL", "LC_CTYPE", "LANG")
-    wish = next((os.environ[name] for name in names if os.environ.get(name)), "UTF-8")
-    if wish == "C.UTF-8" and not os.environ.get("LC_ALL") and os.environ.get("LANG") in PLAIN_LOCALES:
-        return True  # Python itself says C.UTF-8 where the user said C (PEP 538)
-    return "utf" not in wish.lower()
 
 
 _chosen: list[Glyphs] = []

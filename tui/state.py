@@ -184,9 +184,10 @@ class State(App[int]):
             self.clear_notifications()
 
     def on_notify(self, message: Notify) -> None:
-        from tui.toasts import make_room
+        from tui.toasts import make_room, sweep
 
         make_room(self._notifications, message.notification, self.size)
+        sweep((screen for stack in self._screen_stacks.values() for screen in stack), self._notifications)
 
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""

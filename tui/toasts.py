@@ -1,16 +1,21 @@
 """What is said in a corner, held to what the screen has room for.
 
 Textual leaves toasts standing for good once they were more than the screen is high, and on a low one they would cover
-what they are about.
+what they are about. It also keeps those of screens that were left, and an empty place for each that was taken away.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.widgets._toast import Toast, ToastHolder
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from textual.geometry import Size
     from textual.notifications import Notification, Notifications
+    from textual.screen import Screen
 
 MOST = 3
 """At a time; more are read by nobody."""
@@ -25,6 +30,15 @@ def make_room(shown: Notifications, coming: Notification, size: Size) -> None:
     left = list(shown)
     while left and (len(left) >= MOST or sum(_lines(one, width) for one in (*left, coming)) > size.height - 2):
         del shown[left.pop(0)]
+
+
+def sweep(screens: Iterable[Screen[object]], shown: Notifications) -> None:
+    """Take away what is left of toasts that are over, on every screen."""
+    for screen in screens:
+        for holder in screen.query(ToastHolder):
+            toasts = holder.query(Toast)
+            if not toasts or toasts.first()._notification not in shown:
+                holder.remove()
 
 
 def _lines(one: Notification, width: int) -> int:

@@ -14,11 +14,11 @@ DAMAGED: Final = re.compile(
     | failed\ to\ read\ (key|tensor|header|magic)
     | (deserializing|deserialize|invalid|incomplete)\ (\w+\ )?(header|metadata) | HeaderTooLarge | HeaderTooSmall
     | InvalidHeader | MetadataIncompleteBuffer | not\ fully\ covered | unexpected\ end\ of | unexpected\ EOF
-    | \[load_safetensors\] | checksum | file\ is\ truncated | gguf_init_from_\w+
+    | \[load_safetensors\] | checksum | index-sized\ integer | file\ is\ truncated | gguf_init_from_\w+
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Of ggml's GGUF reader, the safetensors crate (SafetensorError), MLX and PyTorch."""
+"""Of ggml's GGUF reader, the safetensors crate (SafetensorError), MLX, PyTorch and vLLM's own reading of a header."""
 NO_MEMORY: Final = re.compile(
     r"""
     out\ of\ memory | OutOfMemory | bad_alloc | MemoryError

@@ -1,7 +1,8 @@
 """What the sampling settings mean, the same for every engine.
 
 The order is llama.cpp's: penalties over the last tokens, prompt included, then top-k, top-p, min-p, temperature and
-the choice.
+the choice. vLLM and SGLang divide by the temperature first, which their interfaces leave no way round: above
+temperature 1 the same top-p and min-p leave more tokens there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from backends.engines.engine import Sampling
 
 PENALTY_TOKENS: Final = 64
 """How far back a repetition counts; llama.cpp's own default. vLLM and SGLang count the whole prompt."""
+MOST_TEMPERATURE: Final = 2.0
+"""vLLM and the servers with OpenAI's protocol refuse more."""
 LEAST_TOP_P: Final = 1e-6
 """Leaves the most probable token alone; libraries refuse 0 or take it for "off"."""
 
@@ -27,6 +30,7 @@ def bounded(sampling: Sampling) -> Sampling:
         return replace(sampling, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=None)
     return replace(
         sampling,
+        temperature=min(MOST_TEMPERATURE, sampling.temperature),
         top_k=max(0, sampling.top_k),
         top_p=min(1.0, max(LEAST_TOP_P, sampling.top_p)),
         min_p=min(1.0, max(0.0, sampling.min_p)),

@@ -14,8 +14,15 @@ class TokenText:
     with and without the new token, and the difference handed out; while it ends in the middle of a character it waits.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+    def __init__(self, decode: Callable[[list[int]], str], alone: dict[int, str] | None = None) -> None:
+        """Begin.
+
+        Args:
+            decode: the library's own decoding.
+            alone: texts of single tokens, kept by the caller from answer to answer.
+        """
         self._decode = decode
+        self._alone = {} if alone is None else alone
         self._tokens: list[int] = []
         self._from = 0
         """Where decoding begins: some tokens before the ones that are not out yet."""
@@ -39,4 +46,11 @@ class TokenText:
         return now[len(before) :]
 
     def _both(self) -> tuple[str, str]:
-        return self._decode(self._tokens[self._from : self._out]), self._decode(self._tokens[self._from :])
+        before = self._tokens[self._from : self._out]
+        if len(before) != 1:
+            told = self._decode(before) if before else ""
+        else:
+            # Most stretches are one token long, and a vocabulary's tokens come again and again.
+            known = self._alone.get(before[0])
+            told = self._alone[before[0]] = self._decode(before) if known is None else known
+        return told, self._decode(self._tokens[self._from :])

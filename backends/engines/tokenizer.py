@@ -42,6 +42,8 @@ class Tokenizer:
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
+        self._alone: dict[int, str] = {}
+        """Texts of tokens by themselves, as they were met in answers."""
         self.end_tokens = self._end_tokens(weights.path)
         """Tokens that end an answer, by the tokenizer and the model's own settings."""
 
@@ -95,7 +97,8 @@ class Tokenizer:
         return TokenText(
             lambda tokens: self._tokenizer.decode(
                 tokens, skip_special_tokens=self._hides_control, clean_up_tokenization_spaces=False
-            )
+            ),
+            self._alone,
         )
 
     def _end_tokens(self, folder: Path) -> frozenset[int]:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/standins")]
 
 import benchrow  # noqa: E402 - found on the path above
+from bench_engines import screen_gap  # noqa: E402
 
 PROMPT = "The history of the lighthouse begins with fires on hills. " * 12
 
@@ -144,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         ratio=ratio,
         at_most=0.2,
     )
+    good &= screen_gap("llama.cpp", engine)
     row("llama.cpp: load", [(1000 * our_load, 1000 * their_load)], "ms")
     engine.close()
     return 0 if good else 1

@@ -147,13 +147,14 @@ class Soak:
         session.pump(TOAST_SECONDS)
         session.quiesce(0.7, 10)
         before = picture(session)
-        columns, rows = session.cols, session.rows
         session.emu.screen.reset()
+        session.emu.lines.clear()
         os.kill(session.pid, signal.SIGUSR1)
+        session.wait_for("modeldeck(.*\\n)*.*quit", 20)
         session.quiesce(0.4, 10)
         after = picture(session)
         unlike = [y for y, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
-        key = f"{name} {columns}x{rows}"
+        key = f"{name} {session.cols}x{session.rows}"
         self.unlike[key] = self.unlike.get(key, 0) + len(unlike)
         for y in unlike[:4]:
             texts = ("".join(cell[0] for cell in side[y]).rstrip() for side in (before, after))
@@ -196,7 +197,7 @@ class Soak:
 
     def find(self) -> None:
         """The family that the loopback hub serves."""
-        self.press("f5 esc esc wait:100 / type:soak wait:200 enter wait:200 enter wait:400")
+        self.press("f5 esc esc wait:100 / ctrl+u type:soak wait:200 enter wait:200 enter wait:400")
         self.see("soak-llama ")
 
     def download(self) -> None:

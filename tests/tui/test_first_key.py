@@ -102,3 +102,15 @@ def test_a_dumb_terminal_gets_lines_and_no_escape_sequence(tmp_path: Path) -> No
         written = b"".join(piece for _, piece in session.raw)
     assert b"\x1b" not in written
     assert b"modeldeck list" in written
+
+
+@pytest.mark.parametrize("calm", [False, True])
+def test_the_window_gets_its_own_title_back(tmp_path: Path, calm: bool) -> None:
+    with app(tmp_path / "home", MODELDECK_LOW_BANDWIDTH=str(calm).lower()) as session:
+        session.keep_raw = True
+        assert session.wait_for("[●◐○✕] [a-z]", 30) is not None, session.dump_text()
+        session.send(b"\x11")
+        session.pump(1.5)
+        written = b"".join(piece for _, piece in session.raw)
+    told = re.findall(rb"\x1b\]2;[^\x1b]*|\x1b\[2[23];2t", written)
+    assert told == ([] if calm else [b"\x1b[22;2t", b"\x1b]2;modeldeck", b"\x1b[23;2t"])

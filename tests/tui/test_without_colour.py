@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tui.charset import ascii_wanted
 from tui.cli.output import VERDICTS
-from tui.glyphs import ASCII, UNICODE, Glyphs, ascii_wanted
+from tui.glyphs import ASCII, UNICODE, Glyphs
 
 
 @pytest.mark.parametrize("signs", [UNICODE, ASCII])

@@ -90,7 +90,7 @@ def _versions() -> Section:
         ("system", platform.platform()),
     ]
     pairs += [(name, _version(name) or "missing") for name in PACKAGES]
-    slow = [name for name in ("tui.cli.main", "textual.app") if not _has_bytecode(name)]
+    slow = [name for name in ("tui.app", "textual.app") if not _has_bytecode(name)]
     cure = f"no for {', '.join(slow)}, so the app starts slowly; {sys.executable} -m compileall -q makes it"
     return [*pairs, ("bytecode", cure if slow else "there")]
 

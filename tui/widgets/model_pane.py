@@ -176,9 +176,14 @@ class ModelPane(Vertical):
         return printable(engine.template_note) if engine is not None and engine.template_note else ""
 
     def _smaller_words(self) -> str:
-        if self.request is not None and self.request.options.context > SMALLEST_CONTEXT:
+        if self._may_be_smaller() and self.request is not None and self.request.options.context > SMALLEST_CONTEXT:
             return f" with a context of {units.count(self._smaller_context())}"
         return ""
+
+    def _may_be_smaller(self) -> bool:
+        """Whether less context could help: not where the weights are damaged, nor where a library is missing."""
+        error = self.model.error if self.model is not None else None
+        return not (isinstance(error, EngineError) and error.cure in {"verify", "install"})
 
     def _smaller_context(self) -> int:
         assert self.request is not None
@@ -212,7 +217,7 @@ class ModelPane(Vertical):
         request = self.request
         if request is not None and self.model is not None and isinstance(self.model.error, EngineCrashed):
             request = replace(request, isolated=True)
-        if request is None or not smaller:
+        if request is None or not smaller or not self._may_be_smaller():
             return request
         return replace(request, options=replace(request.options, context=self._smaller_context()))
 

@@ -35,6 +35,8 @@ class Subject:
     """Tokens that a cached prefix is counted in."""
     many_bytes: str = "灯台守は夜明けに七隻の船を数え、その名を"
     """A text whose continuation is made of parts of characters."""
+    hot: float = 2.0
+    """A temperature at which the choice strays. 1 where the library divides by it before top-p and min-p choose."""
     rounding: float = 0.02
     """By so much a probability may differ with the batches that a prompt was computed in."""
     quiet: bool = True
@@ -72,7 +74,7 @@ def mlx_subject(folder: Path) -> Subject:
 def vllm_subject(folder: Path) -> Subject:
     """A stop in prefill is shown apart: this model's is over before one can come."""
     weights = Weights(folder, folder.name, "pytorch", "none")
-    return Subject(adapter(VLLM), weights, aborts_prefill=False, cache_block=CPU_BLOCK_TOKENS)
+    return Subject(adapter(VLLM), weights, aborts_prefill=False, cache_block=CPU_BLOCK_TOKENS, hot=1.0)
 
 
 SUBJECTS: dict[str, tuple[str, Callable[..., Subject], str]] = {

@@ -103,6 +103,29 @@ def test_the_same_seed_gives_the_same_text(subject: Any, loaded: Engine) -> None
     assert text(ask(loaded, QUESTION, replace(sampling, seed=8))) != first
 
 
+def test_with_a_seed_nothing_depends_on_what_was_cached(subject: Any, loaded: Engine) -> None:
+    """To the last bit: a probability that differs in its last digits draws another word sooner or later."""
+    if not subject.exact:
+        pytest.skip("this engine promises no such thing")
+    words = [f"{number} ships" for number in random.Random(5).choices(range(100), k=150)]
+    prompt = ", ".join(words)
+    sampling = Sampling(max_tokens=4, temperature=1.0, seed=11, logprobs=4)
+
+    def numbers(engine: Engine) -> list[float]:
+        chunks = engine.complete(prompt, sampling)
+        return [one.logprob for chunk in chunks for token in chunk.alternatives for one in token]
+
+    for part in (7, 80, 149):
+        list(loaded.complete(", ".join(words[:part]), Sampling(max_tokens=3, temperature=0)))
+    warm = [numbers(loaded), numbers(loaded)]
+    fresh = subject.load()
+    try:
+        cold = numbers(fresh)
+    finally:
+        fresh.close()
+    assert warm == [cold, cold]
+
+
 def test_without_a_seed_answers_differ(loaded: Engine) -> None:
     sampling = Sampling(max_tokens=24, temperature=1.5, top_k=0, top_p=1.0, min_p=0.0)
     assert len({text(ask(loaded, QUESTION, sampling)) for _ in range(3)}) > 1
@@ -320,7 +343,7 @@ def drawn(engine: Engine, sampling: Sampling) -> list[tuple[Alternative, tuple[A
     return found
 
 
-HOT = Sampling(max_tokens=60, temperature=3.0, top_k=0, top_p=1.0, min_p=0.0, seed=5)
+HOT = Sampling(max_tokens=60, temperature=2.0, top_k=0, top_p=1.0, min_p=0.0, seed=5)
 
 
 def test_top_k_leaves_so_many_and_no_fewer(loaded: Engine) -> None:
@@ -328,9 +351,9 @@ def test_top_k_leaves_so_many_and_no_fewer(loaded: Engine) -> None:
     assert ranks == {0, 1, 2}
 
 
-def test_top_p_leaves_the_fewest_that_hold_so_much(loaded: Engine) -> None:
+def test_top_p_leaves_the_fewest_that_hold_so_much(subject: Any, loaded: Engine) -> None:
     """What stands before the last one that is left holds less than top_p of all, before any temperature."""
-    found = drawn(loaded, replace(HOT, top_p=0.6))
+    found = drawn(loaded, replace(HOT, temperature=subject.hot, top_p=0.6))
     before = [
         sum(math.exp(one.logprob) for one in alternatives[: alternatives.index(token)]) for token, alternatives in found
     ]
@@ -338,8 +361,8 @@ def test_top_p_leaves_the_fewest_that_hold_so_much(loaded: Engine) -> None:
     assert max(before) > 0, "not the first one alone"
 
 
-def test_min_p_leaves_what_has_that_share_of_the_best(loaded: Engine) -> None:
-    found = drawn(loaded, replace(HOT, min_p=0.05))
+def test_min_p_leaves_what_has_that_share_of_the_best(subject: Any, loaded: Engine) -> None:
+    found = drawn(loaded, replace(HOT, temperature=subject.hot, min_p=0.05))
     shares = [math.exp(token.logprob - alternatives[0].logprob) for token, alternatives in found]
     assert min(shares) > 0.045
     assert min(shares) < 1
@@ -350,14 +373,17 @@ def test_a_higher_temperature_strays_further(loaded: Engine) -> None:
         found = drawn(loaded, replace(HOT, temperature=temperature, top_k=30))
         return sum(alternatives[0].logprob - token.logprob for token, alternatives in found) / len(found)
 
-    assert lost(0.2) < lost(5.0)
+    assert lost(0.2) < lost(2.0)
 
 
 def test_a_repetition_penalty_counts_the_prompt_too(loaded: Engine) -> None:
+    """By the first token: a penalty drives it away where the prompt has it, and a reward towards what it has."""
     prompt = "The sea is blue. " * 5 + "The sea is"
-    plain = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0)))
-    penalized = text(loaded.complete(prompt, Sampling(max_tokens=6, temperature=0, repetition_penalty=5.0)))
-    assert plain != penalized
+
+    def first(penalty: float) -> str:
+        return text(loaded.complete(prompt, Sampling(max_tokens=1, temperature=0, repetition_penalty=penalty)))
+
+    assert {first(5.0), first(0.05)} != {first(1.0)}
 
 
 def test_alternatives_come_with_each_token_best_first(subject: Any, loaded: Engine) -> None:

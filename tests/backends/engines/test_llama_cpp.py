@@ -106,6 +106,27 @@ def test_a_window_that_slid_on_is_brought_back_from_its_checkpoint(engine: Any) 
     assert "".join(chunk.text for chunk in again) == "".join(chunk.text for chunk in first)
 
 
+def test_a_stop_reaches_into_native_code(engine: Any) -> None:
+    """llama_decode returns 2 where its abort callback says so; without it a batch of 512 tokens would be computed."""
+    import ctypes
+
+    import llama_cpp as library
+
+    runner = engine._runner
+
+    def decode(job: Any) -> list[int]:
+        runner._cache.forget()
+        tokens = (ctypes.c_int32 * 4)(*runner.vocabulary.text("One, two, three")[:4])
+        codes = []
+        for wanted in (True, False):
+            runner.abort(wanted)
+            codes.append(library.llama_decode(runner._context, library.llama_batch_get_one(tokens, 4)))
+        runner._cache.forget()
+        return codes
+
+    assert engine._thread.call(decode) == [2, 0]
+
+
 def test_an_unknown_cache_type_is_named_with_those_there_are(gemma_gguf: Path) -> None:
     with pytest.raises(EngineError, match="q8_0"):
         registry.adapter(LLAMA_CPP).load(

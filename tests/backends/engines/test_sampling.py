@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends.engines.engine import Sampling
-from backends.engines.sampling import LEAST_TOP_P, bounded, seed_bits
+from backends.engines.sampling import LEAST_TOP_P, MOST_TEMPERATURE, bounded, seed_bits
 
 
 def test_at_temperature_0_nothing_else_decides() -> None:
@@ -12,8 +12,8 @@ def test_at_temperature_0_nothing_else_decides() -> None:
 
 
 def test_what_is_out_of_bounds_is_the_nearest_within() -> None:
-    found = bounded(Sampling(temperature=1, top_k=-4, top_p=1.5, min_p=-1))
-    assert (found.top_k, found.top_p, found.min_p) == (0, 1.0, 0.0)
+    found = bounded(Sampling(temperature=9, top_k=-4, top_p=1.5, min_p=-1))
+    assert (found.temperature, found.top_k, found.top_p, found.min_p) == (MOST_TEMPERATURE, 0, 1.0, 0.0)
     assert bounded(Sampling(temperature=1, top_p=0)).top_p == LEAST_TOP_P, "the best one alone, not all of them"
 
 

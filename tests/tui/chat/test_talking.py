@@ -8,7 +8,7 @@ from chat_app import RunChat, load_request
 
 from backends.engines.engine import Turn
 from backends.engines.scripted import ScriptedAdapter
-from backends.errors import EngineCrashed, EngineError
+from backends.errors import DamagedWeights, EngineCrashed, EngineError
 
 
 async def test_without_a_model_the_screen_says_what_to_do_first(chat: RunChat) -> None:
@@ -62,6 +62,23 @@ async def test_a_failed_load_shows_the_inner_line_and_offers_a_smaller_one(chat:
         await c.pilot.press("ctrl+l")
         await c.until(lambda: c.pane.state == "ready")
         assert c.pane.context == 4096
+
+
+async def test_damaged_weights_are_to_be_checked_and_not_loaded_smaller(chat: RunChat) -> None:
+    damaged = DamagedWeights(
+        "llama.cpp cannot load it; modeldeck library verify 'm' checks it", "not within the bounds"
+    )
+    adapter = ScriptedAdapter(fails=damaged)
+    async with chat(adapter) as c:
+        await c.load()
+        notice = str(c.pane.query_one("#notice").render())
+        assert "modeldeck library verify 'm'" in notice
+        assert "with a context of" not in notice
+        context = c.pane.context
+        adapter.fails = None
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.state == "ready")
+        assert c.pane.context == context
 
 
 async def test_escape_stops_and_keeps_what_came(chat: RunChat) -> None:
