@@ -47,7 +47,10 @@ TOKENIZER_BYTES: Final[Mapping[int, int]] = {
 }
 """Tokens, scores or merges, and types in the header, by the size of the vocabulary."""
 
-SENTENCEPIECE: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "internlm2", "baichuan", "orion"})
+GEMMA4_TOKENIZER_BYTES: Final = 15_800_000
+"""Gemma 4 counts as many words as Gemma 3 and carries half a million merges beside them."""
+
+SENTENCEPIECE: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3n", "internlm2", "baichuan", "orion"})
 
 SENTENCEPIECE_WORDS: Final = frozenset({32_768, 64_000, 92_544, 92_416})
 """Larger sentencepiece vocabularies of Llama-like models: Mistral v0.3, Yi, InternLM2."""
@@ -80,6 +83,8 @@ def tokenizer_bytes(architecture: Architecture) -> int:
     scores, some 22.
     """
     words = architecture.vocab_size or 0
+    if name_of(architecture) == "gemma4":
+        return GEMMA4_TOKENIZER_BYTES
     known = TOKENIZER_BYTES.get(words)
     if known is not None:
         return known

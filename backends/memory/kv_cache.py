@@ -38,7 +38,7 @@ PARALLEL: Final = frozenset({"falcon-h1"})
 APART: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
 """Architectures whose blocks are attention, recurrence or feed-forward alone. Source: llama_hparams of each."""
 
-GUESSING: Final = frozenset({"glm4moe"})
+GUESSING: Final = frozenset({"glm4moe", "glm-dsa"})
 """Architectures whose GGUF files hold blocks that guess further tokens; of the others the converter leaves them out."""
 
 TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
@@ -200,27 +200,36 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if heads == 0:
         recurrent = recurrent_elements(architecture) is not None or architecture.ssm_inner_size
         return "recurrent" if recurrent else "none"
+    crossing = architecture.extra.get("attention.cross_attention_layers")
+    if isinstance(crossing, tuple) and index in crossing:
+        return "none"  # keys and values are an image's, and there are none without one
     from_start = whole(architecture.extra.get("layer_kv_from_start")) or SHARED_FROM.get(name)
     shared = whole(architecture.extra.get("attention.shared_kv_layers"))
     if shared and architecture.block_count:
         from_start = architecture.block_count - shared
     if from_start and index >= from_start:
         return "none"
-    if window_of(architecture):
-        listed = architecture.extra.get("attention.sliding_window_pattern")
-        if isinstance(listed, (list, tuple)) and index < len(listed):
-            return "window" if listed[index] else "full"
-        pattern = architecture.sliding_window_pattern
-        if pattern is None:
-            pattern = WINDOW_PATTERNS.get(name)
-        if pattern is None:
-            # llama.cpp caches the whole context where its source names no pattern: Mistral, Qwen2, Phi-3.
-            return "full"
-        if pattern == 0:
-            return "window"
-        full_at = 0 if name in FULL_FIRST else pattern - 1
-        return "full" if index % pattern == full_at else "window"
-    return "full"
+    return "window" if is_windowed(architecture, index) else "full"
+
+
+def is_windowed(architecture: Architecture, index: int) -> bool:
+    """Whether a layer attends through a window, be the cache that it reads its own or an earlier layer's."""
+    if not window_of(architecture):
+        return False
+    name = architecture.architecture or ""
+    listed = architecture.extra.get("attention.sliding_window_pattern")
+    if isinstance(listed, (list, tuple)) and index < len(listed):
+        return bool(listed[index])
+    pattern = architecture.sliding_window_pattern
+    if pattern is None:
+        pattern = WINDOW_PATTERNS.get(name)
+    if pattern is None:
+        # llama.cpp caches the whole context where its source names no pattern: Mistral, Qwen2, Phi-3.
+        return False
+    if pattern == 0:
+        return True
+    full_at = 0 if name in FULL_FIRST else pattern - 1
+    return index % pattern != full_at
 
 
 def _layer(architecture: Architecture, index: int) -> LayerCache | None:

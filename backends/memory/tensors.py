@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import APART, guesses, layer_kind, per_layer, whole
+from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, whole
 from specs.model import Architecture
 
 
@@ -56,6 +56,8 @@ class Traits:
     double_query: bool = False
     """Whether full attention carries a gate beside its queries."""
     half_feed_forward: bool = False
+    dense_beside: bool = False
+    """Whether a feed-forward of its own stands beside the experts, with three norms more."""
 
 
 TRAITS: Final[Mapping[str, Traits]] = {
@@ -75,7 +77,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "gemma2": Traits(norms=4),
     "gemma3": Traits(norms=4, qk_norm="head"),
     "gemma3n": Traits(norms=4, qk_norm="head"),
-    "gemma4": Traits(norms=4, qk_norm="head"),
+    "gemma4": Traits(norms=4, qk_norm="head", dense_beside=True),
     "phi2": Traits(fused_qkv=True, gated=False, qkv_bias=True, bias=True, norm_bias=True, norms=1),
     "phi3": Traits(fused_qkv=True, fused_gate=True),
     "phimoe": Traits(qkv_bias=True, bias=True, norm_bias=True),
@@ -184,6 +186,7 @@ def block_signature(architecture: Architecture, index: int) -> tuple[object, ...
     dense = index < (architecture.leading_dense_block_count or 0) or not _has_experts(architecture, index)
     return (
         layer_kind(architecture, index),
+        is_windowed(architecture, index),
         per_layer(architecture.head_count, index),
         per_layer(architecture.head_count_kv, index),
         per_layer(architecture.feed_forward_length, index),
@@ -221,6 +224,8 @@ def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
         add.matrix("inp_gate", width, each)
         add.matrix("proj", each, width)
         add.vector("post_norm.weight", width)
+    if name == "gemma4":
+        add.vector("layer_output_scale.weight", 1)
     return tuple(add.tensors)
 
 
@@ -239,8 +244,9 @@ def _next_token(architecture: Architecture, width: int, add: _Adder) -> None:
     """What a block that guesses the token after the next one has beside the others."""
     words = architecture.vocab_size or 0
     add.matrix("nextn.eh_proj", 2 * width, width)
-    add.matrix("nextn.embed_tokens", width, words)
-    add.matrix("nextn.shared_head_head", width, words)
+    if name_of(architecture) == "glm4moe":
+        add.matrix("nextn.embed_tokens", width, words)
+        add.matrix("nextn.shared_head_head", width, words)
     for name in ("enorm", "hnorm", "shared_head_norm"):
         add.vector(f"nextn.{name}.weight", width)
 
@@ -254,7 +260,7 @@ def _attention(architecture: Architecture, index: int, width: int, traits: Trait
         return
     key = architecture.key_length or width // heads
     value = architecture.value_length or key
-    if layer_kind(architecture, index) == "window":
+    if is_windowed(architecture, index):
         key = whole(architecture.extra.get("attention.key_length_swa")) or key
         value = whole(architecture.extra.get("attention.value_length_swa")) or value
     query = heads * key * (2 if traits.double_query else 1)
@@ -266,7 +272,8 @@ def _attention(architecture: Architecture, index: int, width: int, traits: Trait
     else:
         add.matrix("attn_q", width, query)
         add.matrix("attn_k", width, keys)
-        add.matrix("attn_v", width, values)
+        if not _keys_are_values(architecture, index):
+            add.matrix("attn_v", width, values)
         if traits.qkv_bias:
             add.vector("attn_q.bias", query)
             add.vector("attn_k.bias", keys)
@@ -280,6 +287,14 @@ def _attention(architecture: Architecture, index: int, width: int, traits: Trait
         add.vector("attn_k_norm.weight", keys if full else key)
     if traits.sinks:
         add.vector("attn_sinks.weight", heads)
+
+
+def _keys_are_values(architecture: Architecture, index: int) -> bool:
+    """Whether a layer's values are its keys before their norm: Gemma 4, where full attention has fewer KV heads."""
+    heads_kv = architecture.head_count_kv
+    if name_of(architecture) != "gemma4" or not isinstance(heads_kv, tuple):
+        return False
+    return len(set(heads_kv)) > 1 and not is_windowed(architecture, index)
 
 
 def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> None:
@@ -301,6 +316,13 @@ def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> 
     add.matrix("attn_k_b", nope, rank, heads)
     add.matrix("attn_v_b", rank, value, heads)
     add.matrix("attn_output", heads * value, width)
+    index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
+    index_key = whole(architecture.extra.get("attention.indexer.key_length"))
+    if index_heads and index_key:
+        # What chooses the tokens that sparse attention looks at.
+        add.matrix("indexer.attn_q_b", architecture.q_lora_rank or width, index_heads * index_key)
+        add.matrix("indexer.attn_k", width, index_key)
+        add.matrix("indexer.proj", width, index_heads)
 
 
 def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:
@@ -380,7 +402,12 @@ def _feed_forward(architecture: Architecture, index: int, width: int, traits: Tr
                 add.matrix("ffn_gate_shexp", width, shared)
             add.matrix("ffn_up_shexp", width, shared)
             add.matrix("ffn_down_shexp", shared, width)
-        return
+        if not traits.dense_beside:
+            return
+        add.vector("ffn_gate_inp.scale", width)
+        add.vector("ffn_down_exps.scale", experts)
+        for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"):
+            add.vector(f"{name}.weight", width)
     if traits.half_feed_forward:
         forward //= 2
     if traits.fused_gate:

@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from backends.memory.shape import is_whole  # noqa: E402
+from backends.memory.tensors import parameter_count  # noqa: E402
 from specs.model import Architecture, HubSource, ModelFamily, ModelSpec  # noqa: E402
 from specs.readers.building import make_spec  # noqa: E402
 from specs.readers.values import billions  # noqa: E402
@@ -26,6 +28,8 @@ from specs.writing import family_to_toml, safe_file_stem  # noqa: E402
 NOTES = Path(__file__).with_name("catalog_notes.toml")
 SEEDS = ROOT / "tests" / "seeds"
 FOLDER = ROOT / "specs" / "families"
+SENSES = {"vision", "audio", "omni"}
+"""Abilities of families whose repositories hold more than the language part."""
 NAMED = [field.name for field in fields(Architecture) if field.name != "extra"]
 
 
@@ -59,6 +63,8 @@ def family_of(entry: dict[str, Any], notes: dict[str, Any], whole: dict[int, dic
         )
         for size, facts in sizes_of(entry).items()
     }
+    if not SENSES & set(entry["abilities"]):
+        shapes = {size: counted(*shape) for size, shape in shapes.items()}
     specs = [spec_of(spec, shapes) for spec in merged(entry["specs"])]
     specs.sort(key=lambda spec: (spec.size_in_billions, spec.active_size_in_billions or 0))
     licenses = {facts.get("license") for facts in entry["architecture_by_size"].values()} - {None}
@@ -104,10 +110,17 @@ def architecture_of(
     shape |= widths
     for key in ("license", *note.get("unknown", ())):
         shape.pop(key, None)
-    parameters = shape.pop("parameters", None)
+    parameters, extra = shape.pop("parameters", None), shape.pop("extra", {})
     ordered = {name: shape.pop(name) for name in NAMED if name in shape}
     assert not shape, f"not a field of Architecture: {sorted(shape)}"
-    return parameters, Architecture(**ordered) if ordered else None
+    return parameters, Architecture(**ordered, extra=extra) if ordered else None
+
+
+def counted(parameters: int | None, architecture: Architecture | None) -> tuple[int | None, Architecture | None]:
+    """With the parameters that follow from the widths, where no fact counts them and there is text alone."""
+    if parameters is None and architecture is not None and is_whole(architecture):
+        parameters = parameter_count(architecture)
+    return parameters, architecture
 
 
 def whole_architectures(entries: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
