@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import clean, plain
 
 
-class Ask(ModalScreen[bool]):
+class Ask(Dialog[bool]):
     """Yes or no; None when the question has lost its meaning meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

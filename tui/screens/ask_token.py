@@ -8,11 +8,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from backends.errors import BackendError
 from specs.model import HUGGINGFACE, MODELSCOPE
+from tui.screens.dialog import Dialog
 from tui.services import Services
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.lines import clean, plain
@@ -24,7 +24,7 @@ BEGINS = {HUGGINGFACE: "hf_…", MODELSCOPE: "ms-…"}
 """How a hub's tokens begin."""
 
 
-class AskToken(ModalScreen[str | None]):
+class AskToken(Dialog[str | None]):
     """Gives back the user's name at the hub once the token is kept; None: given up."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "close", id="token.leave")]

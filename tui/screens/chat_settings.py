@@ -11,12 +11,12 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static, TextArea
 
 from backends.engines.engine import Sampling
 from backends.presets import CHOOSING, preset_of, presets, save_preset
 from tui.screens.ask_line import AskLine
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
 
 OWN = "your own"
@@ -103,7 +103,7 @@ class Cycle(Static, can_focus=True):
         self.post_message(self.Changed(self))
 
 
-class ChatSettings(ModalScreen[Told | None]):
+class ChatSettings(Dialog[Told | None]):
     """Gives back what the pane is told from now on; None: as before."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

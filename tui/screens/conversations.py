@@ -12,7 +12,6 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Input, Static
 
@@ -26,6 +25,7 @@ from tui.chat_keys import HISTORY
 from tui.glyphs import glyphs
 from tui.screens.ask import Ask
 from tui.screens.ask_line import AskLine
+from tui.screens.dialog import Dialog
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean, fitted, line, plain
 
@@ -88,7 +88,7 @@ class ConversationList(LineList):
         )
 
 
-class Conversations(ModalScreen[str | None]):
+class Conversations(Dialog[str | None]):
     """Gives back the conversation to open; None: none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*HISTORY]

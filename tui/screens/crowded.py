@@ -7,18 +7,18 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from backends.loaded import LoadRequest
 from backends.room import Room, held_bytes
 from tui import units
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import clean, plain
 
 Choice = Literal["unload", "anyway"]
 
 
-class Crowded(ModalScreen[Choice | None]):
+class Crowded(Dialog[Choice | None]):
     """Gives back what the user chose; None: nothing is loaded and nothing unloaded."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

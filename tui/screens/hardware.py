@@ -9,12 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from backends.machine.model import Accelerator, Machine
 from tui import units
 from tui.glyphs import bar, glyphs
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import clean, joined, plain
 
 BAR_CELLS = 24
@@ -74,7 +74,7 @@ def describe(machine: Machine) -> Content:
     return Content.assemble(*parts).rstrip()
 
 
-class Hardware(ModalScreen[None]):
+class Hardware(Dialog[None]):
     """A page to read and leave; of this machine its figures are live."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,w,enter", "dismiss", "close", id="hardware.close")]

@@ -12,11 +12,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.reactive import reactive
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.glyphs import glyphs
 from tui.guide import Section, sections
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain, wrapped
 
 SIGN_CELLS = 16
@@ -26,7 +26,7 @@ MOST_QUERY_LETTERS = 60
 NOTHING = "Nothing in the guide holds that: backspace for less, esc for all. ctrl+p finds actions and models."
 
 
-class Help(ModalScreen[None]):
+class Help(Dialog[None]):
     """A page to read, to search and to leave."""
 
     AUTO_FOCUS = "VerticalScroll"

@@ -8,13 +8,13 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Static
 
 from backends.loaded import LoadedModel, LoadedModels
 from tui import units
 from tui.glyphs import glyphs
+from tui.screens.dialog import Dialog
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean, fitted, line, plain
 
@@ -47,7 +47,7 @@ class ModelList(LineList):
         return line([(f" {name}", Style.null()), (tail, muted)], width, base)
 
 
-class Loaded(ModalScreen[LoadedModel | None]):
+class Loaded(Dialog[LoadedModel | None]):
     """Gives back the model to unload; None: none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,12 +10,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from backends.machine.model import Machine
 from tui import units
 from tui.glyphs import glyphs
+from tui.screens.dialog import Dialog
 from tui.services import Services
 from tui.widgets.hardware_strip import gauges
 from tui.widgets.inks import ink
@@ -131,7 +131,7 @@ class MachineList(LineList):
         self.post_message(self.Answered(None))
 
 
-class MachinePicker(ModalScreen[Machine | None]):
+class MachinePicker(Dialog[Machine | None]):
     """Choose a machine; escape leaves things as they are."""
 
     DEFAULT_CSS = """

@@ -9,13 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
 
 
-class Notices(ModalScreen[None]):
+class Notices(Dialog[None]):
     """A list to read and leave."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f8,enter", "dismiss", "close", id="notices.close")]

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from backends.budget import Budget
 from tui import units
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
 
 Way = Literal["drop", "summarise", "enlarge"]
@@ -46,7 +46,7 @@ def ways(budget: Budget, droppable: int, context: int, max_context: int | None) 
     return found
 
 
-class Overflow(ModalScreen[Way | None]):
+class Overflow(Dialog[Way | None]):
     """Gives back the way that the user chose; None: nothing is sent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,16 +8,16 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
 from backends.engines.remote import RemoteModel
 from tui import units
 from tui.glyphs import glyphs
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import clean, plain
 
 
-class ServerModels(ModalScreen[RemoteModel | None]):
+class ServerModels(Dialog[RemoteModel | None]):
     """Choose a model; escape leaves things as they are."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "close", id="servers.close")]

@@ -7,9 +7,9 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Click, Key
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
 
 STEPS: Final = (
@@ -31,7 +31,7 @@ STEPS: Final = (
 )
 
 
-class Tour(ModalScreen[None]):
+class Tour(Dialog[None]):
     """What to do first, beside the screen where it is done."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
