@@ -233,8 +233,7 @@ class AnsweringPane(ModelPane):
         if generation is not self.generation or self._entry is None:
             return
         self._taken_at = time.monotonic()
-        done = generation.done
-        chunks = generation.take()
+        chunks, done = generation.take()
         entry = self._entry
         text, reasoning, shown = "", "", False
         for chunk in chunks:

@@ -34,6 +34,7 @@ class Generation:
     stats: Stats | None = None
     error: BackendError | None = None
     done: bool = False
+    """Whether nothing follows; with it comes a last wake."""
     running: bool = False
     """Whether the engine has begun; False: it waits its turn."""
     _chunks: list[Chunk] = field(default_factory=list)
@@ -70,7 +71,8 @@ class Generation:
                 f"{engine.name} failed in the middle of an answer", f"{type(error).__name__}: {error}"
             )
         finally:
-            self.done = True
+            with self._lock:
+                self.done = True
             self._tell()
 
     def _put(self, chunk: Chunk) -> None:
@@ -92,12 +94,16 @@ class Generation:
             self._awake = True
         self.wake()
 
-    def take(self) -> list[Chunk]:
-        """What came since the last time, text of one kind joined."""
+    def take(self) -> tuple[list[Chunk], bool]:
+        """What came since the last time, and whether that was the end.
+
+        Both are of one moment: an end that this did not see wakes again. Asked for one after the other, an end between
+        the two was never told, and the pane answered for ever.
+        """
         with self._lock:
             chunks, self._chunks = self._chunks, []
             self._awake = False
-        return chunks
+            return chunks, self.done
 
     @property
     def tokens_per_second(self) -> float | None:
