@@ -140,6 +140,25 @@ def more_bits(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
+BY_LAYER: Final = {
+    "down": SMALL_IQ | {
+        "Q2_K_S", "IQ3_XXS", "IQ3_M", "IQ4_NL", "IQ4_XS", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q4_K_S", "Q4_0", "Q5_0",
+    },
+    "v": frozenset({"Q3_K_M", "Q4_K_M", "Q5_K_M", "Q4_K_S"}),
+    "qkv": frozenset({"Q3_K_M", "Q4_K_M", "Q5_K_M", "Q4_K_S"}),
+    "kv_b": frozenset({"Q3_K_M", "Q4_K_M", "Q5_K_M", "Q4_K_S"}),
+    "gate": frozenset({"IQ3_XS"}),
+    "up": frozenset({"IQ3_XS"}),
+}  # fmt: skip
+"""Mixes whose choice for a kind of tensor asks for the block's number; all else is the same in every block."""
+
+
+def asks_layer(kind: str, mix: str) -> bool:
+    """Whether the type of such tensors may differ from block to block."""
+    mixes = BY_LAYER.get(kind)
+    return mixes is not None and mix in mixes
+
+
 def tensor_type(
     tensor: Tensor, kind: str, mix: str, model: Model, quantization: Quantization, imatrix: bool, layer: int, value: int
 ) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, whole
+from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, period, whole
 from specs.model import Architecture
 
 
@@ -193,6 +193,19 @@ def block_signature(architecture: Architecture, index: int) -> tuple[object, ...
         dense,
         guesses(architecture, index),
     )
+
+
+def like_blocks(architecture: Architecture) -> tuple[int, ...]:
+    """Of each block, the number of one that has the same tensors: few numbers where a pattern repeats."""
+    blocks = architecture.block_count or 0
+    every = period(architecture)
+    step = whole(architecture.extra.get("interleave_moe_layer_step")) if architecture.expert_count else None
+    if every >= blocks or (step and step > 1):
+        return tuple(range(blocks))
+    lead = min(architecture.leading_dense_block_count or 0, blocks)
+    # A dense block is like the dense one a pattern before it, and so is one with experts.
+    first = tuple([index % every for index in range(lead)])
+    return first + tuple([lead + index % every for index in range(blocks - lead)])
 
 
 def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
