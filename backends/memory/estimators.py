@@ -84,6 +84,8 @@ def forget() -> None:
     gguf_size.forget()
     for cached in (kv_cache, expert_parameters):
         cached.cache_clear()
+    llama_cpp.forget()
+    transformers.forget()
 
 
 IMATRIX_UPLOADERS: Final = frozenset({"bartowski", "lmstudio-community", "mradermacher", "unsloth", "legraphista"})

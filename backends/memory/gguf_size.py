@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from operator import getitem
 from typing import Final, NamedTuple
 
 from backends.memory.mixes import (
     Model,
-    asks_layer,
+    asked_of_block,
+    asked_of_model,
+    asked_of_tensor,
     category,
     counted_block,
-    downs_before,
     fitting_type,
     is_quantized,
     kept_type,
     model_of,
-    more_bits,
     wanted_type,
 )
 from backends.memory.tensors import Tensor, block_signature, block_tensors, like_blocks, name_of, outer_tensors
@@ -132,6 +131,8 @@ class _Block(NamedTuple):
     """Of each of them."""
     kept_bytes: int
     """All others, most of them 32 bits an element."""
+    values: int
+    """How many of them count as attn_v."""
     tensors: int
 
 
@@ -144,87 +145,77 @@ class _Mixed(NamedTuple):
     """Of each block, which of the pairs it is."""
 
 
-class _Asked(NamedTuple):
-    """A touched tensor as the rules see it."""
+class _Place:
+    """A block that every mix treats like all others, of whatever model, that give the rules the same answers."""
 
-    tensor: Tensor
-    kind: str
+    __slots__ = ("_asked", "types")
+
+    def __init__(self, touched: tuple[Tensor, ...], model: Model, layer: int, value: int) -> None:
+        self._asked = tuple((tensor, category(tensor.name)) for tensor in touched), model, layer, value
+        self.types: dict[tuple[str, str | None, bool], tuple[str, ...]] = {}
+        """What is wanted for its touched tensors, by mix."""
+
+    def learn(self, mix: str, quantization: Quantization, imatrix: bool) -> tuple[str, ...]:
+        """The types under a mix that is met for the first time."""
+        touched, model, layer, value = self._asked
+        return tuple(
+            [wanted_type(tensor, kind, mix, model, quantization, imatrix, layer, value) for tensor, kind in touched]
+        )
+
+
+_places: dict[tuple[object, ...], _Place] = {}
 
 
 class _Outline:
-    """What the quantizer's rules ask of a model's blocks, their sizes apart: models that differ in these share it."""
+    """What the rules ask of a model's blocks, their sizes apart: models that differ only in these share it."""
 
-    __slots__ = ("_class_of", "_classes", "_mixed", "_model", "_touched")
+    __slots__ = ("_class_of", "_classes", "_mixed")
 
     def __init__(
-        self, model: Model, touched: tuple[tuple[_Asked, ...], ...], order: tuple[int, ...], layers: tuple[int, ...]
-    ) -> None:
-        self._model = model
-        self._touched = touched
-        """The touched tensors by kind of block."""
-        values = [sum(1 for one in theirs if one.kind in VALUES) for theirs in touched]
-        places = tuple(zip(layers, accumulate((values[kind] for kind in order), initial=0), strict=False))
+        self, model: Model, blocks: Sequence[_Block], signatures: tuple[object, ...], order: tuple[int, ...],
+        layers: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        asked = asked_of_model(model)
+        values = tuple(one.values for one in blocks)
         numbers: dict[tuple[int, object], int] = {}
-        self._classes: list[tuple[int, int, int]] = []
-        """Kind, number, and how many attn_v-like tensors stand before the first block of those that no mix sets apart."""
+        self._classes: list[tuple[int, _Place]] = []
+        """The kind of blocks that no mix sets apart, and how the rules see them."""
         class_of: list[int] = []
-        for kind, place, answers in zip(order, places, _answers(model, places), strict=True):
+        value = 0
+        for kind, layer in zip(order, layers, strict=True):
+            answers = asked_of_block(model, layer, value)
             number = numbers.setdefault((kind, answers), len(numbers))
             if number == len(self._classes):
-                self._classes.append((kind, *place))
+                key = (signatures[kind], asked, answers)
+                place = _places.get(key)
+                if place is None:
+                    place = _places[key] = _Place(blocks[kind].touched, model, layer, value)
+                self._classes.append((kind, place))
             class_of.append(number)
+            value += values[kind]
         self._class_of = tuple(class_of)
         self._mixed: dict[tuple[str, str | None, bool], _Mixed] = {}
 
     def mixed(self, mix: str, quantization: Quantization, imatrix: bool) -> _Mixed:
-        """The types that a mix wants; a kind of block is asked once where the mix does not look at its number."""
+        """The types that a mix wants."""
         key = (mix, quantization.attention_type, imatrix)
         found = self._mixed.get(key)
         if found is None:
-            found = self._mixed[key] = self._mix(mix, quantization, imatrix)
+            numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+            number_of: list[int] = []
+            for kind, place in self._classes:
+                types = place.types.get(key)
+                if types is None:
+                    types = place.types[key] = place.learn(mix, quantization, imatrix)
+                number_of.append(numbers.setdefault((kind, types), len(numbers)))
+            found = _Mixed(tuple(numbers), tuple([number_of[number] for number in self._class_of]))
+            self._mixed[key] = found
         return found
-
-    def _mix(self, mix: str, quantization: Quantization, imatrix: bool) -> _Mixed:
-        def wanted(one: _Asked, layer: int, value: int) -> str:
-            return wanted_type(one.tensor, one.kind, mix, self._model, quantization, imatrix, layer, value)
-
-        usual = [
-            [None if asks_layer(one.kind, mix) else wanted(one, 0, 0) for one in theirs] for theirs in self._touched
-        ]
-        numbers: dict[tuple[int, tuple[str, ...]], int] = {}
-        number_of = []
-        for kind, layer, value in self._classes:
-            known = zip(self._touched[kind], usual[kind], strict=True)
-            types = tuple([name or wanted(one, layer, value) for one, name in known])
-            number_of.append(numbers.setdefault((kind, types), len(numbers)))
-        return _Mixed(tuple(numbers), tuple([number_of[number] for number in self._class_of]))
-
-
-@lru_cache(maxsize=1024)
-def _answers(model: Model, places: tuple[tuple[int, int], ...]) -> tuple[object, ...]:
-    """Of each block, the answers to everything that the rules ask of its place, see mixes.
-
-    Args:
-        model: the quantizer's view.
-        places: of each block its number, and how many attn_v-like tensors stand before it.
-    """
-    count = model.blocks
-    return tuple(
-        (
-            layer < count // 16,
-            layer < count // 8,
-            layer >= 7 * count // 8,
-            more_bits(layer, count),
-            min(value, 4),
-            more_bits(value, model.values),
-            downs_before(model, layer, "") < count // 8,
-            downs_before(model, layer, "shexp") < count // 8,
-        )
-        for layer, value in places
-    )
 
 
 _outlines: dict[tuple[object, ...], _Outline] = {}
+_MOST: Final = 4096
+"""Plans, outlines and places that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +228,10 @@ class _Plan:
     model: Model
     outer: tuple[tuple[Tensor, str, _Sizes | int], ...]
     """Tensors outside the blocks with their category and sizes; a number where the quantizer does not touch them."""
-    tensors: int
+    header_bytes: int
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST)
 def _plan(architecture: Architecture) -> _Plan:
     count = architecture.block_count or 0
     kinds: dict[tuple[object, ...], int] = {}
@@ -252,30 +243,39 @@ def _plan(architecture: Architecture) -> _Plan:
         if number == len(blocks):
             blocks.append(_block(block_tensors(architecture, layer)))
     order = tuple([kind_of[layer] for layer in likes])
-    touched = tuple(tuple(_Asked(tensor, category(tensor.name)) for tensor in one.touched) for one in blocks)
-    values = [sum(1 for one in theirs if one.kind in VALUES) for theirs in touched]
-    model = model_of(architecture, sum(values[number] for number in order))
-    layers = tuple(counted_block(architecture, index) for index in range(count))
-    key = (
-        model,
-        order,
-        layers,
-        tuple(tuple((one.kind, one.tensor.experts > 1, "shexp" in one.tensor.name) for one in theirs) for theirs in touched),
+    model = model_of(architecture, sum([blocks[number].values for number in order]))
+    layers = tuple([counted_block(architecture, index) for index in range(count)])
+    signatures = tuple(
+        tuple([asked_of_tensor(tensor, category(tensor.name)) for tensor in one.touched]) for one in blocks
     )
-    outline = _outlines.get(key)
-    if outline is None:
-        outline = _outlines[key] = _Outline(model, touched, order, layers)
     outer = tuple(
         (tensor, category(tensor.name), _Sizes(tensor) if is_quantized(tensor) else _kept_bytes(tensor))
         for tensor in outer_tensors(architecture)
     )
-    return _Plan(tuple(blocks), outline, model, outer, sum(blocks[number].tensors for number in order) + len(outer))
+    outline = _outline(model, blocks, signatures, order, layers)
+    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outer))
+    return _Plan(tuple(blocks), outline, model, outer, header)
+
+
+def _outline(
+    model: Model, blocks: Sequence[_Block], signatures: tuple[object, ...], order: tuple[int, ...],
+    layers: tuple[int, ...],
+) -> _Outline:  # fmt: skip
+    key = (model, signatures, order, layers)
+    found = _outlines.get(key)
+    if found is None:
+        if max(len(_outlines), len(_places)) > _MOST:
+            _outlines.clear()
+            _places.clear()
+        found = _outlines[key] = _Outline(model, blocks, signatures, order, layers)
+    return found
 
 
 def _block(tensors: tuple[Tensor, ...]) -> _Block:
-    touched = tuple(tensor for tensor in tensors if is_quantized(tensor))
-    kept_bytes = sum(_kept_bytes(tensor) for tensor in tensors if not is_quantized(tensor))
-    return _Block(touched, tuple(_Sizes(tensor) for tensor in touched), kept_bytes, len(tensors))
+    touched = tuple([tensor for tensor in tensors if is_quantized(tensor)])
+    kept_bytes = sum([_kept_bytes(tensor) for tensor in tensors if not is_quantized(tensor)])
+    values = sum([category(tensor.name) in VALUES for tensor in touched])
+    return _Block(touched, tuple([_Sizes(tensor) for tensor in touched]), kept_bytes, values, len(tensors))
 
 
 def _kept_bytes(tensor: Tensor) -> int:
@@ -285,8 +285,8 @@ def _kept_bytes(tensor: Tensor) -> int:
 def forget() -> None:
     """Plan the next model as the first one."""
     _plan.cache_clear()
-    _answers.cache_clear()
     _outlines.clear()
+    _places.clear()
 
 
 def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: bool = False) -> GgufSize | None:
@@ -311,5 +311,4 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
             embedding += size
         else:
             output += size
-    header = header_bytes(architecture, plan.tensors)
-    return GgufSize(embedding + output + sum(sizes), header, embedding, output, sizes)
+    return GgufSize(embedding + output + sum(sizes), plan.header_bytes, embedding, output, sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -463,6 +464,8 @@ def parameter_count(architecture: Architecture) -> int:
 @lru_cache(maxsize=1024)
 def expert_parameters(architecture: Architecture) -> int:
     """Elements of all routed experts."""
-    blocks = range(architecture.block_count or 0)
-    tensors = (tensor for index in blocks for tensor in block_tensors(architecture, index))
-    return sum(tensor.elements for tensor in tensors if tensor.experts > 1 and "exps" in tensor.name)
+    total = 0
+    for index, count in Counter(like_blocks(architecture)).items():
+        tensors = block_tensors(architecture, index)
+        total += count * sum(tensor.elements for tensor in tensors if tensor.experts > 1 and "exps" in tensor.name)
+    return total
