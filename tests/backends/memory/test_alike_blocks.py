@@ -94,7 +94,7 @@ def test_the_experts_of_all_blocks_are_counted() -> None:
         {"sliding_window": 512, "extra": {"attention.sliding_window_pattern": (True, False) * 40}},
         {"architecture": "gemma3n", "sliding_window": 512, "extra": {"attention.shared_kv_layers": 3}},
         {"full_attention_interval": 4, "ssm_inner_size": 2048, "ssm_state_size": 128, "sliding_window": 512,
-         "sliding_window_pattern": 3},
+         "sliding_window_pattern": 3, "extra": {"attention.key_length_swa": 64}},
         {"architecture": "glm4moe", "extra": {"nextn_predict_layers": 1}, "expert_count": 8},
     ],
     ids=["dense first", "every second", "windows after dense", "windows listed", "shared caches", "hybrid", "guessing"],
