@@ -61,6 +61,7 @@ def judge(
     verdict: Verdict = placed.verdict
     reason: str | None
     longest: int | None = None
+    lack, install_line = _lack(variant, engine, state, status)
     if refused is not None:
         # Where the sentence itself names who takes it, that is the change to make.
         named = refused.endswith((" can", " takes it"))
@@ -79,8 +80,13 @@ def judge(
         if status is not None and driven(machine, status, engine) != driven(machine, None, engine):
             build = status.reason or f"the installed {engine} drives no {machine.accelerators[0].kind} card"
             reason = build if as_built else _join(reason, build)
+        if usable.accelerators != machine.accelerators and placed.verdict == "cpu" and not found.cards and not as_built:
+            reason = _join(reason, f"{engine} does not use the {_names([one.name for one in machine.accelerators])}")
         reason = _join(
-            _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
+            lack,
+            _too_long(variant.family, context),
+            reason,
+            _correction_note(demand, placed, context, cache_type),
         )
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
@@ -111,7 +117,19 @@ def judge(
         kv_cache_type=cache_type,
         device=_device(engine, found, placed, status) if verdict != "no" else None,
         memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
+        lack=lack,
+        install_line=install_line,
     )
+
+
+def _lack(variant: Variant, engine: str, state: str, status: EngineStatus | None) -> tuple[str | None, str | None]:
+    """What would have to be installed for these weights, and the command for it."""
+    if state != "not-installed" or status is None:
+        return None, None
+    status = status.of(variant.spec.format, variant.quantization)
+    if status.status == "not-installed" and status.reason:
+        return status.reason, status.install_line
+    return f"{engine} is not installed here", status.install_line
 
 
 def _device(engine: str, found: Places, placed: Placement, status: EngineStatus | None) -> str | None:
@@ -259,9 +277,11 @@ def _nearest(found: Places, placed: Placement) -> str:
         best = max(found.cards, key=lambda card: card.budget_bytes)
         return f"the {_short_name(best.accelerator.name)} has"
     names = _cards(found)
+    several = " x " in names or " and " in names
+    those = names if several else f"the {names}"
     if placed.nearest == "all" and not found.unified:
-        return f"{names} with RAM have"
-    return f"{names} {'have' if ' x ' in names or ' and ' in names else 'has'}"
+        those += " with RAM"
+    return f"{those} {'have' if several else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -343,6 +363,7 @@ def option_to_json(option: Option) -> dict[str, Any]:
         "engine": option.engine,
         "engine_status": option.engine_status,
         "reason": option.reason,
+        "install_line": option.install_line,
         "verdict": option.verdict,
         "where": option.where,
         "context": option.context,

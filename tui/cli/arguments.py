@@ -27,6 +27,8 @@ COMMANDS: Final = {
 }
 """Where each command lives; its module is imported when it is called."""
 
+MOST: Final = 1 << 30
+"""Above every number of tokens or runs that means anything."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 NAME: Final = "a family of the catalog, a path to weights on this disk, or a hub's repository as owner/name"
 LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
@@ -98,6 +100,8 @@ def _count(text: str) -> int:
     cleaned = text.replace(",", "").replace("_", "")
     if not cleaned.isdecimal() or int(cleaned) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    if len(cleaned) > len(str(MOST)) or int(cleaned) > MOST:
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is too large; at most {MOST:,}")
     return int(cleaned)
 
 
