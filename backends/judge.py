@@ -81,7 +81,7 @@ def judge(
             build = status.reason or f"the installed {engine} drives no {machine.accelerators[0].kind} card"
             reason = build if as_built else _join(reason, build)
         if usable.accelerators != machine.accelerators and placed.verdict == "cpu" and not found.cards and not as_built:
-            reason = _join(reason, f"{engine} does not use the {_names([one.name for one in machine.accelerators])}")
+            reason = f"{engine} does not use the {_names([one.name for one in machine.accelerators])}"
         reason = _join(
             lack,
             _too_long(variant.family, context),
@@ -321,12 +321,15 @@ def _why_not_better(demand: Demand, found: Places, placed: Placement, context: i
     kind = found.cards[0].accelerator.kind
     whole = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
     whole += demand.device_compute(context) + demand.overhead_of(kind)
-    best = found.cards_bytes if demand.layer_split and not found.unified else found.largest_bytes
-    short = whole - best
+    together = demand.layer_split and not found.unified
+    if together:
+        # Each further card has a process's share and a compute buffer of its own.
+        whole += (len(found.cards) - 1) * (demand.device_compute(context) + demand.overhead_of(kind))
+    short = whole - (found.cards_bytes if together else found.largest_bytes)
     names = _names([card.accelerator.name for card in found.cards])
-    if short <= 0:
-        return None
-    return f"{amount(short)} too large for the {names} alone"
+    if short >= _LAYER_REST:
+        return f"{amount(short)} too large for the {names} alone"
+    return f"its layers do not divide into what the {names} have each" if together and len(found.cards) > 1 else None
 
 
 def _too_long(family: ModelFamily, context: int) -> str | None:

@@ -98,10 +98,11 @@ def _columns(text: str) -> tuple[str, ...]:
 
 def _count(text: str) -> int:
     cleaned = text.replace(",", "").replace("_", "")
+    # By its digits first: Python refuses to read a number of thousands of them.
+    if cleaned.isdecimal() and (len(cleaned) > len(str(MOST)) or int(cleaned) > MOST):
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is too large; at most {MOST:,}")
     if not cleaned.isdecimal() or int(cleaned) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    if len(cleaned) > len(str(MOST)) or int(cleaned) > MOST:
-        raise argparse.ArgumentTypeError(f"{text[:30]!r} is too large; at most {MOST:,}")
     return int(cleaned)
 
 
