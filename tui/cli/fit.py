@@ -279,7 +279,7 @@ def _note_engines(rows: Iterable[Option]) -> None:
             lack = one.lack or f"{one.engine} is not installed"
             stars[f"{lack}: {one.install_line}" if one.install_line else lack] = None
         elif one.engine_status == "unsupported":
-            stars[f"{one.engine} does not take these weights on this kind of machine"] = None
+            stars[f"{one.engine}, {one.variant.spec.format}: not supported there, see the reasons"] = None
     for words in stars:
         note(f"* {words}")
 
