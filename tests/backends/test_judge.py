@@ -132,6 +132,14 @@ def test_no_says_by_how_much_and_what_would_cure_it() -> None:
     assert re.search(r"needs [\d.]+ GiB and .* [\d.]+ GiB short; (Q\w+|IQ\w+) \([\d.]+ GiB\) fits", option.reason or "")
 
 
+@pytest.mark.parametrize("ram_gib", [12, 20])
+def test_a_smaller_size_is_offered_in_the_format_and_under_the_engine_that_were_asked_for(ram_gib: int) -> None:
+    # The largest weights of the smaller size that run are pytorch's at 20 GiB, and no gguf.
+    option = judge(variant("ggufv2", 70, "Q8_0"), "llama.cpp", linux(ram_gib))
+    assert option.verdict == "no"
+    assert re.search(r"the 8B size fits \(ggufv2 \S+ under llama\.cpp\)", option.reason or ""), option.reason
+
+
 def cure_of(reason: str) -> tuple[str, str]:
     match = re.search(r"; (?:a context of ([\d,]+)|a KV cache of type (\w+)|(\S+) \([\d.]+ \w+\)) fits", reason)
     assert match is not None, reason
