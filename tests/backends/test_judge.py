@@ -133,6 +133,18 @@ def test_no_says_by_how_much_and_what_would_cure_it() -> None:
     assert re.search(r"needs [\d.]+ GiB and .* [\d.]+ GiB short; (Q\w+|IQ\w+) \([\d.]+ GiB\) fits", option.reason or "")
 
 
+@pytest.mark.parametrize(("format_", "engine"), [("ggufv2", "llama.cpp"), ("gptq", "Transformers"), ("mlx", "MLX")])
+def test_a_smaller_size_is_offered_in_the_format_and_under_the_engine_that_were_asked_for(
+    format_: str, engine: str
+) -> None:
+    # What has the most bytes and runs is none of gptq's nor of ggufv2's.
+    family = next(one for one in load_catalog().families if one.name == "llama-3.1-instruct")
+    one = next(v for v in family.variants() if (v.spec.format, v.spec.size_in_billions) == (format_, 70))
+    option = judge(one, engine, linux(24))
+    assert option.verdict == "no"
+    assert re.search(rf"the 8B size fits \({format_} \S+ under {re.escape(engine)}\)", option.reason or "")
+
+
 def cure_of(reason: str) -> tuple[str, str]:
     match = re.search(r"; (?:a context of ([\d,]+)|a KV cache of type (\w+)|(\S+) \([\d.]+ \w+\)) fits", reason)
     assert match is not None, reason

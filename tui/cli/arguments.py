@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from specs import extensions
 from specs.model import ENGINES, FORMATS, Number
@@ -59,18 +60,28 @@ class _Parser(argparse.ArgumentParser):
             message = f"there is no {word!r} here" + (f"; did you mean {near}?" if near else f": {', '.join(choices)}")
         stray = re.search(r"unrecognized arguments: (-\S+)", message)
         if stray:
-            flags = tuple(flag for action in self._every_action() for flag in action.option_strings)
-            near = nearest(stray[1].partition("=")[0], flags)
+            flags = tuple(flag for action in self._actions for flag in action.option_strings)
+            typed = stray[1].partition("=")[0]
+            near = next((flag for flag in flags if flag.startswith(typed)), None) or nearest(typed, flags)
             message += f"; did you mean {near}?" if near else ""
         raise WrongUsage(message, self.prog)
 
-    def _every_action(self) -> list[argparse.Action]:
-        actions = list(self._actions)
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As argparse's, but the command that was called refuses what it does not know, and names flags of its own."""
+        parsed, stray = self.parse_known_args(args, namespace)
+        if stray:
+            self._called(parsed).error(f"unrecognized arguments: {' '.join(stray)}")
+        return parsed
+
+    def _called(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for inner in action.choices.values():
-                    actions += inner._actions
-        return actions
+                inner = action.choices.get(getattr(parsed, action.dest, None) or "")
+                if isinstance(inner, _Parser):
+                    return inner._called(parsed)
+        return self
 
 
 def size_in_billions(text: str) -> Number:
