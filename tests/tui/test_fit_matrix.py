@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from backends.fit import Option
 from specs.catalog import load_catalog
 from tui.app import Deck
+from tui.widgets.hardware_strip import HardwareStrip
 
 (QWEN3,) = [family for family in load_catalog().families if family.name == "qwen3"]
 
@@ -56,3 +57,15 @@ async def test_what_is_missing_comes_with_the_line_that_installs_it() -> None:
         shown = screen_text(app)
         assert "Transformers is not installed" in shown
         assert f"to install: {line}" in shown
+
+
+async def test_the_long_name_of_another_machine_leaves_room_for_the_context() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        other = replace(fake.PRESET, label="RTX 4090 + RTX 3060 12 GB, 64 GB RAM")
+        app.screen.query_one(HardwareStrip).show(other, "ctx 8,192")
+        await pilot.pause()
+        top = screen_text(app).splitlines()[0]
+        assert "what if: RTX 4090 + RTX 3060" in top
+        assert "not this machine" in top
+        assert top.rstrip().endswith("ctx 8,192")
