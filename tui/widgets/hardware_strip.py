@@ -137,7 +137,8 @@ class HardwareStrip(DrawnLines):
             label = clean(machine.label)
             # The words that it is not this one, and what stands at the right end, matter more than all of a long name.
             left = room - sum(cell_len(text) for text in (pieces[0][0], before, after))
-            label = fitted(label, max(8, min(left, cell_len(label))), glyphs().ellipsis)
+            if cell_len(label) > left:
+                label = fitted(label, max(8, left), glyphs().ellipsis)
             pieces.append((f"{before}{label}{after}", self._style("whatif")))
         room -= sum(cell_len(text) for text, _ in pieces)
         for cells, wordy in ((BAR_CELLS, True), (BAR_CELLS, False), (6, False), (SHORT_BAR_CELLS, False), (0, False)):
