@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -150,9 +150,9 @@ class ChatScreen(TurnScreen):
         elif self._editing is not None:
             title = "another text for this turn: enter branches, esc leaves it as it is"
         elif self.broadcast and len(self.panes) > 1:
-            title = f"to all {len(self.panes)} panes"
+            title = "to both panes" if len(self.panes) == 2 else f"to all {len(self.panes)} panes"
         elif pane.completes:
-            title = f"goes on in {pane.title}"
+            title = f"a text for {pane.title} to continue"
         else:
             title = f"to {pane.title}"
         prompt.border_title = Content(printable(title))
@@ -280,6 +280,13 @@ class ChatScreen(TurnScreen):
         if action in ("broadcast", "pane", "duel", "widen"):
             return len(self.panes) > 1
         return True
+
+    def key_label(self, binding: Binding) -> str | None:
+        """What a key does now, where its binding cannot know it; None: what the binding says."""
+        if binding.id == "chat.both":
+            many = "to both" if len(self.panes) == 2 else "to all"
+            return "to one" if self.broadcast else many
+        return None
 
     def action_stop(self) -> None:
         """Stop the answer; with none running, give up the edit, or go back from the turns to the prompt."""

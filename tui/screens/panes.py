@@ -232,6 +232,7 @@ class PaneScreen(Screen[None]):
     def watch_broadcast(self) -> None:
         if self.is_mounted:
             self._arrange()
+            self.refresh_bindings()
 
     def _arrange(self) -> None:
         panes = self.panes

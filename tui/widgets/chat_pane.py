@@ -260,12 +260,14 @@ class ChatPane(AnsweringPane):
         self.transcript.show([Entry("asked", "user", asked), duel_passage(made)])
         self.duel = made
         self.say_all()
+        self.post_message(self.Changed(self))
 
     def leave_duel(self) -> bool:
         """Show the conversation again; False: it stands there."""
         if self.duel is None:
             return False
         self._show_path()
+        self.post_message(self.Changed(self))
         return True
 
     # -- the context budget

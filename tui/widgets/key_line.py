@@ -8,6 +8,8 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -44,8 +46,14 @@ class KeyLine(Widget):
                 shown = self.app.get_key_display(binding)
                 if glyphs() is not UNICODE:
                     shown = "".join(ASCII_KEYS.get(letter, letter) for letter in shown)
-                items.setdefault(name, (name, shown, binding.description, binding.key))
+                items.setdefault(name, (name, shown, self._label(active.node, binding), binding.key))
         return list(items.values())
+
+    @staticmethod
+    def _label(owner: DOMNode, binding: Binding) -> str:
+        """What the key does now, where its owner knows better than the binding."""
+        label_of = getattr(owner, "key_label", None)
+        return (label_of(binding) if label_of is not None else None) or binding.description
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width

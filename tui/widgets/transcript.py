@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import var
@@ -22,6 +22,7 @@ from tui.widgets.entry import Entry
 from tui.widgets.heights import Heights
 from tui.widgets.markdown_lines import Line
 from tui.widgets.palette import Palette
+from tui.widgets.passage import Passage
 from tui.widgets.selecting import selected
 
 KEPT_STRIPS = 400
@@ -383,6 +384,32 @@ class Transcript(ScrollView, can_focus=True):
         self.refresh()
 
     # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # One text has no turns; of a duel nothing but its places can be walked over.
+        if self.walks_tokens:
+            wish = parameters[0] if action == "wish" else None
+            if self.compares and wish not in (None, "previous", "next"):
+                return False
+            if not self.compares and (action == "fold" or wish == "delete"):
+                return False
+        return super().check_action(action, parameters)
+
+    @property
+    def walks_tokens(self) -> bool:
+        """Whether keys walk over the tokens of a text instead of branches."""
+        return bool(self.entries) and isinstance(self.entries[-1], Passage)
+
+    @property
+    def compares(self) -> bool:
+        """Whether that text is the answer of a duel, below what was asked."""
+        return self.walks_tokens and len(self.entries) > 1
+
+    def key_label(self, binding: Binding) -> str | None:
+        """What a key does here, where that is not what it does among turns; None: the same."""
+        if not self.walks_tokens:
+            return None
+        return {"turn.up": "scroll", "turn.next": "place" if self.compares else "token"}.get(binding.id or "")
 
     def watch_cursor(self, _old: int | None, _new: int | None) -> None:
         self.refresh()
