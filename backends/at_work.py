@@ -30,12 +30,14 @@ class AtWork:
         self._file = folder / f"{os.getpid()}.json"
         self._guard = threading.Lock()
         self._models: list[Crashed] = []
+        self._ended = False
 
     def add(self, model: Crashed) -> None:
         """Before its load begins: native code may abort in there."""
         with self._guard:
-            self._models.append(model)
-            self._write()
+            if not self._ended:
+                self._models.append(model)
+                self._write()
 
     def remove(self, model: Crashed) -> None:
         """After it was freed, or could not be loaded."""
@@ -44,9 +46,10 @@ class AtWork:
                 self._models.remove(model)
                 self._write()
 
-    def clear(self) -> None:
-        """The process ends as it should."""
+    def end(self) -> None:
+        """The process ends as it should: nothing is noted any more, not even a load that only now begins."""
         with self._guard:
+            self._ended = True
             self._models.clear()
             self._write()
 

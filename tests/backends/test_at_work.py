@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from backends.at_work import AtWork, Crashed, crashed
 from backends.engines.engine import LoadOptions, Weights
 from backends.engines.isolated import IsolatedAdapter
-from backends.engines.scripted import ScriptedAdapter
+from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 
 MODEL = Crashed("m/1B/ggufv2/Q4_K_M", "llama.cpp", "m 1B Q4_K_M")
@@ -21,7 +24,7 @@ ABORTS = """
 import os, sys
 from pathlib import Path
 from backends.engines.engine import LoadOptions, Weights
-from backends.engines.scripted import ScriptedAdapter
+from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.at_work import AtWork
 from backends.loaded import LoadedModels, LoadRequest
 class Aborting(ScriptedAdapter):
@@ -87,3 +90,31 @@ def test_a_note_that_nobody_can_read_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "999999999.json").write_text("{")
     (tmp_path / "notes.json").write_text("[]")
     assert crashed(tmp_path) == ()
+
+
+def test_a_process_that_ends_before_its_model_was_freed_did_not_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(ScriptedEngine, "close", lambda _: held.wait())
+    monkeypatch.setattr("backends.loaded.CLOSE_SECONDS", 600.0)
+    models = LoadedModels(lambda name: ScriptedAdapter(), None, AtWork(tmp_path))
+    model = opened(models)
+    assert list(tmp_path.glob("*.json"))
+    ending = threading.Thread(target=models.close, daemon=True)
+    ending.start()
+    try:
+        deadline = time.monotonic() + 30
+        while list(tmp_path.glob("*.json")):
+            assert time.monotonic() < deadline, "the note stays for as long as the model takes to be freed"
+        assert not model.wait_closed(0)
+    finally:
+        held.set()
+    ending.join(30)
+
+
+def test_nothing_is_noted_once_the_process_ends(tmp_path: Path) -> None:
+    at_work = AtWork(tmp_path)
+    at_work.end()
+    at_work.add(MODEL)
+    assert not list(tmp_path.glob("*.json"))
