@@ -149,11 +149,18 @@ class LoadedModel:
     load_seconds: float | None = None
     used_at: float = 0.0
     """time.monotonic() when it last ended an answer."""
-    busy: bool = False
     _jobs: queue.SimpleQueue[Callable[[], None] | None] = field(default_factory=queue.SimpleQueue)
     _thread: threading.Thread | None = None
     _closing: threading.Event = field(default_factory=threading.Event)
     _listeners: list[Callable[[LoadedModel], None]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _given: int = 0
+    """Jobs that were given to it and are not done."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it does something, or was given something that its thread has not begun."""
+        return self._given > 0
 
     @property
     def name(self) -> str:
@@ -168,15 +175,16 @@ class LoadedModel:
         """Do something with the engine on its thread, after what it does now. The job shows its own errors."""
 
         def run() -> None:
-            if self.engine is None or self._closing.is_set():
-                return
-            self.busy = True
             try:
-                job(self.engine)
+                if self.engine is not None and not self._closing.is_set():
+                    job(self.engine)
             finally:
-                self.busy = False
-                self.used_at = time.monotonic()
+                with self._lock:
+                    self._given -= 1
+                    self.used_at = time.monotonic()
 
+        with self._lock:
+            self._given += 1
         self._jobs.put(run)
 
     def listen(self, listener: Callable[[LoadedModel], None]) -> None:
@@ -265,9 +273,22 @@ class LoadedModel:
 
     def close(self) -> None:
         """Stop what it does and give the memory back; returns at once."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        self._end()
+
+    def close_if_idle(self, idle_seconds: float) -> bool:
+        """Close it unless somebody used it since or has just given it something to do; whether it did."""
+        with self._lock:
+            if self._given or self._closing.is_set() or time.monotonic() - self.used_at < idle_seconds:
+                return False
+            self._closing.set()
+        self._end()
+        return True
+
+    def _end(self) -> None:
         if self.engine is not None:
             self.engine.stop()
         self._jobs.put(None)
@@ -341,11 +362,7 @@ class LoadedModels:
 
     def unload_idle(self, idle_seconds: float) -> tuple[LoadedModel, ...]:
         """Unload what nobody used for so long; returns what was unloaded."""
-        now = time.monotonic()
-        idle = [m for m in self.models() if m.state == "ready" and not m.busy and now - m.used_at >= idle_seconds]
-        for model in idle:
-            model.close()
-        return tuple(idle)
+        return tuple(m for m in self.models() if m.state == "ready" and m.close_if_idle(idle_seconds))
 
     def held_bytes(self) -> int:
         """Memory of everything loaded, measured where the engine says it, else predicted."""
@@ -354,10 +371,11 @@ class LoadedModels:
     def close(self) -> None:
         """Stop and unload everything, waiting a little."""
         models = self.models()
+        if self._at_work is not None:
+            # Before the wait, which the app's end is shorter than: what goes with the process is no crash.
+            self._at_work.end()
         for model in models:
             model.close()
         deadline = time.monotonic() + CLOSE_SECONDS
         for model in models:
             model.wait_closed(max(0.0, deadline - time.monotonic()))
-        if self._at_work is not None:
-            self._at_work.clear()  # what has not come back by now goes with the process, and that is no crash

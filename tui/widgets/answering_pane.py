@@ -16,7 +16,7 @@ from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
 from backends.errors import BackendError, EngineCrashed
 from backends.failures import about
 from backends.keeper import Keeper
-from backends.loaded import LoadedModels, LoadRequest
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from tui.widgets.entry import Entry
 from tui.widgets.frame_line import Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
@@ -97,6 +97,12 @@ class AnsweringPane(ModelPane):
     def leave(self) -> None:
         self._end_now()
         super().leave()
+
+    def _model_is(self, model: LoadedModel) -> None:
+        if model.state in ("closed", "failed"):
+            # A model that goes does not begin what still waits for it, and nobody else ends it.
+            self._end_now()
+        super()._model_is(model)
 
     def _short_of_memory(self, error: BackendError | None) -> bool:
         last = self.conversation.path()[-1:]
@@ -208,7 +214,7 @@ class AnsweringPane(ModelPane):
         def count(engine: Engine) -> int:
             return engine.count_tokens(text) if completes else engine.prompt_tokens(turns)
 
-        self.state = "waiting" if model.busy else "reading"
+        self.state = "waiting" if model.busy and model.users > 1 else "reading"
         model.submit(lambda engine: generation.run(engine, ask, count))
         if self._pulse is None:
             self._pulse = self.set_interval(0.25, self._say_foot)

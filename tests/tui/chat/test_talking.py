@@ -268,6 +268,27 @@ async def test_a_model_that_nobody_used_is_unloaded_and_comes_back_with_the_next
         assert "here again" in c.shown()
 
 
+async def test_a_prompt_that_waits_for_another_pane_ends_when_the_model_is_unloaded(chat: RunChat) -> None:
+    go = threading.Event()
+    async with chat(ScriptedAdapter(["one", go, " two"]), size=(140, 30)) as c:
+        first = await c.load()
+        await c.pilot.press("ctrl+n")
+        await c.until(lambda: len(c.screen.panes) == 2 and c.pane.state == "ready")
+        second = c.pane
+        first.send("hello")
+        await c.until(lambda: "one" in c.shown(first))
+        second.send("and here")
+        assert second.state == "waiting"
+        model = second.model
+        assert model is not None
+        model.close()
+        go.set()
+        await c.until(lambda: second.state == first.state == "unloaded")
+        assert second.generation is None
+        assert first.generation is None
+        assert [turn.stop_reason for turn in second.conversation.path()] == [None, "cancelled"]
+
+
 async def test_a_second_prompt_while_loading_stays_in_the_prompt(chat: RunChat) -> None:
     hold = threading.Event()
     async with chat(ScriptedAdapter("done", hold=hold)) as c:
