@@ -34,12 +34,19 @@ from tui.widgets.chat_pane import ChatPane
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
 from tui.widgets.pane_grid import PaneGrid
+from tui.widgets.pane_words import WORDS, State
 from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
 IDLE_SECONDS = 30 * 60.0
 """How long a model stays in memory that nobody talks to."""
 IDLE_CHECK_SECONDS = 30.0
+WITHOUT_MODEL: dict[State, str] = {
+    "loading": "is still loading",
+    "failed": "failed; ctrl+l loads it again",
+    "unloaded": "is unloaded; ctrl+l loads it again",
+}
+"""Why a pane cannot answer."""
 
 
 class ChatScreen(TurnScreen):
@@ -157,15 +164,19 @@ class ChatScreen(TurnScreen):
             title = f"to {pane.title}"
         prompt.border_title = Content(printable(title))
         budget = pane.budget if pane is not None and pane.engine is not None else None
-        words = ""
-        if budget is not None:
-            parts = [("system", budget.system), ("history", budget.history), ("draft", budget.draft)]
+        words, over = "", 0
+        if budget is not None and pane is not None:
+            # While it answers, the room for an answer is what it takes.
+            over = budget.over if pane.generation is None else 0
+            answer = budget.reserve if over else 0
+            parts = [("system", budget.system), ("history", budget.history)]
+            parts += [("draft", budget.draft), ("answer", answer)]
             words = " · ".join(f"{name} {units.count(tokens)}" for name, tokens in parts if tokens)
             words = f"{words} of {units.count(budget.context)} tokens" if words else ""
-            if budget.over:
-                words = f"{units.count(budget.over)} tokens too many: {words}"
+            if over:
+                words = f"{units.count(over)} tokens too many: {words}"
         prompt.border_subtitle = Content(words)
-        prompt.set_class(budget is not None and budget.over > 0, "-over")
+        prompt.set_class(over > 0, "-over")
         area = prompt.area
         if pane is None:
             area.placeholder = "Load a model first: f5"
@@ -223,6 +234,8 @@ class ChatScreen(TurnScreen):
                     waiting = "One prompt waits for the model already; this one stays here"
                 if pane.state == "unloaded" and pane.request is not None:
                     self._load_into(pane, pane.request)
+            elif pane.state in ("scoring", "summarising"):
+                waiting = f"{pane.title} is {WORDS[pane.state]}; send this when it is done, or esc stops it"
             else:
                 waiting = f"{pane.title}: {pane.state}; ctrl+l loads it again"
         if waiting:
@@ -250,7 +263,15 @@ class ChatScreen(TurnScreen):
         context = larger_context(budget)
 
         def go() -> None:
-            pane.send(draft.whole)
+            # A summary, or turns that were longer than thought, may still be too much.
+            if not self._too_long(pane, draft):
+                pane.send(draft.whole)
+            else:
+                give_back()
+
+        def give_back() -> None:
+            if pane is self.active_pane and not self.prompt.draft:
+                self.prompt.draft = pane.draft = draft
 
         def chosen(way: Way | None) -> None:
             if way is None:
@@ -261,7 +282,7 @@ class ChatScreen(TurnScreen):
                 pane.drop(oldest)
                 go()
             elif way == "summarise":
-                pane.summarise(oldest, go)
+                pane.summarise(oldest, go, give_back)
             else:
                 pane.enlarge(context, go)
 
@@ -301,11 +322,16 @@ class ChatScreen(TurnScreen):
     def action_again(self) -> None:
         for pane in self._targets():
             if not pane.again():
-                self.notify("There is no prompt to answer again")
+                self._say_why_not(pane, "There is no prompt to answer again")
 
     def action_continue(self) -> None:
         for pane in self._targets():
-            pane.go_on()
+            if not pane.go_on() and pane.generation is None:
+                self._say_why_not(pane, "There is nothing to go on with")
+
+    def _say_why_not(self, pane: ChatPane, otherwise: str) -> None:
+        words = WITHOUT_MODEL.get(pane.state)
+        self.notify(printable(f"{pane.title} {words}" if words else otherwise), markup=False)
 
     def _targets(self) -> list[ChatPane]:
         if self.broadcast:

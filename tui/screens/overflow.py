@@ -62,8 +62,8 @@ class Overflow(Dialog[Way | None]):
     def __init__(self, budget: Budget, offered: Sequence[tuple[Way, str]]) -> None:
         super().__init__()
         self._what = (
-            f"System prompt, conversation and this prompt are {units.count(budget.total)} tokens, "
-            f"and the context holds {units.count(budget.context)}."
+            f"System prompt, conversation and this prompt are {units.count(budget.total)} tokens, an answer needs "
+            f"at least {units.count(budget.reserve)} more, and the context holds {units.count(budget.context)}."
         )
         self._ways = offered
 

@@ -13,10 +13,12 @@ from backends.budget import Budget, count_budget, oldest_to_drop
 from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
-from backends.loaded import LoadedModels
+from backends.loaded import LoadedModel, LoadedModels
+from specs.text import printable
 from tui.widgets.answering_pane import AnsweringPane
 from tui.widgets.duel_entry import duel_passage, spot_words
 from tui.widgets.entry import Entry
+from tui.widgets.generation import Generation
 from tui.widgets.pane_words import alternatives_words
 from tui.widgets.passage import alternatives_rows
 from tui.widgets.prompt import Draft
@@ -57,6 +59,9 @@ class ChatPane(AnsweringPane):
         """What stood in the prompt when another pane took it."""
         self.budget: Budget | None = None
         """Tokens as they were counted last."""
+        self._after_summary: tuple[Callable[[], None], Callable[[], None]] | None = None
+        """What follows the summary that is made, and what follows if it fails."""
+        self._summary_stopped = False
         self._draft_timer: Timer | None = None
         self._draft_counts = False
         """Whether the draft is still to be counted once the typing rests: no more when an answer began meanwhile."""
@@ -72,6 +77,13 @@ class ChatPane(AnsweringPane):
 
     def _is_ready(self) -> None:
         self._count_context()
+
+    def _model_is(self, model: LoadedModel) -> None:
+        super()._model_is(model)
+        if model.state in ("closed", "failed"):
+            after, self._after_summary = self._after_summary, None
+            if after is not None:
+                after[1]()
 
     # -- the conversation
 
@@ -94,7 +106,7 @@ class ChatPane(AnsweringPane):
 
     def send(self, text: str) -> bool:
         """A turn of the user, and the answer to it; False: not now."""
-        if self.engine is None or self.state == "scoring" or (not text.strip() and not self.completes):
+        if self.engine is None or self.state in ("scoring", "summarising") or (not text.strip() and not self.completes):
             return False
         if self.duel is not None:
             self._show_path()
@@ -302,14 +314,24 @@ class ChatPane(AnsweringPane):
 
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
         self._draft_counts = False
+        if self.budget is not None:
+            self.budget = replace(self.budget, draft=0)
         super()._generate(node_id, entry, turns)
 
+    def _take(self, generation: Generation) -> None:
+        super()._take(generation)
+        if generation is self.generation and generation.prompt_tokens is not None:
+            self._count_as_history()
+
     def _is_finished(self) -> None:
-        if self.budget is not None and self.context_used is not None:
-            self.budget = replace(self.budget, history=max(0, self.context_used - self.budget.system), draft=0)
+        self._count_as_history()
         never_ran = self._last is not None and self._last.prompt_tokens is None
         if never_ran or self.draft.whole.strip():
             self._count_context()
+
+    def _count_as_history(self) -> None:
+        if self.budget is not None and self.context_used is not None:
+            self.budget = replace(self.budget, history=max(0, self.context_used - self.budget.system), draft=0)
 
     def draft_changed(self) -> None:
         """Count the draft once the typing rests, or when the answer has ended."""
@@ -352,8 +374,14 @@ class ChatPane(AnsweringPane):
         self._show_path()
         self._count_context()
 
-    def summarise(self, node_ids: tuple[str, ...], then: Callable[[], None]) -> None:
-        """Let the model put these turns into few words that stand in the system prompt instead of them."""
+    def summarise(self, node_ids: tuple[str, ...], then: Callable[[], None], failed: Callable[[], None]) -> None:
+        """Let the model put these turns into few words that stand in the system prompt instead of them.
+
+        Args:
+            node_ids: The turns.
+            then: Done when they are.
+            failed: Done when there is no summary: it was stopped, or the engine failed at it.
+        """
         model = self.model
         if model is None:
             return
@@ -364,32 +392,49 @@ class ChatPane(AnsweringPane):
         else:
             turns.append(Turn("user", SUMMARY_WISH))
         sampling = Sampling(max_tokens=max(64, (self.context or 1024) // 8), temperature=0.0, thinking=False)
-        self._then = then
+        self._after_summary = (then, failed)
+        self._summary_stopped = False
         self.state = "summarising"
 
         def job(engine: Engine) -> None:
             text, error = "", ""
             try:
-                text = "".join(chunk.text for chunk in engine.stream(turns, sampling) if not chunk.reasoning)
+                for chunk in engine.stream(turns, sampling):
+                    text += "" if chunk.reasoning else chunk.text
+                    if self._summary_stopped:
+                        engine.stop()  # one from before the stream began was meant for this one too
             except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown in the pane
                 error = str(failure)
             self.post_message(self.Summarised(node_ids, text.strip(), error))
 
         model.submit(job)
 
+    def stop(self) -> bool:
+        if self.state == "summarising" and self.engine is not None:
+            self._summary_stopped = True
+            self.engine.stop()
+            return True
+        return super().stop()
+
     def on_chat_pane_summarised(self, event: Summarised) -> None:
         event.stop()
-        self.state = "ready"
-        then, self._then = self._then, None
-        if not event.text:
-            self.trouble = f"the summary failed: {event.error or 'the model said nothing'}; nothing was left out"
-            self.say_all()
+        if self.state == "summarising":
+            self.state = "ready"
+        after, self._after_summary = self._after_summary, None
+        if after is None:
+            return
+        then, failed = after
+        if self._summary_stopped or not event.text:
+            if not self._summary_stopped:
+                why = event.error or "the model said nothing"
+                words = f"The summary failed: {why}; nothing was left out"
+                self.notify(printable(words), severity="error", markup=False)
+            failed()
             return
         system = f"{self.conversation.system}\n\n{SUMMARY_HEAD}\n{event.text}".strip()
         self.conversation = replace(self.conversation, system=system)
         self.drop(event.node_ids)
-        if then is not None:
-            then()
+        then()
 
     def enlarge(self, context: int, then: Callable[[], None]) -> None:
         """Load the model again with a longer context, and go on then."""

@@ -68,6 +68,8 @@ def state_words(state: State, generation: Generation | None, *, running: bool, d
     if duel is not None and state != "scoring":
         return [(duel.words, "text")]
     parts: list[Part] = []
+    if state in ("summarising", "scoring"):
+        generation = None  # its figures are of the answer before
     speed = generation.tokens_per_second if generation is not None else None
     if state != "ready" or speed is None:
         parts.append((WORDS[state], _STYLES.get(state, "muted")))

@@ -130,3 +130,79 @@ async def test_a_prompt_for_all_stays_out_of_a_pane_whose_context_is_full(chat: 
         assert any("tokens too many for the context of llama-3-instruct 8B Q4_K_M" in one for one in said)
         await c.pilot.press("up")
         assert c.screen.prompt.area.text == "word " * 80
+
+
+async def test_the_room_that_an_answer_needs_is_counted_and_said(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("short"), size=(110, 30)) as c:
+        await full(c)
+        budget = c.pane.budget
+        assert budget is not None
+        assert budget.over == budget.total + 12 - 100
+        await c.pilot.pause()
+        rows = " ".join(strip.text.strip(" │") for strip in c.app.screen._compositor.render_strips())
+        assert f"are {budget.total} tokens, an answer needs at least 12 more, and the context holds 100." in " ".join(
+            rows.split()
+        )
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        subtitle = str(c.screen.prompt.border_subtitle)
+        assert subtitle.startswith(f"{budget.over} tokens too many: ")
+        assert f"draft {budget.draft} · answer 12 of 100 tokens" in subtitle
+
+
+async def test_a_summary_can_be_stopped_and_the_prompt_comes_back(chat: RunChat) -> None:
+    go = threading.Event()
+
+    def script(turns: tuple[Turn, ...]) -> list[str | threading.Event] | str:
+        return ["We", go, " spoke"] if "Summarise" in turns[-1].text else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        await c.pilot.press("s")
+        await c.until(lambda: len(c.engine.calls) == 3)
+        assert "summarising" in c.foot(c.pane)
+        assert "tok/s" not in c.foot(c.pane)
+        await c.type("more")
+        await c.pilot.press("enter")
+        await c.pilot.pause()
+        assert any("is summarising what was said" in note.message for note in c.app._notifications)
+        c.screen.prompt.clear()
+        await c.pilot.press("escape")
+        go.set()
+        await c.until(lambda: c.pane.state == "ready")
+        await c.until(lambda: c.screen.prompt.area.text == "next " * 20)
+        assert len(c.engine.calls) == 3
+        assert not c.pane.conversation.dropped
+        assert not c.pane.conversation.system
+
+
+async def test_a_summary_that_is_itself_too_long_asks_again(chat: RunChat) -> None:
+    def script(turns: tuple[Turn, ...]) -> str:
+        return "much " * 70 if "Summarise" in turns[-1].text else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        await c.pilot.press("s")
+        await c.until(lambda: c.pane.conversation.dropped)
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        assert len(c.engine.calls) == 3
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert c.screen.prompt.area.text == "next " * 20
+
+
+async def test_what_was_too_many_is_not_said_any_more_once_it_answers(chat: RunChat) -> None:
+    go = threading.Event()
+
+    def script(turns: tuple[Turn, ...]) -> list[str | threading.Event] | str:
+        return ["one", go] if turns[-1].text.startswith("next") else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        assert "too many" in str(c.screen.prompt.border_subtitle)
+        await c.pilot.press("d")
+        await c.until(lambda: "one" in c.shown())
+        subtitle = str(c.screen.prompt.border_subtitle)
+        go.set()
+        assert "too many" not in subtitle
+        assert "draft" not in subtitle

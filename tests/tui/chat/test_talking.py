@@ -289,6 +289,18 @@ async def test_a_prompt_that_waits_for_another_pane_ends_when_the_model_is_unloa
         assert [turn.stop_reason for turn in second.conversation.path()] == [None, "cancelled"]
 
 
+async def test_again_and_continue_without_a_model_say_how_to_load_it(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter(["came", EngineCrashed("the process ended")])) as c:
+        await c.load()
+        await c.say("hello")
+        await c.until(lambda: c.pane.state == "failed")
+        for key in ("ctrl+r", "ctrl+g"):
+            await c.pilot.press(key)
+            await c.pilot.pause()
+            assert list(c.app._notifications)[-1].message == f"{c.pane.title} failed; ctrl+l loads it again"
+            c.app.clear_notifications()
+
+
 async def test_a_second_prompt_while_loading_stays_in_the_prompt(chat: RunChat) -> None:
     hold = threading.Event()
     async with chat(ScriptedAdapter("done", hold=hold)) as c:
