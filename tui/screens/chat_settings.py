@@ -120,7 +120,7 @@ class ChatSettings(Dialog[Told | None]):
         .label { width: 14; color: $muted; }
         .hint { color: $muted; width: 1fr; padding-left: 2; }
         Input { width: 14; border: none; padding: 0 1; height: 1; background: $panel; }
-        Input:focus { background: $cursor; }
+        Input:focus { border: none; background: $cursor; }
         Cycle { width: 26; height: 1; }
         Cycle:focus { background: $cursor; }
         #wrong { color: $error; height: auto; margin-top: 1; display: none; }

@@ -96,7 +96,7 @@ class Conversations(Dialog[str | None]):
     DEFAULT_CSS = """
     Conversations {
         .box { width: 110; height: 90%; }
-        Input { border: none; padding: 0; height: 1; background: $surface; }
+        Input, Input:focus { border: none; padding: 0; height: 1; background: $surface; }
         ConversationList {
             height: 1fr; background: $surface; margin-top: 1;
             scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
@@ -120,7 +120,7 @@ class Conversations(Dialog[str | None]):
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(
-                plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in  / search"),
+                plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in"),
                 id="keys",
             )
 

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from chat_app import RunChat, load_request
+from chat_app import Chat, RunChat, load_request
 from textual.widgets import Input, TextArea
 
 from backends.engines.engine import Alternative, Chunk, Turn
@@ -193,6 +193,34 @@ async def test_a_finished_conversation_is_found_and_opened_again(chat: RunChat) 
         assert "Rayleigh scattering." in c.shown()
         await c.say("And at dusk?")
         assert c.engine.calls[-1].turns[0] == Turn("user", "Why is the sky blue?")
+
+
+def painted(c: Chat, field: Input) -> str:
+    """What stands on the screen where the field is."""
+    rows = c.app.screen._compositor.render_strips()
+    region = field.region
+    return "\n".join(rows[y].crop(region.x, region.right).text for y in range(region.y, region.bottom))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_what_is_typed_into_the_search_and_the_settings_can_be_read(chat: RunChat, size: tuple[int, int]) -> None:
+    async with chat(size=size) as c:
+        await c.load()
+        await c.say("hello")
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+        await c.pilot.press("slash", *"hello")
+        await c.pilot.pause()
+        assert painted(c, c.app.screen.query_one("#search", Input)).strip() == "hello"
+        assert c.app.screen.query_one("#keys").region.height == 1
+        await c.pilot.press("escape", "escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        field = c.app.screen.query_one("#temperature", Input)
+        field.focus()
+        await c.pilot.pause()
+        assert painted(c, field).strip() == "0.7"
 
 
 async def test_conversations_are_renamed_pinned_and_deleted_by_key(chat: RunChat) -> None:
