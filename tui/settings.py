@@ -37,6 +37,8 @@ class Settings:
     """Further folders with weights that the library looks through."""
     engine_isolation: str = "thread"
     """thread: engines load inside the app; process: each in a process of its own, which survives their crashes."""
+    unload_idle_minutes: int = 30
+    """A model that nobody talked to for so long gives its memory back; 0: it stays."""
     ray_address: str = ""
     """The Ray cluster whose cards vLLM takes, as box:6379, or auto; "": this machine's cards."""
     remote_url: str = ""
@@ -216,6 +218,11 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
         "thread: engines load inside the app; process: each in a process of its own.",
         '"thread"',
         _one_of("thread", "process"),
+    ),
+    "unload_idle_minutes": (
+        "Minutes until a model that nobody talks to is unloaded; 0: never.",
+        "30",
+        _whole(0, 10_080),
     ),
     "ray_address": ("vLLM: the Ray cluster whose cards it takes; auto finds it.", '"box:6379"', _text),
     "remote_url": ("A server with OpenAI's protocol to talk to.", '"http://box:8000/v1"', _text),

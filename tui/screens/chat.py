@@ -38,8 +38,6 @@ from tui.widgets.pane_words import WORDS, State
 from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
-IDLE_SECONDS = 30 * 60.0
-"""How long a model stays in memory that nobody talks to."""
 IDLE_CHECK_SECONDS = 30.0
 WITHOUT_MODEL: dict[State, str] = {
     "loading": "is still loading",
@@ -104,7 +102,10 @@ class ChatScreen(TurnScreen):
     def on_mount(self) -> None:
         self._adopt_keys()
         self._arrange()
-        self.set_interval(IDLE_CHECK_SECONDS, lambda: self.models.unload_idle(IDLE_SECONDS))
+        settings = getattr(self.app, "settings", None)
+        minutes = settings.unload_idle_minutes if settings is not None else 0
+        if minutes:
+            self.set_interval(IDLE_CHECK_SECONDS, lambda: self.models.unload_idle(minutes * 60.0))
         history = self.history
 
         def remember() -> None:

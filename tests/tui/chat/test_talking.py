@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from chat_app import RunChat, load_request
+import pytest
+from chat_app import ChatApp, RunChat, load_request
 
 from backends.engines.engine import Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import DamagedWeights, EngineCrashed, EngineError
+from tui.settings import Settings
 
 
 async def test_without_a_model_the_screen_says_what_to_do_first(chat: RunChat) -> None:
@@ -266,6 +268,21 @@ async def test_a_model_that_nobody_used_is_unloaded_and_comes_back_with_the_next
         await c.until(lambda: len(c.adapter.engines) == 2 and c.pane.conversation.nodes)
         await c.quiet()
         assert "here again" in c.shown()
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(30, "unloaded"), (120, "ready"), (0, "ready")])
+async def test_the_setting_says_when_an_idle_model_is_unloaded(
+    chat: RunChat, monkeypatch: pytest.MonkeyPatch, minutes: int, state: str
+) -> None:
+    monkeypatch.setattr("tui.screens.chat.IDLE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(ChatApp, "settings", Settings(unload_idle_minutes=minutes), raising=False)
+    async with chat() as c:
+        await c.load()
+        await c.until(lambda: not c.pane.model.busy)
+        c.pane.model.used_at -= 3600.0
+        for _ in range(20):
+            await c.pilot.pause(0.01)
+        await c.until(lambda: c.pane.state == state)
 
 
 async def test_a_prompt_that_waits_for_another_pane_ends_when_the_model_is_unloaded(chat: RunChat) -> None:
