@@ -184,7 +184,10 @@ class AnsweringPane(ModelPane):
         if self.generation is None or self.generation.done:
             return False
         self.generation.stop()
-        if self.model is not None and self.model.engine is not None and self.generation.running:
+        if not self.generation.running:
+            # Its turn may come much later, behind another pane's answer; then it ends before it begins.
+            self._finish(self.generation)
+        elif self.model is not None and self.model.engine is not None:
             self.model.engine.stop()
         return True
 

@@ -1,4 +1,4 @@
-"""A model that goes while panes still want something of it."""
+"""An answer that waits behind another pane's, and a model that goes meanwhile."""
 
 from __future__ import annotations
 
@@ -25,6 +25,23 @@ async def two_panes_of_one_model(c: Chat) -> tuple[ChatPane, ChatPane]:
     await c.pilot.press("enter")
     await c.until(lambda: second.state == "waiting")
     return first, second
+
+
+async def test_an_answer_that_waits_its_turn_is_stopped_at_once(chat: RunChat) -> None:
+    gate = threading.Event()
+    async with chat(ScriptedAdapter(["one ", gate, "two"]), size=(140, 30)) as c:
+        first, second = await two_panes_of_one_model(c)
+        await c.pilot.press("escape")
+        await c.until(lambda: second.generation is None)
+        assert "stopped" in c.shown(second)
+        assert first.generation is not None
+        await c.type("again")
+        await c.pilot.press("enter")
+        await c.until(lambda: second.state == "waiting")
+        gate.set()
+        await c.quiet()
+        assert c.shown(first).count("two") == c.shown(second).count("two") == 1
+        assert [len(call.turns) for call in c.engine.calls] == [1, 3]
 
 
 async def test_an_answer_that_waits_its_turn_ends_when_the_model_is_unloaded(chat: RunChat) -> None:
