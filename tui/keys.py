@@ -146,6 +146,7 @@ HUB_SEARCH: Final = (_key("hubs.back", "escape", "back", "models", "Back to the 
 
 STORED: Final = (
     _key("stored.chat", "enter", "choose", "chat", "Talk to it, whether the catalog knows it or not", "↵"),
+    _key("stored.complete", "enter", "complete", "complete", "Let this base model continue a text of yours", "↵"),
     *ROWS,
 )
 
@@ -164,7 +165,7 @@ GUIDE: Final = (
     ("Browse", BROWSE),
     ("Downloads", DOWNLOADS),
     ("Search of the hubs", (*HITS, *HUB_SEARCH)),
-    ("Library", (*STORED[:1], *LIBRARY)),
+    ("Library", (*STORED[:2], *LIBRARY)),
     *CHAT_GUIDE,
 )
 """Groups of keys in the order of the help."""

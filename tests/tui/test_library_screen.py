@@ -96,6 +96,20 @@ async def test_enter_talks_to_the_weights_where_they_lie() -> None:
         assert [(message.option.variant, path) for message, path in talked] == [(Q4, THEIRS.path)]
 
 
+async def test_enter_is_named_after_what_the_weights_do() -> None:
+    base = next(one for family in fake.FAMILIES if not family.chats for one in family.variants())
+    theirs = entry("LM Studio", "base.gguf", 4_900_000_000, variants=(base.key,), matched_by="sum")
+    stock = replace(STOCK, entries=(OURS, theirs), duplicates=())
+    app, talked = deck(scan_library=lambda variants, folders: stock)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f9")
+        assert screen_text(app).splitlines()[-1].startswith(" ↵ chat ")
+        await press(pilot, "down")
+        assert screen_text(app).splitlines()[-1].startswith(" ↵ complete ")
+        await press(pilot, "enter")
+        assert [path for _, path in talked] == [theirs.path]
+
+
 async def test_removing_says_exactly_what_goes_and_asks() -> None:
     removed: list[RemovalPlan] = []
 

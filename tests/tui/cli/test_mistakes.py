@@ -79,6 +79,11 @@ def test_an_unknown_variant_says_what_there_is(
     assert said in ran.error_line
 
 
+def test_the_only_size_that_there_is_is_named_as_one(modeldeck: Any) -> None:
+    ran = modeldeck("download", "QwQ-32B", "--size-in-billions", 7, "--model-format", "mlx", "--quantization", "4bit")
+    assert "the size 32B" in ran.error_line
+
+
 def test_a_choice_that_is_left_open_is_named(modeldeck: Any, spec_file: Path) -> None:
     ran = modeldeck("download", "small-talk", "--specs", spec_file, "--size-in-billions", 1, "--model-format", "ggufv2")
     assert ran.code == 2
