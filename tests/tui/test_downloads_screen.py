@@ -117,6 +117,25 @@ async def test_a_failed_download_says_why_and_can_be_tried_again() -> None:
         assert queue.calls == [("resume", "job-1")]
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_wait_for_the_next_try_is_counted_down_on_the_screen_and_r_ends_it(size: tuple[int, int]) -> None:
+    app, queue = deck_with(Q4)
+    reason = "Hugging Face takes no more requests from here just now"
+    async with app.run_test(size=size) as pilot:
+        await press(pilot, "f6")
+        assert "retry now" not in screen_text(app)
+        for seconds in (43.0, 42.0):
+            note = f"next try in {seconds:.0f} s: {reason}"
+            queue.progress("job-1", state="running", note=note, next_try_seconds=seconds)
+            await pilot.pause()
+            assert f"4.90 GB · next try in {seconds:.0f} s: " in screen_text(app)
+        assert f"next try in 42 s: {reason}" in " ".join(screen_text(app).split())
+        assert "r retry now" in screen_text(app)
+        await press(pilot, "r")
+        assert queue.calls == [("retry_now", "job-1")]
+        assert "retry now" not in screen_text(app)
+
+
 async def test_a_disk_that_is_too_small_says_by_how_much() -> None:
     queue = fake.FakeQueue(lambda job: None)
     queue.add(fake.plan(Q4))

@@ -58,7 +58,7 @@ class Downloads(Screen[None]):
         self._services = services
         self._free_bytes: int | None = None
         self._looked_at = -math.inf
-        self._states: Sequence[tuple[str, str]] = ()
+        self._states: Sequence[tuple[str, str, bool]] = ()
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -104,7 +104,9 @@ class Downloads(Screen[None]):
         self._show_total()
         if count and self.is_current and time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._see_disk()
-        states = [(job.id, job.progress.state) for job in self.app.jobs.values()]
+        states = [
+            (job.id, job.progress.state, job.progress.next_try_seconds is not None) for job in self.app.jobs.values()
+        ]
         if states != self._states:
             self._states = states
             self.refresh_bindings()
@@ -154,7 +156,7 @@ class Downloads(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        if action not in {"pause", "cancel", "clear", "retry", "move", "token"} or not self.is_mounted:
+        if action not in {"pause", "cancel", "clear", "retry", "retry_now", "move", "token"} or not self.is_mounted:
             return True
         job = self._list.job
         if job is None:
@@ -165,6 +167,7 @@ class Downloads(Screen[None]):
             "cancel": state != "done",
             "clear": state == "done",
             "retry": state == "failed",
+            "retry_now": job.progress.next_try_seconds is not None,
             "token": job.progress.refused is not None and job.plan.hub in HUBS,
             "move": state in UNDER_WAY and len(self.app.jobs) > 1,
         }[action]
@@ -213,6 +216,11 @@ class Downloads(Screen[None]):
         job = self._list.job
         if job is not None:
             self._again(job)
+
+    def action_retry_now(self) -> None:
+        job = self._list.job
+        if job is not None:
+            self._steer("trying a download at once", lambda queue: queue.retry_now(job.id))
 
     def _again(self, job: Job) -> None:
         self._steer("trying a download again", lambda queue: queue.resume(job.id))
