@@ -16,7 +16,8 @@ _SETTLING_SECONDS = 0.5
 """Before this much time has passed a speed would be noise."""
 _SILENT_SECONDS = 3.0
 """A silence that is worth a word."""
-_PULSE_SECONDS = 1.0
+_PULSE_SECONDS = 0.5
+"""Twice a second: a wait that is counted down in seconds skips none."""
 
 
 def _span(seconds: float) -> str:

@@ -193,8 +193,10 @@ def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
             words += [f"{units.duration(progress.seconds_left)} left"] if progress.seconds_left is not None else []
         else:
             words.append(progress.state)
-        hurry = "; enter tries now" if progress.next_try_seconds is not None and hears_enter() else ""
-        words += [clean(progress.note + hurry)] if progress.note else []
+        text = clean(progress.note) if progress.note else ""
+        if progress.next_try_seconds is not None and hears_enter():
+            text = text.replace(": ", ", or press enter: ", 1)
+        words += [text] if text else []
         width = shutil.get_terminal_size().columns - 1
         text = f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} {'  '.join(words)}"
         sys.stderr.write("\r" + text[:width].ljust(width))
