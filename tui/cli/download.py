@@ -176,9 +176,10 @@ def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
 
     signs = glyphs()
     drawn = 0.0
+    waited = False
 
     def show(progress: Progress) -> None:
-        nonlocal drawn
+        nonlocal drawn, waited
         now = time.monotonic()
         if now - drawn < 0.1 and progress.done_bytes < progress.total_bytes:
             return
@@ -194,11 +195,20 @@ def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
         else:
             words.append(progress.state)
         text = clean(progress.note) if progress.note else ""
-        if progress.next_try_seconds is not None and hears_enter():
-            text = text.replace(": ", ", or press enter: ", 1)
+        waits = progress.next_try_seconds is not None
+        if waits:
+            # The reason once and whole, on a line of its own: beside the countdown there is no room for it.
+            text, _, reason = text.partition(": ")
+            if not waited:
+                finish()
+                note(reason)
+            text += ", enter tries now" if hears_enter() else ""
+        waited = waits
         words += [text] if text else []
         width = shutil.get_terminal_size().columns - 1
-        text = f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} {'  '.join(words)}"
+        # At 80 columns the countdown needs the bar's room, and a wait moves no bar.
+        drawing = "" if waits else f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} "
+        text = drawing + "  ".join(words)
         sys.stderr.write("\r" + text[:width].ljust(width))
         sys.stderr.flush()
 

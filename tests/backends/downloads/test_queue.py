@@ -151,7 +151,7 @@ def test_a_wait_for_the_hub_is_counted_down_and_over_when_the_user_says_so(
         job = queue.add(downloads.plan(variant))
         waiting = screen.wait_for(job, "running", note="next try in 10 min 00 s")
         assert waiting.progress.next_try_seconds == pytest.approx(600, abs=1)
-        screen.wait_for(job, "running", note="next try in 9 min 59 s")
+        screen.wait_for(job, "running", note="next try in 9 min 59 s: ")
         queue.retry_now(job.id)
         screen.wait_for(job, "done")
     finally:
