@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Literal
 
 from backends import jobfile
-from backends.disk import free_bytes, full
+from backends.disk import RESERVE_BYTES, free_bytes, full
 from backends.errors import (
     AccessDenied,
     BackendError,
@@ -360,7 +360,9 @@ class Queue:
             if entry is not new and entry.progress.state in ("queued", *_ACTIVE) and _same_disk(entry.plan, new.plan)
         )
         needed = before + _work().missing_bytes(new.plan)
-        return full(folder, needed, free) if _work().missing_bytes(new.plan) and needed > free else None
+        if not _work().missing_bytes(new.plan) or needed + RESERVE_BYTES <= free:
+            return None
+        return full(folder, needed, free, RESERVE_BYTES)
 
     def _discard(self, entry: _Entry) -> None:
         others = [e.plan for e in self._entries if e is not entry and e.progress.state in _UNFINISHED]

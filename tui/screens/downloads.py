@@ -128,7 +128,12 @@ class Downloads(Screen[None]):
             hub = HUB_WORDS.get(plan.hub, plan.hub)
             texts.append(f"{plan.model_id} on {hub} at {plan.revision[:12]}, to {near_home(plan.path)}")
         width = max(10, self.size.width - 4)
-        lines = [line for text in texts if text for line in wrapped(plain(text).plain, width)]
+        lines: list[str] = []
+        for text in filter(None, texts):
+            more = wrapped(plain(text).plain, width)
+            if lines and len(lines) + len(more) > MOST_REASON_LINES:
+                break  # half of a place or of a page's address helps nobody
+            lines += more
         self.query_one("#reason", Static).update("\n".join(lines[:MOST_REASON_LINES]))
 
     def _show_total(self) -> None:

@@ -183,11 +183,22 @@ def test_without_room_for_everything_queued_it_pauses_and_says_how_much_is_missi
     first, second = publish(hub, "Q4_K_M", "Q8_0")
     hub.fault(match=CDN, kind="hang", after=-1)
     plans = [downloads.plan(first), downloads.plan(second)]
-    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
     queue.add(plans[0])
+    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
     job = queue.add(plans[1])
     assert job.progress.state == "paused"
     assert "12.0 MB are needed and 10.0 MB are free, 2.0 MB too little" in (job.progress.note or "")
+
+
+def test_what_leaves_too_little_for_everything_else_pauses_and_says_what_should_stay_free(
+    hub: Any, queue: Queue, variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub, "Q4_K_M")
+    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
+    job = queue.add(downloads.plan(variant))
+    assert job.progress.state == "paused"
+    words = "6.0 MB are needed and 10.0 MB are free, but 67.1 MB should stay free besides: 63.1 MB too little"
+    assert words in (job.progress.note or "")
 
 
 def test_adding_the_same_variant_twice_is_one_download(hub: Any, queue: Queue, variant: Variant) -> None:
