@@ -227,3 +227,15 @@ async def test_the_disk_is_looked_at_again_while_a_download_fills_it(monkeypatch
         await pilot.pause()
         assert "disk" in before
         assert before.splitlines()[-2] != screen_text(app).splitlines()[-2]
+
+
+async def test_a_reason_that_leaves_no_room_for_the_place_stands_alone() -> None:
+    app, queue = deck_with(Q4)
+    page = "https://hub.example/" + "maker/" * 20 + "llama"
+    note = f"maker/llama is gated: accept its licence at {page}, then set HF_TOKEN or run `hf auth login`"
+    queue.progress("job-1", state="failed", note=note, refused="gated", page=page)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        below = [line.strip() for line in screen_text(app).splitlines()[16:] if line.strip()]
+        assert "t gives a token, r tries again" in below
+        assert not any(" on Hugging Face at " in line for line in below)
