@@ -122,6 +122,7 @@ DOWNLOADS: Final = (
     ),
     _key("downloads.clear", "x,delete", "clear", "clear", "Take this download, which is done, off the list", "x"),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
+    _key("downloads.retry_now", "r", "retry_now", "retry now", "Try again at once instead of waiting for the next try"),
     _key("downloads.token", "t", "token", "token", "Give a token of yours, then try again"),
     _key(
         "downloads.earlier",

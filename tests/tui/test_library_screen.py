@@ -117,7 +117,7 @@ async def test_removing_says_exactly_what_goes_and_asks() -> None:
         removed.append(plan)
         return plan.freed_bytes
 
-    def plan(chosen: Entry) -> RemovalPlan:
+    def plan(chosen: Entry, others: Sequence[Entry]) -> RemovalPlan:
         return RemovalPlan(chosen, chosen.owner, chosen.owner == "Ollama", (chosen.path,), 4_900_000_000, ("x stays",))
 
     app, _ = deck(plan_removal=plan, remove_entry=remove)
@@ -138,7 +138,7 @@ async def test_a_removal_that_fails_is_said() -> None:
     def remove(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
         raise BackendError("cannot remove it (permission denied)")
 
-    app, _ = deck(plan_removal=lambda chosen: RemovalPlan(chosen, "x", False, (), 0), remove_entry=remove)
+    app, _ = deck(plan_removal=lambda chosen, others: RemovalPlan(chosen, "x", False, (), 0), remove_entry=remove)
     async with app.run_test(size=(120, 30)) as pilot:
         await press(pilot, "f9", "x", "enter")
         assert any("permission denied" in notification.message for notification in app._notifications)
