@@ -149,6 +149,18 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", ["list", "list qwen", "--version", "hardware --json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_named(command: str, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    line = f"{sys.executable} -m tui {command} >/dev/full"
+    ran = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert ran.returncode == 1
+    (said,) = ran.stderr.splitlines()
+    assert said.endswith("standard output: No space left on device")
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_mistake(closed: str) -> None:
     ran = subprocess.run(f"{sys.executable} -m tui list qwen {closed}", shell=True, capture_output=True, cwd=ROOT)
