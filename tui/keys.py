@@ -107,7 +107,7 @@ BROWSE: Final = (
         "Judge this engine and format without what loads here took",
     ),
     _quiet("browse.focus", "tab,shift+tab", "other_side", "list or matrix", "Go to the other side"),
-    _quiet("browse.back", "escape", "back", "back", "End the search, leave the family"),
+    _key("browse.back", "escape", "back", "back", "End the search, leave the family", "esc"),
 )
 
 DOWNLOADS: Final = (
