@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -153,7 +154,7 @@ def _forget(arguments: argparse.Namespace) -> int:
 def print_variants(judged: list[Option], machine: Machine, *, every_engine: bool) -> None:
     """One row a variant with its best engine, and the reasons below."""
     rows = judged if every_engine else _best_of_each(judged, lambda one: one.variant.key)
-    table(
+    titles = table(
         [
             Column("SIZE", right=True),
             Column("FORMAT"),
@@ -179,12 +180,12 @@ def print_variants(judged: list[Option], machine: Machine, *, every_engine: bool
             )
             for one in rows
         ],
-        [_remark(one) for one in rows],
+        _remarks(rows),
     )
     contexts = sorted({one.context for one in rows})
     said = " to ".join(units.count(one) for one in dict.fromkeys((contexts[0], contexts[-1])))
     types = {one.kv_cache_type for one in rows} - {"f16"}
-    note(f"at a context of {said} tokens; CONTEXT is how far it goes")
+    note(f"at a context of {said} tokens" + ("; CONTEXT is how far it goes" if "CONTEXT" in titles else ""))
     if types:
         note(f"with a KV cache of type {types.pop()} where the engine has it")
     _note_machine(machine)
@@ -262,6 +263,16 @@ def _speed(one: Option) -> str:
 def _longest(one: Option) -> str:
     """How far it goes: the longest context with the same verdict."""
     return NOTHING if one.verdict == "no" else units.count(one.max_context)
+
+
+def _remarks(rows: Sequence[Option]) -> list[str]:
+    """What each row says of itself; two repositories with the same variant are told apart by their IDs."""
+
+    def looks(one: Option) -> tuple[object, ...]:
+        return one.variant.spec.size_in_billions, one.variant.spec.format, one.variant.quantization, one.engine
+
+    alike = Counter(looks(one) for one in rows)
+    return [_remark(one) + (f" · {one.variant.model_id}" if alike[looks(one)] > 1 else "") for one in rows]
 
 
 def _remark(one: Option) -> str:

@@ -138,6 +138,17 @@ def test_fit_in_words_says_how_far_it_goes_and_for_which_machine(
     assert "not this machine" not in modeldeck(*asked, HF_HUB_OFFLINE="1").err
 
 
+def test_repositories_with_the_same_variant_are_told_apart(modeldeck: Any, workstation: Path) -> None:
+    flags = ("--size-in-billions", "8", "--model-format", "ggufv2", "--machine", workstation)
+    ran = modeldeck("fit", "llama-3.1-instruct", *flags, HF_HUB_OFFLINE="1")
+    twice = [line for line in ran.out.splitlines() if " Q4_K_M " in line]
+    repositories = [line.rpartition(" · ")[2] for line in twice]
+    assert len(set(repositories)) == len(twice) == 2
+    assert all(one.endswith("/Meta-Llama-3.1-8B-Instruct-GGUF") for one in repositories)
+    (once,) = (line for line in ran.out.splitlines() if " IQ4_XS " in line)
+    assert " · " not in once
+
+
 def test_a_machine_that_is_no_file_is_said_once(modeldeck: Any, spec_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text('{"os": "linux", "arch": "x86_64", "accelerators": {}}')
