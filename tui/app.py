@@ -24,6 +24,7 @@ from tui.messages import ChatWanted, FamilyKept, FamilyShown, FamilyWanted
 from tui.services import Services
 from tui.state import READING_DISK
 from tui.talking import Talking
+from tui.terminal_keys import hear_alt_enter
 from tui.themes import DARK, LIGHT, THEMES, default_theme, fallback_variables
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Deck(Talking):
         conversation: str | None = None,
     ) -> None:
         super().__init__(services)
+        hear_alt_enter()
         self.leave: Callable[[int], NoReturn] | None = None
         """Ends the process once the terminal is given back; None: Textual takes all its widgets down first."""
         self.tour_wanted = False

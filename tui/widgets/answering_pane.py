@@ -98,12 +98,6 @@ class AnsweringPane(ModelPane):
         self._end_now()
         super().leave()
 
-    def _model_is(self, model: LoadedModel) -> None:
-        if model.state in ("closed", "failed"):
-            # A model that goes does not begin what still waits for it, and nobody else ends it.
-            self._end_now()
-        super()._model_is(model)
-
     def _short_of_memory(self, error: BackendError | None) -> bool:
         last = self.conversation.path()[-1:]
         return super()._short_of_memory(error) or any(about(turn.error) == "memory" for turn in last if turn.error)
