@@ -95,6 +95,9 @@ class PromptText(TextArea):
     class AttachWanted(Message):
         """The user wants to name a file."""
 
+    class NewlineWanted(Message, bubble=False):
+        """A new line is to begin behind what was typed before it."""
+
     def action_send(self) -> None:
         self.post_message(self.Submitted())
 
@@ -102,6 +105,10 @@ class PromptText(TextArea):
         self.post_message(self.AttachWanted())
 
     def action_newline(self) -> None:
+        # A key of priority overtakes the letters typed before it, which wait in our queue.
+        self.post_message(self.NewlineWanted())
+
+    def on_prompt_text_newline_wanted(self) -> None:
         start, end = self.selection
         self._replace_via_keyboard("\n", start, end)
 
