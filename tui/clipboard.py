@@ -17,10 +17,9 @@ LONGEST_SEQUENCE = 74_994
 
 def sequence(text: str) -> str | None:
     """The sequence that asks the terminal to copy, wrapped for tmux and screen; None: the text is too long for it."""
-    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
-    if len(encoded) > LONGEST_SEQUENCE:
+    asked = _asked(text)
+    if asked is None:
         return None
-    asked = f"\x1b]52;c;{encoded}\x07"
     if os.environ.get("TMUX"):
         # tmux passes on what stands between these, with every escape doubled.
         doubled = asked.replace("\x1b", "\x1b\x1b")
@@ -30,9 +29,26 @@ def sequence(text: str) -> str | None:
     return asked
 
 
+def _asked(text: str) -> str | None:
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    return f"\x1b]52;c;{encoded}\x07" if len(encoded) <= LONGEST_SEQUENCE else None
+
+
+def written(text: str) -> str | None:
+    """What is written to the terminal; None: the text is too long for it.
+
+    tmux passes a wrapped sequence on only with allow-passthrough, which is off since 3.3, and takes a bare one for its
+    own buffer and the terminal's with set-clipboard on: it gets both.
+    """
+    asked, wrapped = _asked(text), sequence(text)
+    if asked is None or wrapped is None or asked == wrapped or not os.environ.get("TMUX"):
+        return wrapped
+    return asked + wrapped
+
+
 def copy(app: App[Any], text: str, what: str) -> str:
     """Copy a text, and say in one line what was done."""
-    asked = sequence(text)
+    asked = written(text)
     driver = app._driver
     if asked is not None and driver is not None:
         driver.write(asked)

@@ -90,6 +90,17 @@ def test_tmux_gets_the_sequence_wrapped(monkeypatch: pytest.MonkeyPatch) -> None
     assert sequence("x" * LONGEST_SEQUENCE) is None
 
 
+def test_tmux_gets_it_bare_as_well_for_its_own_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.clipboard import LONGEST_SEQUENCE, written
+
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert written("hi") == "\x1b]52;c;aGk=\x07"
+    monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
+    assert written("hi") == "\x1b]52;c;aGk=\x07\x1bPtmux;\x1b\x1b]52;c;aGk=\x07\x1b\\"
+    assert written("x" * LONGEST_SEQUENCE) is None
+
+
 async def test_a_text_file_goes_along(chat: RunChat, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("my notes")
     async with chat() as c:
