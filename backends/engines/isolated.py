@@ -75,7 +75,8 @@ class IsolatedEngine:
                 start_new_session=True,  # ctrl+c is the app's to handle
             )
         self._wire = Connection(ours.detach())
-        threading.Thread(target=self._read, name=f"answers of {weights.name}", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name=f"answers of {weights.name}", daemon=True)
+        self._reader.start()
         self._thread = ModelThread(weights.name, self._end, self._abort)
         try:
             told = self._load(options, on_progress)
@@ -166,7 +167,13 @@ class IsolatedEngine:
     def _ask(self, what: str, *asked: Any) -> int:
         number = next(self._numbers)
         self._answers[number] = SimpleQueue()
-        self._send((number, what, *asked))
+        try:
+            self._send((number, what, *asked))
+        except EngineError as error:
+            del self._answers[number]
+            # The pipe breaks before the reader knows how the process ended, and only that says how to go on.
+            self._reader.join(CLOSE_SECONDS)
+            raise self._death or error from error
         return number
 
     def _send(self, message: tuple[Any, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from backends.engines.wire import error_from, error_to
 from backends.errors import BackendError, Cancelled, EngineCrashed, EngineError, EngineMissing, PromptTooLong
 from specs.model import LLAMA_CPP, SGLANG, VLLM
 
+LOADED = {"context": 64, "where": "CPU", "template_note": None, "measured_bytes": None}
 HELLO = [Turn("user", "Name three colours, please.")]
 needs_llama = [
     pytest.mark.weights,
@@ -169,3 +171,30 @@ def _runs(process_id: int) -> bool:
         return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_who_asks_a_process_that_has_just_died_is_told_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    why, send = IsolatedEngine._why_it_died, IsolatedEngine._send
+
+    def why_later(engine: IsolatedEngine) -> EngineError:
+        assert asked.wait(30)
+        return why(engine)
+
+    def send_and_tell(engine: IsolatedEngine, message: tuple[object, ...]) -> None:
+        try:
+            send(engine, message)
+        except EngineError:
+            asked.set()
+            raise
+
+    monkeypatch.setattr(IsolatedEngine, "_why_it_died", why_later)
+    monkeypatch.setattr(IsolatedEngine, "_send", send_and_tell)
+    monkeypatch.setattr(IsolatedEngine, "_load", lambda *_: LOADED)
+    engine = IsolatedEngine("llama.cpp", Weights(Path(), "m 1B", "ggufv2", "Q4_K_M"), LoadOptions(context=64), None)
+    os.kill(engine.process_id, signal.SIGKILL)
+    os.waitid(os.P_PID, engine.process_id, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(EngineCrashed, match="SIGKILL"):
+        engine.count_tokens("hello")
+    assert not engine._answers
+    engine.close()
