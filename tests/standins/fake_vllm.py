@@ -70,6 +70,7 @@ class World:
     alive: int = 0
     torn_down: int = 0
     cached: int = 0
+    salted: dict[str, list[int]] = field(default_factory=dict)
 
 
 world = World()
@@ -97,9 +98,14 @@ class LLMEngine:
         return FakeTokenizer()
 
     def add_request(self, request_id: str, prompt: dict[str, list[int]], params: Any) -> str:
-        assert list(prompt) == ["prompt_token_ids"]
-        world.asked.append((prompt["prompt_token_ids"], params))
-        self.running[request_id] = {"left": len(prompt["prompt_token_ids"]), "at": 0, "params": params}
+        assert set(prompt) - {"cache_salt"} == {"prompt_token_ids"}
+        tokens, salt = prompt["prompt_token_ids"], prompt.get("cache_salt")
+        world.asked.append((tokens, params))
+        known = world.salted.get(salt or "", [])
+        assert tokens[: len(known)] == known, "blocks of other tokens are not found"
+        self.running[request_id] = {"left": len(tokens) - len(known), "at": 0, "params": params}
+        if salt is not None:
+            world.salted[salt] = tokens
         return f"{request_id}-inner"
 
     def has_unfinished_requests(self) -> bool:
@@ -120,6 +126,9 @@ class LLMEngine:
         for name, state in list(self.running.items()):
             state["left"] -= self.arguments.max_num_batched_tokens
             if state["left"] > 0:
+                # As gpu_model_runner.py's _bookkeeping_sync does after a part of a prompt.
+                if state["params"].seed is not None and sys.modules["vllm.platforms"].current_platform.is_cpu():
+                    raise RuntimeError("CPU Generator does not use offset")
                 continue
             at, params = state["at"], state["params"]
             state["at"] += 1

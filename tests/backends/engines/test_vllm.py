@@ -118,6 +118,42 @@ def test_a_stop_in_a_long_prefill_waits_for_one_part_of_it(library: Any, weights
     engine.close()
 
 
+def test_with_a_seed_the_cpu_build_computes_a_long_prompt_in_requests_of_one_part(
+    library: Any, weights: Weights
+) -> None:
+    """A request with a seed may not be computed in parts there: vLLM would end it with an error of torch's."""
+    engine = load(weights, context=4096)
+    long = [Turn("user", "x" * 2000)]
+    library.world.cached = 32
+    chunks = list(engine.stream(long, Sampling(seed=5)))
+    tokens = library.world.asked[-1][0]
+    assert text(chunks) == "one two three"
+    assert chunks[-1].stats is not None
+    assert (chunks[-1].stats.prompt_tokens, chunks[-1].stats.cached_tokens) == (len(tokens), 0), "all was computed now"
+    lengths = [len(asked) for asked, _ in library.world.asked]
+    assert lengths == [*range(256, len(tokens), 256), len(tokens)]
+    assert [parameters.seed for _, parameters in library.world.asked] == [None] * 7 + [5]
+    assert len(library.world.salted) == 1
+    list(engine.stream(long, Sampling(seed=5)))
+    assert len(library.world.salted) == 2, "and again the next time, so that nothing hangs on what was cached"
+    library.world.asked.clear()
+    list(engine.stream(long, Sampling()))
+    assert len(library.world.asked) == 1, "without a seed vLLM cuts the prompt itself"
+    engine.close()
+
+
+def test_a_stop_in_a_long_prompt_with_a_seed_is_heard_after_one_part(library: Any, weights: Weights) -> None:
+    engine = load(weights, context=4096)
+    library.world.on_step = lambda number: engine.stop() if number == 2 else None
+    chunks = list(engine.stream([Turn("user", "x" * 2000)], Sampling(seed=5)))
+    assert chunks[-1].stats is not None
+    assert (chunks[-1].stats.stop_reason, chunks[-1].stats.decoded_tokens) == ("cancelled", 0)
+    assert library.world.steps == 2
+    library.world.on_step = None
+    assert text(list(engine.stream(QUESTION, Sampling()))) == "one two three"
+    engine.close()
+
+
 def test_a_stop_string_ends_the_request_too(library: Any, weights: Weights) -> None:
     engine = load(weights)
     chunks = list(engine.stream(QUESTION, Sampling(stop=(" three",))))
