@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,9 +174,12 @@ def test_alternatives_hold_the_chosen_token(library: Any, weights: Weights, at_o
 def test_an_sglang_that_is_not_there_and_one_that_does_not_start_are_told_apart(
     weights: Weights, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[EngineError], line: str
 ) -> None:
-    def find_spec(name: str, *_: object) -> None:
-        if name == "sglang":
-            raise error
+    def fail(_: object) -> None:
+        raise error
+
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        found = name == "sglang"
+        return ModuleSpec(name, SimpleNamespace(create_module=lambda _: None, exec_module=fail)) if found else None
 
     monkeypatch.delitem(sys.modules, "sglang", raising=False)
     monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=find_spec), *sys.meta_path])

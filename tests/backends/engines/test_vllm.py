@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import make_dataclass, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -261,9 +262,12 @@ def test_what_a_failed_load_has_begun_is_torn_down_unless_another_engine_uses_it
 def test_a_vllm_that_is_not_there_and_one_that_does_not_start_are_told_apart(
     weights: Weights, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[EngineError], line: str
 ) -> None:
-    def find_spec(name: str, *_: object) -> None:
-        if name == "vllm":
-            raise error
+    def fail(_: object) -> None:
+        raise error
+
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        found = name == "vllm"
+        return ModuleSpec(name, SimpleNamespace(create_module=lambda _: None, exec_module=fail)) if found else None
 
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
     monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=find_spec), *sys.meta_path])
