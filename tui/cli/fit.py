@@ -28,6 +28,7 @@ def fit(arguments: argparse.Namespace) -> int:
 
     if arguments.forget:
         return _forget(arguments)
+    choose.ray_is_vllm_s(arguments, "modeldeck fit")
     machine = choose.machine(arguments)
     if arguments.name is None:
         variants = choose.matching(choose.catalog(arguments).variants(), arguments)

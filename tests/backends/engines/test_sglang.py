@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -193,6 +194,13 @@ def test_the_context_asked_for_is_cut_to_what_the_model_was_trained_for(library:
     assert engine.context == library.world.arguments[0]["context_length"] == 4096
     assert engine.where == "2 GPUs"
     engine.close()
+
+
+def test_sglang_is_told_to_report_to_nobody(library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DO_NOT_TRACK", "0")  # put back afterwards
+    monkeypatch.delenv("DO_NOT_TRACK")
+    load(weights).close()
+    assert os.environ["DO_NOT_TRACK"] == "1"
 
 
 def test_it_belongs_into_a_process_of_its_own() -> None:
