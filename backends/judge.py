@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from backends.cures import cheapest_cure, cluster_cure, larger_machine, refusal_cure
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish, offer_rank
 from backends.machine.model import Machine
 from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
@@ -193,26 +193,9 @@ def options(
     return found
 
 
-_VERDICT_RANK: Final[Mapping[str, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
-_STATUS_RANK: Final[Mapping[str, int]] = {"ready": 0, "not-installed": 1, "unsupported": 2}
-
-
 def best_option(options: Sequence[Option]) -> Option:
-    """The option to offer first: the best verdict, of equal ones the engine that is ready, then the earliest.
-
-    An engine that is ready and runs it anyhow stands before one that would have to be installed.
-    """
-
-    def rank(option: Option) -> tuple[int, int, int]:
-        runs = option.verdict != "no"
-        ready = option.engine_status == "ready"
-        return (
-            0 if runs and ready else 1 if runs else 2,
-            _VERDICT_RANK[option.verdict],
-            _STATUS_RANK[option.engine_status],
-        )
-
-    return min(options, key=rank)
+    """The option to offer first, in the order of offer_rank(); of equal ones the earliest."""
+    return min(options, key=offer_rank)
 
 
 def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str, trained: int | None) -> int | None:
