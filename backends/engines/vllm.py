@@ -159,7 +159,7 @@ class VllmRunner:
             return int(psutil.Process().memory_info().rss)
         import torch
 
-        free, total = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info(options.device if options.device and ":" in options.device else None)
         return int(total - free)
 
     def free(self) -> None:

@@ -67,6 +67,7 @@ class World:
     aborted: list[str] = field(default_factory=list)
     steps: int = 0
     on_step: Any = None
+    on_load: Any = None
     alive: int = 0
     torn_down: int = 0
     cached: int = 0
@@ -92,6 +93,8 @@ class LLMEngine:
         world.arguments.append(engine_args)
         if world.load_fails:
             raise world.load_fails
+        if world.on_load:
+            world.on_load()
         return cls(engine_args)
 
     def _shutdown(self) -> None:

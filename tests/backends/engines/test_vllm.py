@@ -377,10 +377,11 @@ def test_a_cluster_is_joined_at_its_address_before_vllm_asks_for_its_cards(
 def test_on_one_card_it_takes_what_the_card_has_lost(
     library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = iter([20 << 30, 3 << 30])
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (next(free), 24 << 30))
+    free = {None: 8 << 30, "cuda:1": 20 << 30}
     library.world.cpu = False
-    engine = load(weights)
+    library.world.on_load = lambda: free.update({"cuda:1": 3 << 30})
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[device], 24 << 30))
+    engine = load(weights, device="cuda:1")
     assert (engine.where, engine.measured_bytes()) == ("GPU", 17 << 30)
     engine.close()
 
