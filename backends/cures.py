@@ -43,7 +43,7 @@ def cheapest_cure(
     other = _other_way(variant, engine, machine, context, wish)
     if other is not None:
         return other
-    return _smaller_size(variant, machine, context, wish)
+    return _smaller_size(variant, engine, machine, context, wish)
 
 
 def refusal_cure(variant: Variant, engine: str, machine: Machine, wish: Wish) -> str | None:
@@ -143,11 +143,14 @@ def _other_way(variant: Variant, engine: str, machine: Machine, context: int, wi
     return f"{best} fits" if best else None
 
 
-def _smaller_size(variant: Variant, machine: Machine, context: int, wish: Wish) -> str | None:
+def _smaller_size(variant: Variant, engine: str, machine: Machine, context: int, wish: Wish) -> str | None:
+    """The next smaller size that runs, in the format and under the engine that were asked for where they do."""
     sizes = [size for size in variant.family.sizes_in_billions if size < variant.spec.size_in_billions]
     for size in reversed(sizes):
         specs = [spec for spec in variant.family.specs if spec.size_in_billions == size]
-        if best := _largest_that_runs(variant, specs, machine, context, wish):
+        alike = [spec for spec in specs if spec.format == variant.spec.format]
+        best = _largest_that_runs(variant, alike, machine, context, wish, only=engine)
+        if best := best or _largest_that_runs(variant, specs, machine, context, wish):
             return f"the {size}B size fits ({best})"
     return None
 
@@ -159,6 +162,7 @@ def _largest_that_runs(
     context: int,
     wish: Wish,
     but: tuple[ModelSpec, str] | None = None,
+    only: str | None = None,
 ) -> str | None:
     """The format, quantization and engine with the most bytes of weights that run, as "gptq Int4 under vLLM"."""
     best: tuple[int, str] | None = None
@@ -166,7 +170,7 @@ def _largest_that_runs(
         for name in spec.quantizations:
             other = Variant(variant.family, spec, name)
             for engine in candidate_engines(spec, name):
-                if (spec, engine) == but or refusal_of(other, engine, machine) is not None:
+                if (spec, engine) == but or (only and engine != only) or refusal_of(other, engine, machine) is not None:
                     continue
                 theirs = demand_of(other, engine)
                 if best and theirs.weights_bytes <= best[0]:

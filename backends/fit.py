@@ -107,7 +107,7 @@ class Option:
     engine_status: Literal["ready", "not-installed", "unsupported"]
     verdict: Verdict
     reason: str | None
-    """Why not, or why not better, with the cheapest cure; None when there is nothing to say."""
+    """Why not, why not better or what is not installed, with the cheapest cure; None when there is nothing to say."""
     where: str
     """In words: "on the RTX 4090, all 33 layers"."""
     context: int
@@ -139,6 +139,10 @@ class Option:
     """On a cluster: cards of one machine that share every layer; on this machine card_indices say it."""
     pipeline_parallel: int = 1
     """On a cluster: stages of whole layers one behind the other."""
+    lack: str | None = None
+    """What is not installed here for these weights, in one sentence; None: nothing is missing, or it would not help."""
+    install_line: str | None = None
+    """The command that installs it; None: nothing is to be installed, or it is not known how."""
     ray_address: str | None = None
     """The Ray cluster that it was judged for; None: this machine."""
 

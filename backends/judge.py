@@ -61,6 +61,7 @@ def judge(
     verdict: Verdict = placed.verdict
     reason: str | None
     longest: int | None = None
+    lack, install_line = _lack(variant, engine, state, status)
     if refused is not None:
         # Where the sentence itself names who takes it, that is the change to make.
         named = refused.endswith((" can", " takes it"))
@@ -79,8 +80,13 @@ def judge(
         if status is not None and driven(machine, status, engine) != driven(machine, None, engine):
             build = status.reason or f"the installed {engine} drives no {machine.accelerators[0].kind} card"
             reason = build if as_built else _join(reason, build)
+        if usable.accelerators != machine.accelerators and placed.verdict == "cpu" and not found.cards and not as_built:
+            reason = f"{engine} does not use the {_names([one.name for one in machine.accelerators])}"
         reason = _join(
-            _too_long(variant.family, context), reason, _correction_note(demand, placed, context, cache_type)
+            lack,
+            _too_long(variant.family, context),
+            reason,
+            _correction_note(demand, placed, context, cache_type),
         )
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
@@ -111,7 +117,19 @@ def judge(
         kv_cache_type=cache_type,
         device=_device(engine, found, placed, status) if verdict != "no" else None,
         memory_share=_memory_share(demand, placed) if verdict == "gpu" else None,
+        lack=lack,
+        install_line=install_line,
     )
+
+
+def _lack(variant: Variant, engine: str, state: str, status: EngineStatus | None) -> tuple[str | None, str | None]:
+    """What would have to be installed for these weights, and the command for it."""
+    if state != "not-installed" or status is None:
+        return None, None
+    status = status.of(variant.spec.format, variant.quantization)
+    if status.status == "not-installed" and status.reason:
+        return status.reason, status.install_line
+    return f"{engine} is not installed here", status.install_line
 
 
 def _device(engine: str, found: Places, placed: Placement, status: EngineStatus | None) -> str | None:
@@ -242,9 +260,11 @@ def _nearest(found: Places, placed: Placement) -> str:
         best = max(found.cards, key=lambda card: card.budget_bytes)
         return f"the {_short_name(best.accelerator.name)} has"
     names = _cards(found)
+    several = " x " in names or " and " in names
+    those = names if several else f"the {names}"
     if placed.nearest == "all" and not found.unified:
-        return f"{names} with RAM have"
-    return f"{names} {'have' if ' x ' in names or ' and ' in names else 'has'}"
+        those += " with RAM"
+    return f"{those} {'have' if several else 'has'}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -284,12 +304,15 @@ def _why_not_better(demand: Demand, found: Places, placed: Placement, context: i
     kind = found.cards[0].accelerator.kind
     whole = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
     whole += demand.device_compute(context) + demand.overhead_of(kind)
-    best = found.cards_bytes if demand.layer_split and not found.unified else found.largest_bytes
-    short = whole - best
+    together = demand.layer_split and not found.unified
+    if together:
+        # Each further card has a process's share and a compute buffer of its own.
+        whole += (len(found.cards) - 1) * (demand.device_compute(context) + demand.overhead_of(kind))
+    short = whole - (found.cards_bytes if together else found.largest_bytes)
     names = _names([card.accelerator.name for card in found.cards])
-    if short <= 0:
-        return None
-    return f"{amount(short)} too large for the {names} alone"
+    if short >= _LAYER_REST:
+        return f"{amount(short)} too large for the {names} alone"
+    return f"its layers do not divide into what the {names} have each" if together and len(found.cards) > 1 else None
 
 
 def _too_long(family: ModelFamily, context: int) -> str | None:
@@ -326,6 +349,7 @@ def option_to_json(option: Option) -> dict[str, Any]:
         "engine": option.engine,
         "engine_status": option.engine_status,
         "reason": option.reason,
+        "install_line": option.install_line,
         "verdict": option.verdict,
         "where": option.where,
         "context": option.context,

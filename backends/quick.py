@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
+from backends.collector import uncollected
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Verdict, Wish
 from backends.machine.model import Machine
@@ -13,14 +14,15 @@ from backends.memory.estimators import catalog_shape, demand_of_shape, has_imatr
 from backends.memory.placement import place
 from backends.memory.shape import Shape
 from backends.places import Places, driven, places
-from backends.quick_sums import Sums
+from backends.quick_sums import Rows, Sums, rows_of
 from backends.support import cache_type_of, context_of, platform_of, spec_refusal
 from specs import extensions
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
+_NONE: Final[frozenset[str]] = frozenset()
 _PLATFORMS: Final = 4
 """Machines, cache types and builds whose entries are kept, some 4 MB each: those that were judged for last."""
 
@@ -68,30 +70,24 @@ class _Entry:
     def __init__(self, engine: str, ready: bool) -> None:
         self.engine = engine
         self.ready = ready
-        self.sums: Sums | Literal[False] | None = False
-        """False: not made yet; None: the engine does not take it on this platform."""
+        self.sums: Sums | None = None
+        """None: not made yet."""
 
 
 class _Content:
-    """All variants that differ only in their names, with the engines that take their format."""
+    """All variants that differ only in their names, with the engines that take them on this platform."""
 
-    __slots__ = ("engines", "imatrix", "parted", "quantization", "shape", "spec")
+    __slots__ = ("engines", "imatrix", "model_format", "quantization", "shape", "spec")
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        quantization: str,
-        shape: Shape,
-        imatrix: bool,
-        parted: bool,
-        engines: tuple[_Entry, ...],
+        self, spec: ModelSpec, quantization: str, shape: Shape, imatrix: bool, engines: tuple[_Entry, ...]
     ) -> None:
-        self.spec = spec
+        self.spec = spec if spec.engines else None
+        """Kept so that its id stays its own, where it has a word of its own on engines."""
+        self.model_format = spec.format
         self.quantization = quantization
         self.shape = shape
         self.imatrix = imatrix
-        self.parted = parted
-        """Whether the weights come in several files."""
         self.engines = engines
 
 
@@ -100,17 +96,23 @@ class _Spec:
 
     __slots__ = ("contents", "imatrix", "parted", "shape", "spec")
 
-    def __init__(self, spec: ModelSpec, shape: Shape) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        shape: Shape,
+        parted: frozenset[str],
+        imatrix: bool | None,
+        contents: dict[str, _Content],
+    ) -> None:
         self.spec = spec
         """Kept so that its id stays its own."""
         self.shape = shape
-        self.parted = frozenset(
-            name.lower() for hub in spec.hubs for name, files in hub.parts.items() if len(files) > 1
-        )
+        self.parted = parted
         """Quantizations in parts, in lower case."""
-        self.imatrix: bool | None = None if spec.format == "ggufv2" else False
+        self.imatrix = imatrix
         """Whether its files were made with an importance matrix; None: to be asked of each variant."""
-        self.contents: dict[str, _Content] = {}
+        self.contents = contents
+        """Shared by the specs of one model, such as its fine-tunes', that nothing else sets apart."""
 
 
 class _Ground:
@@ -151,80 +153,110 @@ class _Stand:
 class _Platform:
     """What is kept of a catalog for one kind of machine, one cache type and one set of engines and corrections."""
 
-    __slots__ = ("contents", "corrections", "refusals", "specs", "statuses", "wish")
+    __slots__ = ("_engines", "_machine", "_rows", "_shared", "contents", "corrections", "specs", "statuses", "wish")
 
     def __init__(
-        self, wish: Wish, statuses: Mapping[str, EngineStatus], corrections: Mapping[tuple[str, str], Correction]
+        self,
+        machine: Machine,
+        wish: Wish,
+        statuses: Mapping[str, EngineStatus],
+        corrections: Mapping[tuple[str, str], Correction],
     ) -> None:
+        self._machine = machine
+        """Any of the machines that the same engines refuse the same on."""
         self.wish = wish
         self.statuses = statuses
         self.corrections = corrections
         self.specs: dict[int, _Spec] = {}
         """By the spec's id."""
         self.contents: dict[tuple[object, ...], _Content] = {}
-        self.refusals: dict[tuple[str, str, str], bool] = {}
+        self._shared: dict[tuple[int, str, bool], dict[str, _Content]] = {}
+        self._engines: dict[tuple[str, str, bool], tuple[tuple[str, bool], ...]] = {}
+        self._rows: dict[tuple[int, bool, str, float], Rows] = {}
 
-    def spec(self, family: ModelFamily, spec: ModelSpec) -> _Spec:
-        """A spec that is met for the first time."""
-        found = self.specs[id(spec)] = _Spec(spec, catalog_shape(family, spec))
+    def spec(self, variant: Variant) -> _Spec:
+        """The spec of a variant, met for the first time."""
+        spec = variant.spec
+        shape = catalog_shape(variant.family, spec)
+        parted = _NONE
+        if any(hub.parts for hub in spec.hubs):
+            parted = frozenset(name.lower() for hub in spec.hubs for name, files in hub.parts.items() if len(files) > 1)
+        imatrix: bool | None = False
+        if spec.format == "ggufv2":
+            imatrix = has_imatrix(variant) if _is_in_one_place(spec) else None
+        contents: dict[str, _Content] = {}
+        if imatrix is not None and not parted and not spec.engines:
+            contents = self._shared.setdefault((id(shape), spec.format, imatrix), contents)
+        found = self.specs[id(spec)] = _Spec(spec, shape, parted, imatrix, contents)
         return found
 
     def learn(self, variant: Variant, met: _Spec) -> _Content:
         """The content of a variant that is met for the first time."""
         spec, quantization, shape = met.spec, variant.quantization, met.shape
-        imatrix = met.imatrix
-        if imatrix is None:
-            imatrix = has_imatrix(variant)
-            if len(spec.hubs) == 1 and "{" not in spec.hubs[0].id:
-                met.imatrix = imatrix
+        imatrix = has_imatrix(variant) if met.imatrix is None else met.imatrix
         # What a file says of engines is its own; all else follows from the shape, the names and being in parts.
         parted = bool(met.parted) and quantization.lower() in met.parted
         key = (id(shape), spec.format, quantization, imatrix, parted, id(spec) if spec.engines else None)
         known = self.contents.get(key)
         if known is None:
-            engines = [
-                _Entry(engine, self._is_ready(engine, spec.format, quantization))
-                for engine in candidate_engines(spec, quantization)
-            ]
-            # The ready ones first, as best_option takes them; the order is kept among equals.
-            engines.sort(key=_not_ready)
-            known = _Content(spec, quantization, shape, imatrix, parted, tuple(engines))
-            self.contents[key] = known
+            engines = tuple([_Entry(engine, ready) for engine, ready in self._taking(spec, quantization, parted)])
+            known = self.contents[key] = _Content(spec, quantization, shape, imatrix, engines)
         met.contents[quantization] = known
         return known
+
+    def _taking(self, spec: ModelSpec, quantization: str, parted: bool) -> tuple[tuple[str, bool], ...]:
+        """The engines that take a spec's quantization here, and whether each is ready; the ready ones first."""
+        key = (spec.format, quantization, parted)
+        found = None if spec.engines else self._engines.get(key)
+        if found is None:
+            candidates = candidate_engines(spec, quantization)
+            taking = [
+                (engine, self._is_ready(engine, spec.format, quantization))
+                for engine in candidates
+                if not self._refuses(spec, quantization, engine)
+            ]
+            # As best_option takes them; the order is kept among equals.
+            found = tuple(sorted(taking, key=_not_ready))
+            if not spec.engines:
+                self._engines[key] = found
+        return found
 
     def _is_ready(self, engine: str, model_format: str, quantization: str) -> bool:
         status = self.statuses.get(engine)
         return status is not None and status.of(model_format, quantization).status == "ready"
 
-    def sums(self, content: _Content, engine: str, stand: _Stand) -> Sums | None:
-        """The demand of a content under an engine; None: the engine does not take it here."""
-        spec, quantization = content.spec, content.quantization
-        if self._refuses(content, engine, stand.machine):
-            return None
+    def _refuses(self, spec: ModelSpec, quantization: str, engine: str) -> bool:
+        status = self.statuses.get(engine)
+        if status is not None and status.status == "unsupported" and self._machine.label is None:
+            return True
+        return spec_refusal(spec, quantization, engine, self._machine) is not None
+
+    def sums(self, content: _Content, engine: str, kind: str) -> Sums:
+        """The demand of a content under an engine, on a machine whose first card is of this kind."""
+        model_format, shape = content.model_format, content.shape
         imatrix = content.imatrix and engine == LLAMA_CPP
-        demand = demand_of_shape(content.shape, spec.format, quantization, engine, imatrix=imatrix)
-        correction = self.corrections.get((engine, spec.format))
+        demand = demand_of_shape(shape, model_format, content.quantization, engine, imatrix=imatrix)
+        correction = self.corrections.get((engine, model_format))
         if correction is not None:
             demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
-        return Sums(demand, cache_type_of(engine, self.wish), stand.grounds[engine].kind)
-
-    def _refuses(self, content: _Content, engine: str, machine: Machine) -> bool:
-        spec, quantization = content.spec, content.quantization
-        status = self.statuses.get(engine)
-        if status is not None and status.status == "unsupported" and machine.label is None:
-            return True
-        if spec.engines or content.parted:
-            return spec_refusal(spec, quantization, engine, machine) is not None
-        key = (engine, spec.format, quantization)
-        known = self.refusals.get(key)
-        if known is None:
-            known = self.refusals[key] = spec_refusal(spec, quantization, engine, machine) is not None
-        return known
+        cache_type = cache_type_of(engine, self.wish)
+        key = (id(shape), demand.padded, cache_type, demand.kv_element_bytes)
+        rows = self._rows.get(key)
+        if rows is None:
+            rows = self._rows[key] = rows_of(
+                demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes
+            )
+        return Sums(demand, rows, kind)
 
 
-def _not_ready(entry: _Entry) -> bool:
-    return not entry.ready
+def _is_in_one_place(spec: ModelSpec) -> bool:
+    """Whether all quantizations of a spec are published under one ID, that of the hub that is asked first."""
+    first = spec.hubs[0] if spec.hubs else None
+    return first is not None and "{" not in first.id and (first.quantizations is None or len(spec.hubs) == 1)
+
+
+def _not_ready(taking: tuple[str, bool]) -> bool:
+    return not taking[1]
 
 
 _platforms: dict[tuple[object, ...], _Platform] = {}
@@ -265,7 +297,7 @@ def _platform_for(
     )
     found = _platforms.get(key)
     if found is None or len(found.contents) > _LIMIT or len(found.specs) > _LIMIT:
-        found = _Platform(wish, statuses, corrections)
+        found = _Platform(machine, wish, statuses, corrections)
     # The one that is used stands last; a load that was measured here leaves the one before it for good.
     _platforms.pop(key, None)
     _platforms[key] = found
@@ -293,9 +325,19 @@ def quick_verdicts(
     only in their names, so that only the first call over a catalog reads its architectures. Threads may call it
     together: what they write is the same whoever comes first.
     """
-    wish = wish or Wish()
+    with uncollected():
+        return _verdicts(variants, machine, wish or Wish(), statuses or {}, corrections or {})
+
+
+def _verdicts(
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
+    corrections: Mapping[tuple[str, str], Correction],
+) -> list[Verdict]:
     stand = _stand_on(machine)
-    platform = _platform_for(stand, wish, statuses or {}, corrections or {})
+    platform = _platform_for(stand, wish, statuses, corrections)
     judged = stand.judged(platform)
     specs = platform.specs
     verdicts: list[Verdict] = []
@@ -309,7 +351,7 @@ def quick_verdicts(
         if spec is not last:
             # Variants of one spec follow one another.
             last = spec
-            met = specs.get(id(spec)) or platform.spec(variant.family, spec)
+            met = specs.get(id(spec)) or platform.spec(variant)
             table = met.contents
             asked = context_of(variant.family, wish)
             if asked != context:
@@ -333,11 +375,9 @@ def _best(content: _Content, platform: _Platform, stand: _Stand, context: int, w
             # A ready engine that runs it stands before one that would have to be installed.
             break
         sums = one.sums
-        if sums is False:
-            sums = one.sums = platform.sums(content, one.engine, stand)
-        if sums is None:
-            continue
         ground = stand.grounds[one.engine]
+        if sums is None:
+            sums = one.sums = platform.sums(content, one.engine, ground.kind)
         verdict = _verdict(sums, ground.found, ground.room, context, wish)
         if verdict == "gpu":
             return verdict

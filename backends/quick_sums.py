@@ -2,8 +2,55 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from backends.memory.demand import CPU, Demand
-from backends.memory.kv_cache import DEFAULT_UBATCH, layer_bytes, padded
+from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, layer_bytes, padded
+
+
+class Rows(NamedTuple):
+    """A model's KV cache and state with one cache type: bytes as sums over its layers, whatever its quantization."""
+
+    full: float
+    """A cell in all layers that attend fully."""
+    window_row: float
+    """A cell in all layers that attend through a window."""
+    state: int
+    window: int
+    """Tokens that a window holds; 0: there is none."""
+    window_cells: int
+    """The cells of a window as the engine makes them."""
+    plain: bool
+    """Whether all layers are alike."""
+
+
+def rows_of(kv: KvCache, cache_type: str, *, padded_cells: bool, element_bytes: float) -> Rows:
+    """Sum up the layers.
+
+    Args:
+        kv: The model's layers.
+        cache_type: What an engine with padded cells keeps.
+        padded_cells: Whether the engine makes whole blocks of cells, as llama.cpp does.
+        element_bytes: What the others keep for each element.
+    """
+    full = window_row = 0.0
+    state = 0
+    for count, layer in kv.groups:
+        if layer.kind == "none":
+            continue
+        state += count * layer.state_elements * 4
+        if layer.kind == "recurrent":
+            continue
+        if padded_cells:
+            row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
+        else:
+            row = (layer.key_elements + layer.value_elements) * element_bytes
+        if layer.kind == "window" and kv.window:
+            window_row += count * row
+        else:
+            full += count * row
+    cells = padded(kv.window + DEFAULT_UBATCH) if padded_cells else kv.window
+    return Rows(full, window_row, state, kv.window, cells, len(kv.groups) == 1)
 
 
 class Sums:
@@ -15,45 +62,28 @@ class Sums:
         "plain", "prompt", "share", "splits", "state", "step", "unified_only", "window", "window_cells", "window_row",
     )  # fmt: skip
 
-    def __init__(self, demand: Demand, cache_type: str, kind: str) -> None:
+    def __init__(self, demand: Demand, rows: Rows, kind: str) -> None:
         self.demand = demand
-        kv = demand.kv
-        self.full = self.window_row = 0.0
-        self.state = 0
-        for count, layer in kv.groups:
-            if layer.kind == "none":
-                continue
-            self.state += count * layer.state_elements * 4
-            if layer.kind == "recurrent":
-                continue
-            if demand.padded:
-                row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
-            else:
-                row = (layer.key_elements + layer.value_elements) * demand.kv_element_bytes
-            if layer.kind == "window" and kv.window:
-                self.window_row += count * row
-            else:
-                self.full += count * row
+        self.full, self.window_row, self.state, self.window, self.window_cells, plain = rows
         self.padded = demand.padded
-        self.window = kv.window
-        self.window_cells = padded(kv.window + DEFAULT_UBATCH) if demand.padded else kv.window
         self.compute = demand.compute_fixed
         self.per_token = demand.compute_per_token
         self.prompt = demand.prompt_bytes
         self.step = demand.step
-        self.fixed_card = demand.weights_bytes - demand.host_bytes + demand.overhead_of(kind)
-        self.fixed_host = demand.weights_bytes + demand.overhead_of(CPU)
+        weights, blocks = demand.weights_bytes, demand.block_bytes
+        self.card_overhead = demand.overhead_of(kind)
         self.cpu_overhead = demand.overhead_of(CPU)
+        self.fixed_card = weights - demand.host_bytes + self.card_overhead
+        self.fixed_host = weights + self.cpu_overhead
         self.beside = demand.host_bytes + demand.host_compute_fixed
         self.per_token_host = demand.host_compute_per_token
         self.outside = demand.outside_bytes
-        self.last = demand.block_bytes[-1] if demand.block_bytes else 0
+        self.last = blocks[-1] if blocks else 0
         self.splits = demand.splits
         self.on_cpu = demand.on_cpu
         self.unified_only = demand.gpu_where_unified
         self.share = demand.parallel_heads is not None
-        self.plain = len(kv.groups) == 1 and (demand.padded or not demand.splits)
+        self.plain = plain and (demand.padded or not demand.splits)
         self.layered = demand.layer_split
-        self.blocks = max(len(demand.block_bytes), 1)
-        self.largest = max(demand.block_bytes, default=0)
-        self.card_overhead = demand.overhead_of(kind)
+        self.blocks = len(blocks) or 1
+        self.largest = max(blocks) if blocks else 0

@@ -7,7 +7,9 @@ _MIB = 1 << 20
 
 
 def amount(memory_bytes: float) -> str:
-    """Bytes of memory in a sentence: "6.7 GiB", "412 MiB"."""
+    """Bytes of memory in a sentence: "1.2 TiB", "6.7 GiB", "412 MiB"."""
+    if memory_bytes >= 1000 * _GIB:
+        return f"{memory_bytes / (1 << 40):.1f} TiB"
     if memory_bytes >= 100 * _GIB:
         return f"{memory_bytes / _GIB:.0f} GiB"
     if memory_bytes >= _GIB:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
+
+from backends.collector import uncollected
+from specs.model import Variant
 
 if TYPE_CHECKING:
     from backends.fit import Option, Verdict
     from backends.machine.model import Machine
-    from specs.model import ModelFamily, Variant
+    from specs.model import ModelFamily
 
 
 RANK: Mapping[str, int] = {"no": 0, "cpu": 1, "split": 2, "gpu": 3}
@@ -31,55 +33,38 @@ def better(first: Verdict | None, second: Verdict) -> Verdict:
     return second if first is None or RANK[second] > RANK[first] else first
 
 
-KEPT_OBJECTS = 50_000
-"""Objects that one pass leaves behind beyond which the collector need not walk them again."""
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Make values that stay without the collector walking them.
-
-    Every thread waits for a full collection, a key too: 100 ms and more among the values of 20,000 variants.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if gc.get_count()[0] > KEPT_OBJECTS:
-            gc.freeze()
-        if was_on:
-            gc.enable()
-
-
 def judge_families(
     families: Sequence[ModelFamily],
     quick_verdicts: Callable[[Sequence[Variant]], Sequence[Verdict]],
     stale: Callable[[], bool],
     done: Callable[[Mapping[int, Verdict]], object],
 ) -> None:
-    """Find the best verdict of each family by its index, giving way to other threads; calls done unless stale."""
-    best: dict[int, Verdict] = {}
-    owners: list[int] = []
-    pending: list[Variant] = []
+    """Find the best verdict of each family by its index, giving way to other threads; calls done unless stale.
 
-    def flush() -> None:
-        for index, verdict in zip(owners, quick_verdicts(pending), strict=True):
-            best[index] = better(best.get(index), verdict)
-        owners.clear()
-        pending.clear()
+    A variant of each family's smallest size is asked first: where it runs on a card, no other can do better.
+    """
+    best: dict[int, Verdict] = {}
+
+    def firsts() -> Iterator[tuple[int, Variant]]:
+        for index, family in enumerate(families):
+            spec = min(family.specs, key=lambda spec: spec.size_in_billions, default=None)
+            if spec is not None and spec.quantizations:
+                yield index, Variant(family, spec, spec.quantizations[0])
+
+    def others() -> Iterator[tuple[int, Variant]]:
+        for index, family in enumerate(families):
+            if best.get(index) != "gpu":
+                yield from ((index, variant) for variant in family.variants())
 
     with uncollected():
-        for index, family in enumerate(families):
-            for variant in family.variants():
-                owners.append(index)
-                pending.append(variant)
-                if len(pending) >= SLICE_VARIANTS:
-                    if stale():
-                        return
-                    flush()
-                    time.sleep(0.001)
-        flush()
+        for some in (firsts(), others()):
+            while asked := tuple(islice(some, SLICE_VARIANTS)):
+                if stale():
+                    return
+                verdicts = quick_verdicts([variant for _, variant in asked])
+                for (index, _), verdict in zip(asked, verdicts, strict=True):
+                    best[index] = better(best.get(index), verdict)
+                time.sleep(0.001)
     if not stale():
         done(best)
 

@@ -15,6 +15,7 @@ _MOST_BYTES = 1 << 50
 _MOST_CORES = 1 << 16
 _MOST_ACCELERATORS = 1024
 _MOST_BANDWIDTH = 1 << 50
+_MOST_LETTERS = 1000
 
 
 def machine_to_json(machine: Machine) -> dict[str, Any]:
@@ -194,6 +195,8 @@ def _text(holder: Mapping[str, object], key: str, where: str, *, required: bool)
         return None
     if key not in holder:
         raise ValueError(f"{where} is missing; expected a text")
+    if isinstance(value, str) and len(value) > _MOST_LETTERS:
+        raise ValueError(f"{where} has {len(value)} letters; expected at most {_MOST_LETTERS}")
     if not isinstance(value, str) or (required and not value.strip()):
         raise ValueError(f"{where} is {_shown(value)}; expected a text{'' if required else ' or null'}")
     return printable(value)

@@ -161,15 +161,17 @@ def load_machine(text: str) -> Machine:
     Raises:
         ValueError: a file that cannot be read or is wrong, or a name that is not known, with the nearest ones.
     """
+    path: Path | None
     try:
         path = Path(text).expanduser()
         is_file = path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a null character, nobody's home: no path, then
-        is_file = False
-    if is_file:
+        path, is_file = None, False
+    if path is not None and is_file:
         return _read(path)
     if "/" in text or text.lower().endswith(".json"):
-        raise ValueError(f"there is no file {text}; `modeldeck hardware --json` prints one to start from")
+        what = f"{text} is no file" if path is not None and path.exists() else f"there is no file {text}"
+        raise ValueError(f"{what}; `modeldeck hardware --json` prints one to start from")
     return preset(text)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from backends.fit import Compute, Knowledge
-from backends.memory import llama_cpp, mlx, transformers, vllm
+from backends.memory import gguf_size, llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand
-from backends.memory.gguf_size import gguf_size, header_bytes
+from backends.memory.gguf_size import header_bytes
 from backends.memory.kv_cache import kv_cache
 from backends.memory.shape import Shape, architecture_name, is_whole, shape, vocabulary_of
 from backends.memory.tensors import expert_parameters
@@ -81,8 +81,11 @@ def forget() -> None:
     """Read the next catalog's architectures as if for the first time."""
     _shapes.clear()
     _demands.clear()
-    for cached in (gguf_size, kv_cache, expert_parameters):
+    gguf_size.forget()
+    for cached in (kv_cache, expert_parameters):
         cached.cache_clear()
+    llama_cpp.forget()
+    transformers.forget()
 
 
 IMATRIX_UPLOADERS: Final = frozenset({"bartowski", "lmstudio-community", "mradermacher", "unsloth", "legraphista"})

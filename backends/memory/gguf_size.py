@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import getitem
 from typing import Final, NamedTuple
 
 from backends.memory.mixes import (
     Model,
+    asked_of_block,
+    asked_of_model,
+    asked_of_tensor,
     category,
     counted_block,
-    downs_before,
     fitting_type,
     is_quantized,
     kept_type,
     model_of,
-    more_bits,
-    tensor_type,
     wanted_type,
 )
-from backends.memory.tensors import Tensor, block_signature, block_tensors, name_of, outer_tensors
+from backends.memory.tensors import Tensor, block_signature, block_tensors, like_blocks, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, Quantization
 from specs.model import Architecture
 
@@ -67,8 +68,6 @@ class GgufSize:
     output_bytes: int
     """Everything else outside the blocks."""
     block_bytes: tuple[int, ...]
-    expert_bytes: int
-    """Of the blocks' bytes, those of routed experts."""
 
     @property
     def file_bytes(self) -> int:
@@ -110,89 +109,186 @@ VALUES: Final = frozenset({"v", "qkv", "kv_b"})
 """Categories that count as attn_v."""
 
 
-class _Touched(NamedTuple):
-    """A tensor that the quantizer looks at."""
+class _Sizes(dict[str, int]):
+    """Bytes of one tensor by the type that is wanted for it, as they are asked for."""
 
-    tensor: Tensor
-    kind: str
-    routed: bool
-    """Whether it holds routed experts."""
-    sizes: dict[str, int]
-    """Its bytes by the type that was wanted for it, as they were asked for."""
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __missing__(self, wanted: str) -> int:
+        size = self[wanted] = tensor_bytes(self.tensor, fitting_type(self.tensor, wanted))
+        return size
 
 
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """Blocks that have the same tensors and get the same types under every mix."""
+class _Block(NamedTuple):
+    """The tensors of blocks that have the same ones."""
 
-    touched: tuple[_Touched, ...]
-    """Tensors that the quantizer looks at."""
+    touched: tuple[Tensor, ...]
+    """Those that the quantizer looks at."""
+    sizes: tuple[_Sizes, ...]
+    """Of each of them."""
     kept_bytes: int
     """All others, most of them 32 bits an element."""
-    layer: int
-    """The number of the first such block."""
-    value: int
-    """How many attn_v-like tensors stand before it."""
+    values: int
+    """How many of them count as attn_v."""
+    tensors: int
+
+
+class _Mixed(NamedTuple):
+    """The types that one mix wants in the blocks of an outline."""
+
+    wanted: tuple[tuple[int, tuple[str, ...]], ...]
+    """The kind of block with the types of its touched tensors, each pair once."""
+    number_of: tuple[int, ...]
+    """Of each block, which of the pairs it is."""
+
+
+class _Place:
+    """A block that every mix treats like all others, of whatever model, that give the rules the same answers."""
+
+    __slots__ = ("_asked", "types")
+
+    def __init__(self, touched: tuple[Tensor, ...], model: Model, layer: int, value: int) -> None:
+        self._asked = tuple((tensor, category(tensor.name)) for tensor in touched), model, layer, value
+        self.types: dict[tuple[str, str | None, bool], tuple[str, ...]] = {}
+        """What is wanted for its touched tensors, by mix."""
+
+    def learn(self, mix: str, quantization: Quantization, imatrix: bool) -> tuple[str, ...]:
+        """The types under a mix that is met for the first time."""
+        touched, model, layer, value = self._asked
+        return tuple(
+            [wanted_type(tensor, kind, mix, model, quantization, imatrix, layer, value) for tensor, kind in touched]
+        )
+
+
+_places: dict[tuple[object, ...], _Place] = {}
+
+
+class _Outline:
+    """What the rules ask of a model's blocks, their sizes apart: models that differ only in these share it."""
+
+    __slots__ = ("_class_of", "_classes", "_mixed")
+
+    def __init__(
+        self, model: Model, blocks: Sequence[_Block], signatures: tuple[object, ...], order: tuple[int, ...],
+        layers: tuple[int, ...],
+    ) -> None:  # fmt: skip
+        asked = asked_of_model(model)
+        values = tuple(one.values for one in blocks)
+        numbers: dict[tuple[int, object], int] = {}
+        self._classes: list[tuple[int, _Place]] = []
+        """The kind of blocks that no mix sets apart, and how the rules see them."""
+        class_of: list[int] = []
+        value = 0
+        for kind, layer in zip(order, layers, strict=True):
+            answers = asked_of_block(model, layer, value)
+            number = numbers.setdefault((kind, answers), len(numbers))
+            if number == len(self._classes):
+                key = (signatures[kind], asked, answers)
+                place = _places.get(key)
+                if place is None:
+                    place = _places[key] = _Place(blocks[kind].touched, model, layer, value)
+                self._classes.append((kind, place))
+            class_of.append(number)
+            value += values[kind]
+        self._class_of = tuple(class_of)
+        self._mixed: dict[tuple[str, str | None, bool], _Mixed] = {}
+
+    def mixed(self, mix: str, quantization: Quantization, imatrix: bool) -> _Mixed:
+        """The types that a mix wants."""
+        key = (mix, quantization.attention_type, imatrix)
+        found = self._mixed.get(key)
+        if found is None:
+            numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+            number_of: list[int] = []
+            for kind, place in self._classes:
+                types = place.types.get(key)
+                if types is None:
+                    types = place.types[key] = place.learn(mix, quantization, imatrix)
+                number_of.append(numbers.setdefault((kind, types), len(numbers)))
+            found = _Mixed(tuple(numbers), tuple([number_of[number] for number in self._class_of]))
+            self._mixed[key] = found
+        return found
+
+
+_outlines: dict[tuple[object, ...], _Outline] = {}
+_MOST: Final = 4096
+"""Plans, outlines and places that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What of a model's tensors is the same under every mix."""
 
-    classes: tuple[_Class, ...]
-    class_of: tuple[int, ...]
-    """Class of each block."""
+    blocks: tuple[_Block, ...]
+    """By kind."""
+    outline: _Outline
     model: Model
-    tensors: int
+    outer: tuple[tuple[Tensor, str, _Sizes | int], ...]
+    """Tensors outside the blocks with their category and sizes; a number where the quantizer does not touch them."""
+    header_bytes: int
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MOST)
 def _plan(architecture: Architecture) -> _Plan:
     count = architecture.block_count or 0
-    signatures = [block_signature(architecture, index) for index in range(count)]
-    blocks: dict[tuple[object, ...], tuple[tuple[_Touched, ...], int, int, int]] = {}
-    for layer, signature in enumerate(signatures):
-        if signature in blocks:
-            continue
-        tensors = block_tensors(architecture, layer)
-        touched = tuple(
-            _Touched(tensor, category(tensor.name), tensor.experts > 1, {})
-            for tensor in tensors
-            if is_quantized(tensor)
-        )
-        kept_bytes = sum(tensor_bytes(tensor, kept_type(tensor)) for tensor in tensors if not is_quantized(tensor))
-        values = sum(1 for one in touched if one.kind in VALUES)
-        blocks[signature] = (touched, kept_bytes, values, len(tensors))
-    values = sum(blocks[signature][2] for signature in signatures)
-    model = model_of(architecture, values)
-    classes: dict[tuple[object, ...], int] = {}
-    firsts: list[_Class] = []
-    class_of: list[int] = []
-    value = 0
-    for index, signature in enumerate(signatures):
-        layer = counted_block(architecture, index)
-        # Everything that the rules ask of a block's number, see mixes.
-        asked = (
-            layer < count // 16,
-            layer < count // 8,
-            layer >= 7 * count // 8,
-            more_bits(layer, count),
-            min(value, 4),
-            more_bits(value, values),
-            downs_before(model, layer, "") < count // 8,
-            downs_before(model, layer, "shexp") < count // 8,
-        )
-        key = (signature, asked)
-        touched, kept_bytes, theirs, _ = blocks[signature]
-        if key not in classes:
-            classes[key] = len(firsts)
-            firsts.append(_Class(touched, kept_bytes, layer, value))
-        class_of.append(classes[key])
-        value += theirs
-    return _Plan(tuple(firsts), tuple(class_of), model, sum(blocks[signature][3] for signature in signatures))
+    kinds: dict[tuple[object, ...], int] = {}
+    blocks: list[_Block] = []
+    kind_of: dict[int, int] = {}
+    likes = like_blocks(architecture)
+    for layer in dict.fromkeys(likes):
+        number = kind_of[layer] = kinds.setdefault(block_signature(architecture, layer), len(kinds))
+        if number == len(blocks):
+            blocks.append(_block(block_tensors(architecture, layer)))
+    order = tuple([kind_of[layer] for layer in likes])
+    model = model_of(architecture, sum([blocks[number].values for number in order]))
+    layers = tuple([counted_block(architecture, index) for index in range(count)])
+    signatures = tuple(
+        tuple([asked_of_tensor(tensor, category(tensor.name)) for tensor in one.touched]) for one in blocks
+    )
+    outer = tuple(
+        (tensor, category(tensor.name), _Sizes(tensor) if is_quantized(tensor) else _kept_bytes(tensor))
+        for tensor in outer_tensors(architecture)
+    )
+    outline = _outline(model, blocks, signatures, order, layers)
+    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outer))
+    return _Plan(tuple(blocks), outline, model, outer, header)
 
 
-@lru_cache(maxsize=16_384)
+def _outline(
+    model: Model, blocks: Sequence[_Block], signatures: tuple[object, ...], order: tuple[int, ...],
+    layers: tuple[int, ...],
+) -> _Outline:  # fmt: skip
+    key = (model, signatures, order, layers)
+    found = _outlines.get(key)
+    if found is None:
+        if max(len(_outlines), len(_places)) > _MOST:
+            _outlines.clear()
+            _places.clear()
+        found = _outlines[key] = _Outline(model, blocks, signatures, order, layers)
+    return found
+
+
+def _block(tensors: tuple[Tensor, ...]) -> _Block:
+    touched = tuple([tensor for tensor in tensors if is_quantized(tensor)])
+    kept_bytes = sum([_kept_bytes(tensor) for tensor in tensors if not is_quantized(tensor)])
+    values = sum([category(tensor.name) in VALUES for tensor in touched])
+    return _Block(touched, tuple([_Sizes(tensor) for tensor in touched]), kept_bytes, values, len(tensors))
+
+
+def _kept_bytes(tensor: Tensor) -> int:
+    return tensor_bytes(tensor, kept_type(tensor))
+
+
+def forget() -> None:
+    """Plan the next model as the first one."""
+    _plan.cache_clear()
+    _outlines.clear()
+    _places.clear()
+
+
 def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: bool = False) -> GgufSize | None:
     """Bytes of the file; None for a mix that nobody knows."""
     mix = quantization.mix
@@ -200,39 +296,19 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
         return None
     imatrix = imatrix and quantization.imatrix is not False
     plan = _plan(architecture)
-    model = plan.model
-    sizes_of: list[int] = []
-    experts_of: list[int] = []
-    for one in plan.classes:
-        total, experts = one.kept_bytes, 0
-        for tensor, kind, routed, known in one.touched:
-            wanted = wanted_type(tensor, kind, mix, model, quantization, imatrix, one.layer, one.value)
-            size = known.get(wanted)
-            if size is None:
-                size = known[wanted] = tensor_bytes(tensor, fitting_type(tensor, wanted))
-            total += size
-            if routed:
-                experts += size
-        sizes_of.append(total)
-        experts_of.append(experts)
-    sizes = tuple(sizes_of[number] for number in plan.class_of)
-    experts = sum(experts_of[number] for number in plan.class_of)
-    count = plan.tensors
-    outer = outer_tensors(architecture)
+    mixed = plan.outline.mixed(mix, quantization, imatrix)
+    sizes_of = [
+        plan.blocks[kind].kept_bytes + sum(map(getitem, plan.blocks[kind].sizes, types)) for kind, types in mixed.wanted
+    ]
+    sizes = tuple([sizes_of[number] for number in mixed.number_of])
     embedding = output = 0
-    for tensor in outer:
-        kind = category(tensor.name)
-        size = tensor_bytes(tensor, tensor_type(tensor, kind, mix, model, quantization, imatrix, 0, 0))
+    for tensor, kind, known in plan.outer:
+        if isinstance(known, int):
+            size = known
+        else:
+            size = known[wanted_type(tensor, kind, mix, plan.model, quantization, imatrix, 0, 0)]
         if kind == "embedding":
             embedding += size
         else:
             output += size
-    tensors_bytes = embedding + output + sum(sizes)
-    return GgufSize(
-        tensors_bytes,
-        header_bytes(architecture, count + len(outer)),
-        embedding,
-        output,
-        sizes,
-        experts,
-    )
+    return GgufSize(embedding + output + sum(sizes), plan.header_bytes, embedding, output, sizes)

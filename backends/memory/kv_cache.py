@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -133,14 +132,51 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
     blocks = architecture.block_count
     if not blocks or blocks > 10_000:
         return None
-    layers = tuple(_layer(architecture, index) for index in range(blocks))
-    if any(layer is None for layer in layers):
-        return None
+    every = period(architecture)
+    first: list[LayerCache] = []
     one_each: dict[LayerCache, LayerCache] = {}  # equal layers are one object, so that they can be told by identity
-    known = tuple(one_each.setdefault(layer, layer) for layer in layers if layer is not None)
-    counted = Counter(known)
-    window = window_of(architecture)
-    return KvCache(known, window, tuple((count, layer) for layer, count in counted.items()))
+    counted: dict[LayerCache, int] = {}
+    for index in range(every):
+        layer = _layer(architecture, index)
+        if layer is None:
+            return None
+        layer = one_each.setdefault(layer, layer)
+        first.append(layer)
+        counted[layer] = counted.get(layer, 0) + len(range(index, blocks, every))
+    known = (tuple(first) * -(-blocks // every))[:blocks]
+    return KvCache(known, window_of(architecture), tuple((count, layer) for layer, count in counted.items()))
+
+
+BY_BLOCK: Final = (
+    "attention.cross_attention_layers",
+    "attention.shared_kv_layers",
+    "attention.sliding_window_pattern",
+    "layer_kv_from_start",
+)
+"""Further keys that set blocks apart by their numbers."""
+
+
+def period(architecture: Architecture) -> int:
+    """After how many blocks their kinds of attention repeat; all of them where a file tells blocks apart otherwise.
+
+    Asking one block of each kind instead of every one is what makes a catalog's first judging quick.
+    """
+    blocks = architecture.block_count or 1
+    name = architecture.architecture or ""
+    lists = (architecture.head_count, architecture.head_count_kv, architecture.feed_forward_length)
+    if any(value is not None and not isinstance(value, int) for value in lists):
+        return blocks
+    extra = architecture.extra
+    if name in GUESSING or name in SHARED_FROM or (extra and any(key in extra for key in BY_BLOCK)):
+        return blocks
+    interval = architecture.full_attention_interval
+    pattern = None
+    if window_of(architecture):
+        pattern = architecture.sliding_window_pattern
+        pattern = WINDOW_PATTERNS.get(name) if pattern is None else pattern
+    if interval and pattern:
+        return blocks
+    return min(blocks, abs(interval or pattern or 1))
 
 
 def recurrent_elements(architecture: Architecture) -> int | None:

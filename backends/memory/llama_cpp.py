@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from backends.memory.compute import compute_fixed, mask_bytes
 from backends.memory.demand import CPU, UBATCH, Demand
@@ -14,8 +15,33 @@ from specs.model import LLAMA_CPP
 
 _MIB: Final = 1 << 20
 
+MASK_BYTES: Final = mask_bytes()
 OVERHEAD: Final = (("cuda", 500 * _MIB), ("rocm", 500 * _MIB), ("metal", 160 * _MIB), (CPU, 12 * _MIB))
 """A device's context beside the buffers; in RAM what ggml keeps of graphs and repacked weights."""
+
+
+class _Still(NamedTuple):
+    """What a model takes whatever its quantization."""
+
+    tied: bool
+    compute_fixed: int
+    host_compute_fixed: int
+    active_share: float
+
+
+@lru_cache(maxsize=4096)
+def _still(shape: Shape) -> _Still:
+    return _Still(
+        is_tied(shape.architecture),
+        compute_fixed(shape.architecture, shape.kv),
+        UBATCH * 4 * (shape.architecture.embedding_length or 0),
+        shape.active_parameters / max(shape.parameters, 1),
+    )
+
+
+def forget() -> None:
+    """Judge the next model as the first one."""
+    _still.cache_clear()
 
 
 def demand(
@@ -28,8 +54,7 @@ def demand(
 ) -> Demand:
     """Bytes of a load with flash attention, batches of 512 and the default size of sliding windows."""
     architecture = shape.architecture
-    vocabulary = architecture.vocab_size or 0
-    width = architecture.embedding_length or 0
+    still = _still(shape)
     sized = gguf_size(architecture, quantization, bool(imatrix or quantization.imatrix)) if shape.whole else None
     if sized is not None:
         weights, table, blocks = sized.tensors_bytes, sized.embedding_bytes, sized.block_bytes
@@ -38,8 +63,9 @@ def demand(
     else:
         bits = quantization.bits_per_weight or 5.0
         weights = int(shape.parameters * bits / 8)
-        table = min(int(vocabulary * width * bits / 8), weights // 3)
-        outside = 0 if is_tied(architecture) else table
+        elements = (architecture.vocab_size or 0) * (architecture.embedding_length or 0)
+        table = min(int(elements * bits / 8), weights // 3)
+        outside = 0 if still.tied else table
         count = architecture.block_count or 1
         each = (weights - table - outside) // count
         blocks = (each,) * count
@@ -52,7 +78,7 @@ def demand(
         table = int(table * scale)
         outside = max(0, weights_bytes - table - sum(blocks))
         weights = weights_bytes
-    host = 0 if is_tied(architecture) else table
+    host = 0 if still.tied else table
     return Demand(
         engine=LLAMA_CPP,
         weights_bytes=weights,
@@ -61,15 +87,15 @@ def demand(
         host_bytes=host,
         kv=shape.kv,
         padded=True,
-        compute_fixed=compute_fixed(architecture, shape.kv),
-        compute_per_token=mask_bytes(),
-        host_compute_fixed=UBATCH * 4 * width,
-        host_compute_per_token=mask_bytes(),
+        compute_fixed=still.compute_fixed,
+        compute_per_token=MASK_BYTES,
+        host_compute_fixed=still.host_compute_fixed,
+        host_compute_per_token=MASK_BYTES,
         overhead=OVERHEAD,
         basis=shape.basis,
         about=quantization.uploader_mix,
         download_bytes=download_bytes or predicted_file,
         parameters=shape.parameters,
-        active_share=shape.active_parameters / max(shape.parameters, 1),
+        active_share=still.active_share,
         splits=True,
     )

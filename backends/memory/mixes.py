@@ -7,6 +7,7 @@ of llama.cpp as llama-cpp-python 0.3.36 carries it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from backends.memory.kv_cache import APART, per_layer
@@ -109,6 +110,7 @@ def counted_block(architecture: Architecture, layer: int) -> int:
     return sum(1 for index in range(layer) if per_layer(architecture.feed_forward_length, index))
 
 
+@lru_cache(maxsize=512)
 def category(name: str) -> str:
     """The broad kind of a tensor, by its name."""
     if name == "output.weight":
@@ -120,9 +122,12 @@ def category(name: str) -> str:
 
 def is_quantized(tensor: Tensor) -> bool:
     """Whether the quantizer touches this tensor."""
-    if tensor.dimensions < 2 or not tensor.name.endswith("weight"):
-        return False
-    return not any(part in tensor.name for part in NEVER_QUANTIZED)
+    return tensor.dimensions >= 2 and _may_be_quantized(tensor.name)
+
+
+@lru_cache(maxsize=512)
+def _may_be_quantized(name: str) -> bool:
+    return name.endswith("weight") and not any(part in name for part in NEVER_QUANTIZED)
 
 
 KEPT_AT_16_BITS: Final = ("altup_", "laurel_", "per_layer_model_proj")
@@ -138,6 +143,38 @@ def kept_type(tensor: Tensor) -> str:
 def more_bits(layer: int, layers: int) -> bool:
     """The layers that `_M` mixes raise: the first and last eighth, and every third between."""
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def asked_of_model(model: Model) -> tuple[bool, ...]:
+    """The answers to everything that the rules below ask of a model, its blocks' numbers apart."""
+    return (
+        model.name == "falcon",
+        model.name in NEW_FUSED_RULE,
+        model.experts == 8,
+        model.experts >= 4,
+        model.gqa >= 4,
+        model.seventy,
+    )
+
+
+def asked_of_block(model: Model, layer: int, value: int) -> tuple[object, ...]:
+    """The answers to everything that they ask of a block's number and of the attn_v-like tensors before it."""
+    eighth = model.blocks // 8
+    return (
+        layer < model.blocks // 16,
+        layer < eighth,
+        layer >= 7 * model.blocks // 8,
+        more_bits(layer, model.blocks),
+        min(value, 4),
+        more_bits(value, model.values),
+        downs_before(model, layer, "") < eighth,
+        downs_before(model, layer, "shexp") < eighth,
+    )
+
+
+def asked_of_tensor(tensor: Tensor, kind: str) -> tuple[object, ...]:
+    """The answers to everything that they ask of a block's tensor."""
+    return kind, tensor.experts > 1, "shexp" in tensor.name
 
 
 def tensor_type(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from backends.memory import transformers
@@ -30,9 +29,12 @@ def demand(
 ) -> Demand:
     """Bytes of a load: embeddings and head are quantized like the rest."""
     weights = weights_bytes or int(shape.parameters * (quantization.bits_per_weight or 16.0) / 8)
-    base = transformers.demand(shape, quantization, weights_bytes=weights, download_bytes=download_bytes, engine=MLX)
-    return replace(
-        base,
+    return transformers.demand(
+        shape,
+        quantization,
+        weights_bytes=weights,
+        download_bytes=download_bytes,
+        engine=MLX,
         compute_fixed=0,
         prompt_bytes=STEP_BYTES / STEP,
         step=STEP,

@@ -109,9 +109,9 @@ def architecture_name(family: str, architecture: Architecture) -> str | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """A model as far as estimates need it."""
+    """A model as far as estimates need it; equal only to itself, so that what follows from it is quickly found."""
 
     architecture: Architecture
     """With block count, widths, heads and vocabulary filled in, by guess where nobody said."""
@@ -168,10 +168,10 @@ def shape(
         given = replace(given, architecture=name)
     whole = is_whole(given)
     count = parameters or round(size_in_billions * 1e9)
-    blocks, width = typical(max(count / 1e9, 0.01))
     cache = kv_cache(given)
     filled = given
     if not whole or cache is None:
+        blocks, width = typical(max(count / 1e9, 0.01))
         heads = per_layer(given.head_count, 0)
         key = given.key_length
         if given.embedding_length:

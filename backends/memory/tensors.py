@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, whole
+from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, period, whole
 from specs.model import Architecture
 
 
@@ -193,6 +194,19 @@ def block_signature(architecture: Architecture, index: int) -> tuple[object, ...
         dense,
         guesses(architecture, index),
     )
+
+
+def like_blocks(architecture: Architecture) -> tuple[int, ...]:
+    """Of each block, the number of one that has the same tensors: few numbers where a pattern repeats."""
+    blocks = architecture.block_count or 0
+    every = period(architecture)
+    step = whole(architecture.extra.get("interleave_moe_layer_step")) if architecture.expert_count else None
+    if every >= blocks or (step and step > 1):
+        return tuple(range(blocks))
+    lead = min(architecture.leading_dense_block_count or 0, blocks)
+    # A dense block is like the dense one a pattern before it, and so is one with experts.
+    first = tuple([index % every for index in range(lead)])
+    return first + tuple([lead + index % every for index in range(blocks - lead)])
 
 
 def block_tensors(architecture: Architecture, index: int) -> tuple[Tensor, ...]:
@@ -450,6 +464,8 @@ def parameter_count(architecture: Architecture) -> int:
 @lru_cache(maxsize=1024)
 def expert_parameters(architecture: Architecture) -> int:
     """Elements of all routed experts."""
-    blocks = range(architecture.block_count or 0)
-    tensors = (tensor for index in blocks for tensor in block_tensors(architecture, index))
-    return sum(tensor.elements for tensor in tensors if tensor.experts > 1 and "exps" in tensor.name)
+    total = 0
+    for index, count in Counter(like_blocks(architecture)).items():
+        tensors = block_tensors(architecture, index)
+        total += count * sum(tensor.elements for tensor in tensors if tensor.experts > 1 and "exps" in tensor.name)
+    return total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from backends.memory.demand import CPU, Demand
 from backends.memory.kv_cache import per_layer
@@ -38,7 +39,7 @@ def unquantized_parameters(shape: Shape) -> int:
 
 def weights_of(shape: Shape, bits: float) -> int:
     """Bytes of the tensors: linear layers at these bits, embedding and output at 16 or more."""
-    outside = unquantized_parameters(shape)
+    outside = _still(shape).unquantized
     linear = shape.parameters - outside
     return int(linear * bits / 8 + outside * max(bits, 16.0) / 8)
 
@@ -70,6 +71,32 @@ def activation_bytes(shape: Shape) -> int:
     return 2 * (3 * (forward or 4 * width) + 4 * width)
 
 
+class _Still(NamedTuple):
+    """What a model takes whatever its quantization."""
+
+    unquantized: int
+    native_bits: float
+    blocks: int
+    activation_bytes: int
+    active_share: float
+
+
+@lru_cache(maxsize=4096)
+def _still(shape: Shape) -> _Still:
+    return _Still(
+        unquantized_parameters(shape),
+        native_bits(shape),
+        shape.architecture.block_count or 1,
+        activation_bytes(shape),
+        shape.active_parameters / max(shape.parameters, 1),
+    )
+
+
+def forget() -> None:
+    """Judge the next model as the first one."""
+    _still.cache_clear()
+
+
 def demand(
     shape: Shape,
     quantization: Quantization,
@@ -77,18 +104,30 @@ def demand(
     weights_bytes: int | None = None,
     download_bytes: int | None = None,
     engine: str = TRANSFORMERS,
+    compute_fixed: int = WORKSPACE,
+    overhead: tuple[tuple[str, int], ...] = OVERHEAD,
+    layer_split: bool = True,
+    parallel_heads: tuple[int, int] | None = None,
+    on_cpu: bool | None = None,
+    gpu_where_unified: bool = False,
+    prompt_bytes: float | None = None,
+    step: int = 0,
 ) -> Demand:
-    """Bytes of a load for one sequence; flash or scaled-dot-product attention, 16-bit cache."""
+    """Bytes of a load for one sequence; flash or scaled-dot-product attention, 16-bit cache.
+
+    The engines that take the same weights differ in what surrounds them: see Demand's fields.
+    """
+    still = _still(shape)
     bits = quantization.bits_per_weight or 16.0
     if quantization.method == "none" and bits == 16.0:
-        bits = native_bits(shape)
+        bits = still.native_bits
     weights = weights_of(shape, bits)
     on_the_fly = quantization.format == "pytorch" and quantization.method in {"nf4", "int8"}
     if weights_bytes and not on_the_fly:
         weights = weights_bytes
-    published = weights_of(shape, native_bits(shape)) if on_the_fly else weights
-    blocks = shape.architecture.block_count or 1
-    outside = min(weights // 2, 2 * unquantized_parameters(shape))
+    published = weights_of(shape, still.native_bits) if on_the_fly else weights
+    blocks = still.blocks
+    outside = min(weights // 2, 2 * still.unquantized)
     each = (weights - outside) // blocks
     return Demand(
         engine=engine,
@@ -98,16 +137,20 @@ def demand(
         host_bytes=0,
         kv=shape.kv,
         padded=False,
-        compute_fixed=WORKSPACE,
+        compute_fixed=compute_fixed,
         compute_per_token=0.0,
         host_compute_fixed=0,
         host_compute_per_token=0.0,
-        overhead=OVERHEAD,
+        overhead=overhead,
         basis=shape.basis,
         about=quantization.uploader_mix,
         download_bytes=download_bytes or published + REPOSITORY_BYTES,
         parameters=shape.parameters,
-        active_share=shape.active_parameters / max(shape.parameters, 1),
-        on_cpu=quantization.method in {"none", "nf4", "int8", "gptq", "awq"},
-        prompt_bytes=activation_bytes(shape),
+        active_share=still.active_share,
+        layer_split=layer_split,
+        parallel_heads=parallel_heads,
+        on_cpu=quantization.method in {"none", "nf4", "int8", "gptq", "awq"} if on_cpu is None else on_cpu,
+        gpu_where_unified=gpu_where_unified,
+        prompt_bytes=still.activation_bytes if prompt_bytes is None else prompt_bytes,
+        step=step,
     )

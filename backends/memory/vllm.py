@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from backends.memory import transformers
@@ -32,14 +31,15 @@ def demand(
     download_bytes: int | None = None,
 ) -> Demand:
     """Bytes that must stay under the share for one sequence at the context."""
-    base = transformers.demand(
-        shape, quantization, weights_bytes=weights_bytes, download_bytes=download_bytes, engine=engine
-    )
     architecture = shape.architecture
     heads = per_layer(architecture.head_count, 0) or 1
     heads_kv = per_layer(architecture.head_count_kv, 0) or heads
-    return replace(
-        base,
+    return transformers.demand(
+        shape,
+        quantization,
+        weights_bytes=weights_bytes,
+        download_bytes=download_bytes,
+        engine=engine,
         compute_fixed=GRAPHS + ACTIVATIONS,
         prompt_bytes=0.0,
         overhead=OVERHEAD,

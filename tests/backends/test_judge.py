@@ -27,11 +27,12 @@ from machines import (
     variant,
 )  # fmt: skip
 
-from backends.engines.engine import EngineStatus
+from backends.engines.engine import EngineStatus, Lack
 from backends.fit import Correction, Knowledge, Speed, Wish
 from backends.judge import best_option, judge, option_to_json, options, quick_verdicts
 from backends.machine.model import Accelerator, Machine
 from backends.machine.presets import preset
+from specs.catalog import load_catalog
 from specs.model import ModelFamily, ModelSpec, Variant
 
 
@@ -132,6 +133,18 @@ def test_no_says_by_how_much_and_what_would_cure_it() -> None:
     assert re.search(r"needs [\d.]+ GiB and .* [\d.]+ GiB short; (Q\w+|IQ\w+) \([\d.]+ GiB\) fits", option.reason or "")
 
 
+@pytest.mark.parametrize(("format_", "engine"), [("ggufv2", "llama.cpp"), ("gptq", "Transformers"), ("mlx", "MLX")])
+def test_a_smaller_size_is_offered_in_the_format_and_under_the_engine_that_were_asked_for(
+    format_: str, engine: str
+) -> None:
+    # What has the most bytes and runs is none of gptq's nor of ggufv2's.
+    family = next(one for one in load_catalog().families if one.name == "llama-3.1-instruct")
+    one = next(v for v in family.variants() if (v.spec.format, v.spec.size_in_billions) == (format_, 70))
+    option = judge(one, engine, linux(24))
+    assert option.verdict == "no"
+    assert re.search(rf"the 8B size fits \({format_} \S+ under {re.escape(engine)}\)", option.reason or "")
+
+
 def cure_of(reason: str) -> tuple[str, str]:
     match = re.search(r"; (?:a context of ([\d,]+)|a KV cache of type (\w+)|(\S+) \([\d.]+ \w+\)) fits", reason)
     assert match is not None, reason
@@ -190,6 +203,58 @@ def test_the_status_of_this_machine_says_nothing_of_another() -> None:
     other = replace(EIGHT_H100, label="8x H100")
     assert judge(variant("pytorch", 8, "none"), "vLLM", other, status=here).engine_status == "not-installed"
     assert judge(variant("pytorch", 8, "none"), "vLLM", EIGHT_H100, status=here).engine_status == "unsupported"
+
+
+def test_what_is_not_installed_is_the_reason_and_comes_with_its_line() -> None:
+    lack = Lack("pytorch", ("4-bit",), "Transformers needs bitsandbytes for pytorch", "pip install bitsandbytes")
+    status = EngineStatus("ready", version="5.0", lacking=(lack,))
+    runs = judge(variant("pytorch", 8, "4-bit"), "Transformers", RTX_4090, status=status)
+    assert (runs.verdict, runs.engine_status) == ("gpu", "not-installed")
+    assert (runs.reason, runs.install_line) == (lack.reason, lack.install_line)
+    told = option_to_json(runs)
+    assert (told["reason"], told["install_line"]) == (lack.reason, lack.install_line)
+    # What does not fit would not run with it either: there the bytes are the reason.
+    too_large = judge(variant("pytorch", 8, "4-bit"), "Transformers", TINY, status=status)
+    assert too_large.verdict == "no"
+    assert too_large.lack == lack.reason
+    assert "short" in (too_large.reason or "")
+    assert lack.reason not in (too_large.reason or "")
+    ready = judge(variant("pytorch", 8, "none"), "Transformers", RTX_4090, status=status)
+    assert (ready.reason, ready.lack, ready.install_line) == (None, None, None)
+
+
+def test_an_engine_that_cannot_be_here_is_not_installed_for_another_machine() -> None:
+    here = EngineStatus("unsupported", "vLLM needs CUDA; this machine has no NVIDIA driver")
+    other = judge(variant("pytorch", 8, "none"), "vLLM", replace(RTX_4090, label="RTX 4090"), status=here)
+    assert (other.verdict, other.engine_status) == ("gpu", "not-installed")
+    assert other.reason == "vLLM is not installed here"
+    assert other.install_line is None
+
+
+def test_a_card_that_an_engine_does_not_use_is_the_reason_for_the_cpu() -> None:
+    option = judge(variant("mlx", 8, "4-bit"), "MLX", RTX_4090, status=READY["MLX"])
+    assert option.verdict == "cpu"
+    assert option.reason == "MLX does not use the RTX 4090"
+
+
+def test_a_split_over_cards_that_hold_the_sum_says_that_layers_do_not_divide() -> None:
+    cards = preset("2x RTX 3090")
+    found = [
+        judge(one, "llama.cpp", cards)
+        for family in load_catalog().families
+        for one in family.variants()
+        if one.spec.format == "ggufv2" and 60 < one.spec.size_in_billions < 130
+    ]
+    split = [one for one in found if one.verdict == "split"]
+    assert len(split) > 20
+    assert all(one.reason for one in split)
+    assert any("do not divide into what the 2 x RTX 3090 have each" in (one.reason or "") for one in split)
+    assert any(re.search(r"too large for the 2 x RTX 3090 alone", one.reason or "") for one in split)
+
+
+def test_a_shortage_is_said_in_whole_english() -> None:
+    one = judge(variant("ggufv2", 70, "Q8_0"), "llama.cpp", RTX_3060, Wish(1 << 30))
+    assert re.match(r"needs \d+\.\d TiB and (RAM|the RTX 3060( with RAM)?) has [\d.]+ GiB to give: ", one.reason or "")
 
 
 def test_the_ready_engine_stands_before_the_better_one() -> None:

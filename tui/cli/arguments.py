@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from specs import extensions
 from specs.model import ENGINES, FORMATS, Number
@@ -27,6 +28,8 @@ COMMANDS: Final = {
 }
 """Where each command lives; its module is imported when it is called."""
 
+MOST: Final = 1 << 30
+"""Above every number of tokens or runs that means anything."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 NAME: Final = "a family of the catalog, a path to weights on this disk, or a hub's repository as owner/name"
 LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
@@ -57,18 +60,28 @@ class _Parser(argparse.ArgumentParser):
             message = f"there is no {word!r} here" + (f"; did you mean {near}?" if near else f": {', '.join(choices)}")
         stray = re.search(r"unrecognized arguments: (-\S+)", message)
         if stray:
-            flags = tuple(flag for action in self._every_action() for flag in action.option_strings)
-            near = nearest(stray[1].partition("=")[0], flags)
+            flags = tuple(flag for action in self._actions for flag in action.option_strings)
+            typed = stray[1].partition("=")[0]
+            near = next((flag for flag in flags if flag.startswith(typed)), None) or nearest(typed, flags)
             message += f"; did you mean {near}?" if near else ""
         raise WrongUsage(message, self.prog)
 
-    def _every_action(self) -> list[argparse.Action]:
-        actions = list(self._actions)
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As argparse's, but the command that was called refuses what it does not know, and names flags of its own."""
+        parsed, stray = self.parse_known_args(args, namespace)
+        if stray:
+            self._called(parsed).error(f"unrecognized arguments: {' '.join(stray)}")
+        return parsed
+
+    def _called(self, parsed: argparse.Namespace) -> argparse.ArgumentParser:
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for inner in action.choices.values():
-                    actions += inner._actions
-        return actions
+                inner = action.choices.get(getattr(parsed, action.dest, None) or "")
+                if isinstance(inner, _Parser):
+                    return inner._called(parsed)
+        return self
 
 
 def size_in_billions(text: str) -> Number:
@@ -96,6 +109,9 @@ def _columns(text: str) -> tuple[str, ...]:
 
 def _count(text: str) -> int:
     cleaned = text.replace(",", "").replace("_", "")
+    # By its digits first: Python refuses to read a number of thousands of them.
+    if cleaned.isdecimal() and (len(cleaned) > len(str(MOST)) or int(cleaned) > MOST):
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is too large; at most {MOST:,}")
     if not cleaned.isdecimal() or int(cleaned) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(cleaned)

@@ -75,7 +75,7 @@ def machine(arguments: argparse.Namespace, *, deadline_seconds: float = 2.0) -> 
     try:
         return load_machine(arguments.machine)
     except (ValueError, LookupError) as error:
-        raise BackendError(f"--machine {arguments.machine}: {error.args[0] if error.args else error}") from error
+        raise BackendError(f"--machine: {error.args[0] if error.args else error}") from error
 
 
 def wish(arguments: argparse.Namespace) -> Wish:

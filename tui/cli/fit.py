@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backends.fit import Knowledge, Option, Wish
 from specs.model import Variant
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 HUB_DEADLINE_SECONDS = 8.0
 """How long `fit NAME` waits for what the hubs know; after that it judges with what the catalog knows."""
+
+NOTHING: Final = "-"
+"""In the place of a figure of what does not run."""
 
 
 def fit(arguments: argparse.Namespace) -> int:
@@ -55,9 +59,9 @@ def fit(arguments: argparse.Namespace) -> int:
         note("nothing to judge: no variant is left, or no engine of ours takes its format")
         return 0
     if arguments.name is None:
-        _print_families(judged)
+        _print_families(judged, machine)
     else:
-        print_variants(judged, every_engine=arguments.engine is not None)
+        print_variants(judged, machine, every_engine=arguments.engine is not None)
     return 0
 
 
@@ -148,10 +152,10 @@ def _forget(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def print_variants(judged: list[Option], *, every_engine: bool) -> None:
+def print_variants(judged: list[Option], machine: Machine, *, every_engine: bool) -> None:
     """One row a variant with its best engine, and the reasons below."""
     rows = judged if every_engine else _best_of_each(judged, lambda one: one.variant.key)
-    table(
+    titles = table(
         [
             Column("SIZE", right=True),
             Column("FORMAT"),
@@ -159,6 +163,7 @@ def print_variants(judged: list[Option], *, every_engine: bool) -> None:
             Column("RUNS"),
             Column("MEMORY", right=True),
             Column("SPEED", right=True, leaves=1),
+            Column("CONTEXT", right=True, leaves=3),
             Column("DOWNLOAD", right=True, leaves=2),
             Column("ENGINE"),
         ],
@@ -169,22 +174,26 @@ def print_variants(judged: list[Option], *, every_engine: bool) -> None:
                 one.variant.quantization,
                 verdict(one.verdict),
                 _memory(one),
-                units.tokens_per_second(one.tokens_per_second.value) if one.tokens_per_second else units.UNKNOWN,
+                _speed(one),
+                _longest(one),
                 units.file_size(one.download_bytes),
                 _engine(one),
             )
             for one in rows
         ],
-        [one.reason or one.where for one in rows],
+        _remarks(rows),
     )
     contexts = sorted({one.context for one in rows})
-    note(
-        f"at a context of {' to '.join(units.count(one) for one in dict.fromkeys((contexts[0], contexts[-1])))} tokens"
-    )
+    said = " to ".join(units.count(one) for one in dict.fromkeys((contexts[0], contexts[-1])))
+    types = {one.kv_cache_type for one in rows} - {"f16"}
+    note(f"at a context of {said} tokens" + ("; CONTEXT is how far it goes" if "CONTEXT" in titles else ""))
+    if types:
+        note(f"with a KV cache of type {types.pop()} where the engine has it")
+    _note_machine(machine)
     _note_engines(rows)
 
 
-def _print_families(judged: list[Option]) -> None:
+def _print_families(judged: list[Option], machine: Machine) -> None:
     """One row a family with the largest of its variants that run best; `fit NAME` has the rest."""
     rows = _best_of_each(judged, lambda one: one.variant.family.name, largest=True)
     table(
@@ -210,6 +219,7 @@ def _print_families(judged: list[Option]) -> None:
             for one in rows
         ],
     )
+    _note_machine(machine)
     _note_engines(rows)
     note("one line a family; modeldeck fit NAME shows every variant with its reason")
 
@@ -239,14 +249,51 @@ def _engine(one: Option) -> str:
     return one.engine if one.engine_status == "ready" else f"{one.engine}*"
 
 
+def _note_machine(machine: Machine) -> None:
+    """Another machine than this one is named, so that nobody takes its verdicts for this one's."""
+    if machine.label is not None:
+        note(f"judged for {machine.label}, which is not this machine")
+
+
+def _speed(one: Option) -> str:
+    if one.verdict == "no":
+        return NOTHING
+    return units.tokens_per_second(one.tokens_per_second.value if one.tokens_per_second else None)
+
+
+def _longest(one: Option) -> str:
+    """How far it goes: the longest context with the same verdict."""
+    return NOTHING if one.verdict == "no" else units.count(one.max_context)
+
+
+def _remarks(rows: Sequence[Option]) -> list[str]:
+    """What each row says of itself; two repositories with the same variant are told apart by their IDs."""
+
+    def looks(one: Option) -> tuple[object, ...]:
+        return one.variant.spec.size_in_billions, one.variant.spec.format, one.variant.quantization, one.engine
+
+    alike = Counter(looks(one) for one in rows)
+    return [_remark(one) + (f" · {one.variant.model_id}" if alike[looks(one)] > 1 else "") for one in rows]
+
+
+def _remark(one: Option) -> str:
+    """Where it runs and why not better, or why it does not run."""
+    if one.verdict == "no":
+        return one.reason or one.where
+    return f"{one.where}; {one.reason}" if one.reason else one.where
+
+
 def _note_engines(rows: Iterable[Option]) -> None:
-    """What a star means: the engine would have to be installed, or does not take these weights on this machine."""
-    stars: dict[str, set[str]] = {}
+    """What a star means: what would have to be installed and how, or that the engine takes no such weights there."""
+    stars: dict[str, None] = {}
     for one in rows:
-        if one.engine_status != "ready":
-            stars.setdefault(one.engine_status.replace("-", " "), set()).add(one.engine)
-    for status, engines in sorted(stars.items()):
-        note(f"* {', '.join(sorted(engines))}: {status}" + (", see the reasons" if status == "unsupported" else ""))
+        if one.engine_status == "not-installed":
+            lack = one.lack or f"{one.engine} is not installed"
+            stars[f"{lack}: {one.install_line}" if one.install_line else lack] = None
+        elif one.engine_status == "unsupported":
+            stars[f"{one.engine}, {one.variant.spec.format}: not supported there, see the reasons"] = None
+    for words in stars:
+        note(f"* {words}")
 
 
 def _memory(one: Option) -> str:

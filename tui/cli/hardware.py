@@ -47,10 +47,14 @@ def _processor(machine: Machine) -> str:
     cpu = machine.cpu
     parts = [cpu.name or (units.UNKNOWN if machine.label is None else "")]
     if machine.label is None or cpu.physical_cores is not None:
-        parts.append(f"{units.count(cpu.physical_cores)} cores")
+        parts.append(_counted(cpu.physical_cores, "core"))
     if machine.label is None or cpu.logical_cores is not None:
-        parts.append(f"{units.count(cpu.logical_cores)} threads")
+        parts.append(_counted(cpu.logical_cores, "thread"))
     return ", ".join(part for part in parts if part)
+
+
+def _counted(number: int | None, noun: str) -> str:
+    return f"{units.UNKNOWN} {noun}s" if number is None else units.counted(number, noun)
 
 
 def _accelerator(one: Accelerator) -> str:
@@ -61,7 +65,7 @@ def _accelerator(one: Accelerator) -> str:
         parts.append(f"compute capability {one.compute_capability}")
     if one.load_percent is not None:
         parts.append(f"{one.load_percent} % busy")
-    parts += [
-        f"{holder.name or 'a process'} ({holder.pid}) holds {units.memory(holder.used_bytes)}" for holder in one.holders
-    ]
+    for holder in one.holders:
+        who = f"{holder.pid}, {holder.user}" if holder.user else f"{holder.pid}"
+        parts.append(f"{holder.name or 'a process'} ({who}) holds {units.memory(holder.used_bytes)}")
     return ", ".join(clean(part) for part in parts)

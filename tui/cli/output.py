@@ -75,13 +75,16 @@ REMARK_CELLS: Final = 36
 """Below so much room a remark gets lines of its own under its row."""
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Sequence[str] = ()) -> None:
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Sequence[str] = ()) -> tuple[str, ...]:
     """A table that fits the terminal; aligned and never folded or cut where standard output is no terminal.
 
     Args:
         columns: What stands above.
         rows: A cell for each column.
         remarks: A sentence for each row, beside it where there is room, else below it.
+
+    Returns:
+        The titles of the columns that there was room for.
     """
     cleaned = [[clean(cell) for cell in row] for row in rows]
     said = [clean(remark) for remark in remarks] or [""] * len(cleaned)
@@ -90,7 +93,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Seq
         titles = [column.title for column in columns]
         for row, remark in zip([titles, *cleaned], ["", *said], strict=True):
             print(_line(columns, widths, row, remark))
-        return
+        return tuple(titles)
     import shutil
 
     room = shutil.get_terminal_size().columns
@@ -109,6 +112,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Seq
         if remark and left < REMARK_CELLS:
             for part in _fold(remark, max(NARROWEST, room - 6)):
                 print(f"      {part}")
+    return tuple(column.title for column in kept)
 
 
 def cells(text: str) -> int:

@@ -88,7 +88,7 @@ def _from_hub(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{clean(family.name)}: {', '.join(family.abilities)}, licence {clean(family.license or 'unknown')}")
     if judged:
-        print_variants(judged, every_engine=False)
+        print_variants(judged, machine, every_engine=False)
     else:
         note(f"no engine of ours takes {', '.join(family.formats)} as it is there")
     if kept:

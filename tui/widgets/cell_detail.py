@@ -140,6 +140,8 @@ class CellDetail(DrawnLines):
         if option.reason:
             cure = ink(self, "foreground")
             lines += [[(text, cure)] for text in wrapped(clean(option.reason), room)]
+        if option.install_line and option.verdict != "no":
+            lines += [[(text, muted)] for text in wrapped(f"to install: {clean(option.install_line)}", room)]
         basis = joined(
             (
                 BASIS_WORDS[option.memory.basis],

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -116,6 +117,7 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         self.set_reactive(FitMatrix.place, wanted or (first[0] if first else None))
         self.scroll_to(y=0, animate=False, force=True)
         self._show_cursor()
+        self._tell_rest()
         self.redraw()
 
     def _measure(self) -> None:
@@ -184,6 +186,21 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
     def on_resize(self) -> None:
         self._measure()
         self._show_cursor()
+        self._tell_rest()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        """Say on the frame how many rows stand below what is seen: a cell never seen is a model never tried."""
+        end = self.scroll_offset.y + self.scrollable_content_region.height
+        below = sum(
+            max(0, top + 1 + len(group.rows) - max(end, top + 1))
+            for top, group in zip(self._tops, self._groups, strict=True)
+        )
+        words = f"{below} more {'row' if below == 1 else 'rows'} below" if below and end else ""
+        self.border_subtitle = Content(words)
 
     def _style(self, name: str) -> Style:
         return ink(self, VERDICT_INKS.get(name, name))

@@ -133,7 +133,13 @@ class HardwareStrip(DrawnLines):
         if machine is None:
             return [*pieces, ("   looking at the hardware", self._style("muted"))]
         if machine.label:
-            pieces.append((f"  what if: {clean(machine.label)}, not this machine", self._style("whatif")))
+            before, after = "  what if: ", ", not this machine"
+            label = clean(machine.label)
+            # The words that it is not this one, and what stands at the right end, matter more than all of a long name.
+            left = room - sum(cell_len(text) for text in (pieces[0][0], before, after))
+            if cell_len(label) > left:
+                label = fitted(label, max(8, left), glyphs().ellipsis)
+            pieces.append((f"{before}{label}{after}", self._style("whatif")))
         room -= sum(cell_len(text) for text, _ in pieces)
         for cells, wordy in ((BAR_CELLS, True), (BAR_CELLS, False), (6, False), (SHORT_BAR_CELLS, False), (0, False)):
             drawn = self._gauges(machine, cells, wordy)

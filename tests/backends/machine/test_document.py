@@ -184,6 +184,7 @@ def card(**changes: Any) -> dict[str, Any]:
         ),
         (wrong(warnings=[1]), "warnings[0] is 1; expected a text"),
         (wrong(label=7), "label is 7; expected a text or null"),
+        (card(name="A" * 100_000), "accelerators[0].name has 100000 letters; expected at most 1000"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(document, sentence):

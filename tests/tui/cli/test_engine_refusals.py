@@ -103,3 +103,16 @@ def test_fit_says_not_installed_of_the_formats_that_lack_a_library(
     told = json.loads(capfd.readouterr().out)
     statuses = {one["format"]: one["engine_status"] for one in told["options"]}
     assert (statuses["gptq"], statuses["awq"], statuses["bnb"]) == ("not-installed", "not-installed", "ready")
+    missing = {one["format"]: one for one in told["options"] if one["engine_status"] == "not-installed"}
+    for form, needed in (("gptq", "gptqmodel and optimum"), ("awq", "gptqmodel")):
+        assert f"Transformers needs {needed} for {form}" in missing[form]["reason"]
+        assert f"modeldeck[{form}]" in missing[form]["install_line"]
+    # The lines for people tell the same, each with its command, and name no row that is ready.
+    assert main.run(["fit", "packed", "--model-engine", "Transformers", "--specs", str(packed)]) == 0
+    printed = capfd.readouterr()
+    rows = {line.split()[1]: line for line in printed.out.splitlines()[1:]}
+    assert all(("Transformers*" in line) == (statuses[form] != "ready") for form, line in rows.items())
+    assert all(missing[form]["reason"] in rows[form] for form in missing)
+    stars = [line for line in printed.err.splitlines() if line.startswith("* ") and " needs " in line]
+    lacks = [f"{one['reason'].split(';')[0]}: {one['install_line']}" for one in missing.values()]
+    assert sorted(stars) == sorted(f"* {lack}" for lack in lacks)

@@ -124,6 +124,49 @@ def test_fit_in_words_has_a_line_a_variant(modeldeck: Any, spec_file: Path, work
     assert "● GPU" in lines[1]
 
 
+def test_fit_in_words_says_how_far_it_goes_and_for_which_machine(
+    modeldeck: Any, spec_file: Path, workstation: Path
+) -> None:
+    asked = ("fit", "small-talk", "--specs", spec_file, "--model-engine", "llama.cpp", "--quantization", "Q4_K_M")
+    ran = modeldeck(*asked, "--machine", workstation, HF_HUB_OFFLINE="1")
+    head, small, large = ran.out.splitlines()
+    assert head.split()[6] == "CONTEXT"
+    found = options(modeldeck, spec_file, workstation, "--model-engine", "llama.cpp", "--quantization", "Q4_K_M")
+    assert [f"{one['max_context']:,}" in line for one, line in zip(found, (small, large), strict=True)] == [True, True]
+    assert "judged for " in ran.err
+    assert "which is not this machine" in ran.err
+    assert "not this machine" not in modeldeck(*asked, HF_HUB_OFFLINE="1").err
+
+
+def test_repositories_with_the_same_variant_are_told_apart(modeldeck: Any, workstation: Path) -> None:
+    flags = ("--size-in-billions", "8", "--model-format", "ggufv2", "--machine", workstation)
+    ran = modeldeck("fit", "llama-3.1-instruct", *flags, HF_HUB_OFFLINE="1")
+    twice = [line for line in ran.out.splitlines() if " Q4_K_M " in line]
+    repositories = [line.rpartition(" · ")[2] for line in twice]
+    assert len(set(repositories)) == len(twice) == 2
+    assert all(one.endswith("/Meta-Llama-3.1-8B-Instruct-GGUF") for one in repositories)
+    (once,) = (line for line in ran.out.splitlines() if " IQ4_XS " in line)
+    assert " · " not in once
+
+
+def test_a_machine_that_is_no_file_is_said_once(modeldeck: Any, spec_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"os": "linux", "arch": "x86_64", "accelerators": {}}')
+    for machine, words in ((tmp_path, "is no file"), (broken, "accelerators is an object")):
+        ran = modeldeck("fit", "small-talk", "--specs", spec_file, "--machine", machine)
+        assert ran.code == 1
+        assert words in ran.err
+        assert ran.err.count(str(machine)) == 1
+
+
+def test_a_context_that_means_nothing_is_refused(modeldeck: Any, spec_file: Path) -> None:
+    for context in ("9" * 20, "9" * 5000):
+        ran = modeldeck("fit", "small-talk", "--specs", spec_file, "--context", context)
+        assert ran.code == 2
+        assert "is too large; at most 1,073,741,824" in ran.err
+        assert len(ran.err) < 300
+
+
 def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
     ran = modeldeck(
         "fit",

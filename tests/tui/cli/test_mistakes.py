@@ -26,6 +26,11 @@ ROOT = Path(__file__).resolve().parents[3]
         (("fit", "--context", "many"), "no whole number above 0"),
         (("fit", "--kv-cache-type", "q8"), "did you mean q8_0?"),
         (("download", "x", "--size-in-billions", "big"), "no size in billions"),
+        (
+            ("download", "x", "--size", "8"),
+            "modeldeck download: unrecognized arguments: --size 8; did you mean --size-in",
+        ),
+        (("launch", "--model-name", "x", "--promt", "hi"), "did you mean --prompt?"),
         (("launch", "--prompt", "hi"), "--model-name"),
         (("launch", "--model-name", "x", "--temperature", "hot"), "no temperature"),
         (("show",), "NAME"),
@@ -41,6 +46,15 @@ def test_wrong_usage_is_exit_code_2_and_names_what_is_right(
     assert "Traceback" not in ran.err
     assert said in ran.err.splitlines()[0]
     assert ran.err.splitlines()[1].endswith("--help shows how")
+
+
+def test_a_flag_of_another_command_is_not_offered(modeldeck: Any) -> None:
+    ran = modeldeck("download", "x", "--yes")
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        "modeldeck download: unrecognized arguments: --yes",
+        "modeldeck download --help shows how",
+    ]
 
 
 def test_an_unknown_family_names_near_ones(modeldeck: Any) -> None:

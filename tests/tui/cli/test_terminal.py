@@ -59,6 +59,14 @@ def test_tables_fit_the_terminal(terminal: Any, command: tuple[str, ...], column
     assert max(len(line) for line in body if not line.startswith("* ")) <= columns
 
 
+@pytest.mark.parametrize(("columns", "has_room"), [(80, False), (120, True)])
+def test_a_column_that_is_spoken_of_stands_there(terminal: Any, columns: int, has_room: bool) -> None:
+    lines = screen(terminal("fit", "llama-3-instruct", columns=columns, HF_HUB_OFFLINE="1"))
+    assert any(line.startswith("at a context of") for line in lines)
+    head = next(line for line in lines if line.startswith("SIZE"))
+    assert ("CONTEXT" in head) == any("CONTEXT is how far it goes" in line for line in lines) == has_room
+
+
 def test_no_color_leaves_no_escape_sequence(terminal: Any) -> None:
     ran = terminal("list", "llama", NO_COLOR="1")
     ran.expect(pexpect.EOF)
