@@ -159,5 +159,5 @@ def offer_rank(option: Option) -> tuple[int, int, int, float]:
         0 if runs and ready else 1 if runs else 2,
         _VERDICT_RANK[option.verdict],
         _STATUS_RANK[option.engine_status],
-        -speed.value if speed is not None and runs else 0.0,
+        -speed.value if speed is not None else 0.0,
     )

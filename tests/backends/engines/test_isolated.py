@@ -128,7 +128,7 @@ class SlowToBegin:
 def test_a_stop_that_comes_before_its_answer_has_begun_ends_it_all_the_same() -> None:
     ours, theirs = Pipe()
     child = Child(theirs)
-    child._engine = SlowToBegin()  # type: ignore[assignment]
+    child._engine = engine = SlowToBegin()  # type: ignore[assignment]
     serving = threading.Thread(target=child.run)
     serving.start()
     ours.send((1, "stream", HELLO, Sampling()))
@@ -136,6 +136,13 @@ def test_a_stop_that_comes_before_its_answer_has_begun_ends_it_all_the_same() ->
     while (told := ours.recv())[1] == "chunk":
         pass
     assert told == (1, "value", None)
+    engine.stops.release()
+    ours.send((2, "stream", HELLO, Sampling()))
+    assert {ours.recv()[:2] for _ in range(40)} == {(2, "chunk")}, "the next answer is not stopped with it"
+    ours.send((0, "stop"))
+    while (told := ours.recv())[1] == "chunk":
+        pass
+    assert told == (2, "value", None)
     ours.send((0, "close"))
     serving.join()
 

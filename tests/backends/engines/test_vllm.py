@@ -154,6 +154,7 @@ def test_a_stop_in_a_long_prompt_with_a_seed_is_heard_after_one_part(library: An
     assert chunks[-1].stats is not None
     assert (chunks[-1].stats.stop_reason, chunks[-1].stats.decoded_tokens) == ("cancelled", 0)
     assert library.world.steps == 2
+    assert len(library.world.asked) == 3, "two parts, and the answer's own request, which is never computed"
     library.world.on_step = None
     assert text(list(engine.stream(QUESTION, Sampling()))) == "one two three"
     engine.close()
