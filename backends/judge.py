@@ -20,7 +20,7 @@ from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
+from specs.model import LLAMA_CPP, SGLANG, TRANSFORMERS, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -72,6 +72,9 @@ def judge(
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         if engine in {VLLM, SGLANG}:
             cure = _join(cure, cluster_cure(variant, demand, context))
+        elif cure and engine == TRANSFORMERS and _may_join_a_cluster(variant, machine):
+            # It is offered first where nothing runs, and what it cannot do on several machines vLLM can.
+            cure = _join(cure, cluster_cure(variant, demand_of(variant, VLLM, knowledge), context))
         cure = cure or larger_machine(variant, engine, wish)
         reason = f"{reason}; {cure}" if cure else reason
     else:
@@ -120,6 +123,12 @@ def judge(
         lack=lack,
         install_line=install_line,
     )
+
+
+def _may_join_a_cluster(variant: Variant, machine: Machine) -> bool:
+    """Whether vLLM could run it from here on the cards of several machines."""
+    cuda = any(card.kind == "cuda" for card in machine.accelerators)
+    return cuda and VLLM in candidate_engines(variant.spec, variant.quantization)
 
 
 def _lack(variant: Variant, engine: str, state: str, status: EngineStatus | None) -> tuple[str | None, str | None]:
