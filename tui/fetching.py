@@ -92,7 +92,7 @@ class Fetching(State):
         ):
             self.say(f"{variant.family.name} {variant.quantization} is under way: f6 shows the downloads")
             return
-        self.say(f"asking the hub for {variant.family.name} {variant.quantization}")
+        self.say(_asking(variant))
 
         def work() -> None:
             from backends.errors import AccessDenied
@@ -138,5 +138,10 @@ class Fetching(State):
 
         self.in_background(work, "queueing the download")
         awaited = self._awaited is not None and self._awaited.option.variant == plan.variant
-        then = ", and the chat opens when it is here" if awaited else ""
-        self.say(f"{units.file_size(plan.missing_bytes)} to fetch: f6 shows the downloads{then}")
+        then = " and it opens when it is here;" if awaited else ""
+        said = f"{units.file_size(plan.missing_bytes)} to fetch{then}; f6 shows the downloads"
+        self.say(said, instead_of=_asking(plan.variant))
+
+
+def _asking(variant: Variant) -> str:
+    return f"asking the hub for {variant.family.name} {variant.quantization}"

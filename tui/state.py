@@ -172,8 +172,10 @@ class State(App[int]):
         if line not in self.notices:
             self.notices = (*self.notices, line)
 
-    def say(self, text: str, *, severity: str = "information") -> None:
-        """Say something in a corner for some seconds, as literal text."""
+    def say(self, text: str, *, severity: str = "information", instead_of: str = "") -> None:
+        """Say something in a corner for some seconds, as literal text, instead of what it brings to its end."""
+        for told in [one for one in self._notifications if instead_of and one.message == clean(instead_of)]:
+            del self._notifications[told]
         if severity != "information":
             self._trouble_said = time.monotonic()
         self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]

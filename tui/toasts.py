@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 
 MOST = 3
 """At a time; more are read by nobody."""
-WIDEST_CELLS = 60
-BESIDE_LINES = 3
-"""Of each toast that are no text: padding and margin."""
+WIDEST_CELLS = 64
+WIDEST_SHARE = 0.9
+"""Of the screen's width; both as the stylesheet has them."""
+FRAME_LINES = 6
+"""Of a screen: strip, keys and the borders of two panels. Of the others half stays free."""
+BESIDE_CELLS = 3
+"""Of each toast that are no text: its bar and the room beside its words."""
 
 
 def make_room(shown: Notifications, coming: Notification, size: Size) -> None:
     """Take the oldest away until the coming one fits beside those that are left."""
-    width = max(8, min(WIDEST_CELLS, size.width // 2) - 4)
-    left = list(shown)
-    while left and (len(left) >= MOST or sum(_lines(one, width) for one in (*left, coming)) > size.height - 2):
+    width = max(8, min(WIDEST_CELLS, int(size.width * WIDEST_SHARE)) - BESIDE_CELLS)
+    left, most_lines = list(shown), (size.height - FRAME_LINES) // 2
+    while left and (len(left) >= MOST or sum(_lines(one, width) for one in (*left, coming)) > most_lines):
         del shown[left.pop(0)]
 
 
@@ -43,4 +47,4 @@ def sweep(screens: Iterable[Screen[object]], shown: Notifications) -> None:
 
 def _lines(one: Notification, width: int) -> int:
     # Words are broken whole: a quarter more lines than the letters alone would need.
-    return BESIDE_LINES + sum(-(-len(line) * 5 // (width * 4)) or 1 for line in str(one.message).split("\n"))
+    return sum(-(-len(line) * 5 // (width * 4)) or 1 for line in str(one.message).split("\n"))

@@ -66,3 +66,37 @@ def test_a_low_screen_is_whole_again_after_many_toasts(tmp_path: Path) -> None:
         session.pump(3.0)
         session.quiesce(0.5, 10)
         assert session.dump_text() == before
+
+
+async def test_an_answer_and_the_prompt_stay_free_of_what_is_said_in_passing() -> None:
+    deck = Deck(fake.services())
+    async with deck.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("f7")
+        for n in range(MOST):
+            deck.say(f"{n} {LONG}")
+        await pilot.pause(0.1)
+        toasts = [toast.region for toast in deck.screen.query(Toast)]
+        assert len(toasts) == MOST
+        assert all(toast.y > 1 and toast.bottom < 24 // 2 for toast in toasts)
+
+
+async def test_what_is_said_in_passing_leaves_the_keys_free_and_half_of_the_screen() -> None:
+    deck = Deck(fake.services())
+    async with deck.run_test(size=(80, 24), notifications=True) as pilot:
+        for n in range(MOST):
+            deck.say(f"{n} {LONG}")
+        await pilot.pause(0.1)
+        toasts = [toast.region for toast in deck.screen.query(Toast)]
+        assert len(toasts) == MOST
+        assert all(toast.y > 24 // 2 and toast.bottom <= 23 for toast in toasts)
+
+
+async def test_what_ends_a_wait_stands_instead_of_it() -> None:
+    deck = Deck(fake.services())
+    async with deck.run_test(size=(80, 24), notifications=True) as pilot:
+        deck.say("asking the hub for [one] of it")
+        deck.say("something else")
+        await pilot.pause(0.1)
+        deck.say("253 MB to fetch", instead_of="asking the hub for [one] of it")
+        await pilot.pause(0.1)
+        assert [toast.render().plain for toast in deck.screen.query(Toast)] == ["something else", "253 MB to fetch"]

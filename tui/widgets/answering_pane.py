@@ -16,7 +16,7 @@ from backends.engines.engine import Chunk, Engine, Sampling, Stats, Turn
 from backends.errors import BackendError, EngineCrashed
 from backends.failures import about
 from backends.keeper import Keeper
-from backends.loaded import LoadedModels, LoadRequest
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 from tui.widgets.entry import Entry
 from tui.widgets.frame_line import Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
@@ -102,6 +102,12 @@ class AnsweringPane(ModelPane):
         last = self.conversation.path()[-1:]
         return super()._short_of_memory(error) or any(about(turn.error) == "memory" for turn in last if turn.error)
 
+    def _model_is(self, model: LoadedModel) -> None:
+        if model.state in ("closed", "failed"):
+            # It waited its turn behind another pane's answer, and the model gives no more turns.
+            self._end_now()
+        super()._model_is(model)
+
     # -- the conversation as it is shown
 
     def _show_path(self) -> None:
@@ -178,7 +184,10 @@ class AnsweringPane(ModelPane):
         if self.generation is None or self.generation.done:
             return False
         self.generation.stop()
-        if self.model is not None and self.model.engine is not None and self.generation.running:
+        if not self.generation.running:
+            # Its turn may come much later, behind another pane's answer; then it ends before it begins.
+            self._finish(self.generation)
+        elif self.model is not None and self.model.engine is not None:
             self.model.engine.stop()
         return True
 
