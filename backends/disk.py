@@ -22,14 +22,16 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
-def full(folder: Path, needed: int, free: int) -> DiskFull:
-    """The error of a disk without room; both counts in bytes."""
-    missing = max(0, needed - free)
+def full(folder: Path, needed: int, free: int, reserve: int = 0) -> DiskFull:
+    """The error of a disk without room; all counts in bytes, reserve is what shall stay free besides."""
+    room = f"{_size(needed)} are needed and {_size(free)} are free"
+    if free >= needed and reserve:
+        lack = f"but {_size(reserve)} should stay free besides: {_size(needed + reserve - free)} too little"
+    else:
+        lack = f"{_size(max(0, needed - free))} too little"
+        lack += f", and {_size(reserve)} should stay free besides" if reserve else ""
     return DiskFull(
-        f"not enough room for the download in {folder}: {_size(needed)} are needed and {_size(free)} are free, "
-        f"{_size(missing)} too little; what is here already is kept",
-        needed,
-        free,
+        f"not enough room for the download in {folder}: {room}, {lack}; what is here already is kept", needed, free
     )
 
 
@@ -37,7 +39,7 @@ def refuse_without_room(folder: Path, needed: int) -> None:
     """Raise DiskFull where so many bytes, which are all to come, do not leave the reserve."""
     free = free_bytes(folder)
     if free is not None and free < needed + RESERVE_BYTES:
-        raise full(folder, needed, free)
+        raise full(folder, needed, free, RESERVE_BYTES)
 
 
 def refuse_when_full(folder: Path, missing: int) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from backends import records
 from backends.adoption import adopt, adopt_as, local_family
@@ -16,6 +16,7 @@ from backends.hubs import listings
 from backends.hubs.hub import RepoFile
 from backends.hubs.selection import needed_files
 from backends.loose import matched_by, names_of
+from backends.plans import FileOutcome
 from backends.removal import RemovalPlan, plan_removal, remove, spec_files_of
 from backends.shelves import LLAMA_CPP_CACHE, Entry, StoredFile, all_entries
 from backends.verification import Verification, verify
@@ -231,8 +232,11 @@ class _Catalog:
             for source in variant.spec.hubs:
                 if source.carries(variant.quantization):
                     self._by_id.setdefault(source.model_id(variant.quantization).lower(), []).append(variant)
-        self._by_sum: dict[str, list[str]] = {}
+        self._by_sum: dict[frozenset[str], list[str]] = {}
+        """By the sums of all files with weights: a shard or a configuration alone is shared by tuned models."""
         self._by_size: dict[tuple[str, int], list[str]] = {}
+        self._lengths: dict[str, set[tuple[int, ...]]] = {}
+        """Lengths of all files with weights, in order of length, by variant."""
         self._by_name: dict[str, list[str]] = {}
         self._tensors: list[tuple[Variant, str, tuple[RepoFile, ...]]] = []
         """Variants in safetensors of repositories whose listing was read before, with the files that they need."""
@@ -244,19 +248,21 @@ class _Catalog:
         if entry.variants or not entry.files:
             return entry
         first = entry.files[0]
-        found = self._by_sum.get(first.sha256 or "")
+        weights = _weights(entry.files)
+        found = self._by_sum.get(_sums(weights))
         if found:
             return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="sum")
         if entry.model_id and (ours := self._by_id.get(entry.model_id.lower())):
             keys = self._of_repository(entry, ours)
             if keys:
-                known = all(self._size_known(file) for file in entry.files[:1])
+                known = any(self._as_long(key, weights) for key in keys)
                 return replace(entry, variants=keys, matched_by="size" if known else "name")
         if entry.format != "ggufv2":
             return self._folder(entry) if entry.model_id is None else entry
         names = tuple(names_of(first.path.name, prefixed=entry.owner == LLAMA_CPP_CACHE))
         for name in names:
-            if found := self._by_size.get((name, first.file_bytes)):
+            found = [key for key in self._by_size.get((name, first.file_bytes), ()) if self._as_long(key, weights)]
+            if found:
                 return replace(entry, variants=tuple(dict.fromkeys(found)), matched_by="size")
         for name in names:
             if found := self._by_name.get(name):
@@ -308,14 +314,15 @@ class _Catalog:
                 return True
         return False
 
-    def _size_known(self, file: StoredFile) -> bool:
-        return (file.name.rpartition("/")[2].lower(), file.file_bytes) in self._by_size
+    def _as_long(self, key: str, weights: Sequence[StoredFile]) -> bool:
+        """Whether all files with weights are as long as a hub, or a download, said of this variant."""
+        return _lengths(file.file_bytes for file in weights) in self._lengths.get(key, ())
 
     def _learn(self) -> None:
         """Sums and sizes from what was downloaded and from listings that were read before; names from templates."""
         for record in records.all_records():
             if record.files and record.hub is not None:
-                self._note(record.key, record.files[0].name, record.files[0].file_bytes, record.files[0].sha256)
+                self._note(record.key, record.files)
         for variants in self._by_id.values():
             for variant in variants:
                 for source in variant.spec.hubs:
@@ -333,15 +340,37 @@ class _Catalog:
                         chosen = needed_files(kept, variant, source_here)
                     except BackendError:
                         continue
-                    self._note(variant.key, chosen[0].name, chosen[0].file_bytes, chosen[0].sha256)
+                    self._note(variant.key, chosen)
                     if variant.spec.format != "ggufv2":
                         self._tensors.append((variant, kept.model_id, chosen))
 
-    def _note(self, key: str, name: str, file_bytes: int | None, sha256: str | None) -> None:
-        if sha256:
-            self._by_sum.setdefault(sha256, []).append(key)
-        if file_bytes is not None:
-            self._by_size.setdefault((name.rpartition("/")[2].lower(), file_bytes), []).append(key)
+    def _note(self, key: str, files: Sequence[RepoFile | FileOutcome]) -> None:
+        weights = _weights(files)
+        if sums := _sums(weights):
+            self._by_sum.setdefault(sums, []).append(key)
+        lengths = [file.file_bytes for file in weights if file.file_bytes is not None]
+        if lengths and len(lengths) == len(weights):
+            self._lengths.setdefault(key, set()).add(_lengths(lengths))
+            self._by_size.setdefault((_last(weights[0].name), lengths[0]), []).append(key)
+
+
+Described = TypeVar("Described", StoredFile, RepoFile | FileOutcome)
+
+
+def _weights(files: Sequence[Described]) -> list[Described]:
+    """The files that hold weights; of a blob without an ending, itself."""
+    return [file for file in files if file.name.lower().endswith((".gguf", ".safetensors"))] or list(files[:1])
+
+
+def _sums(files: Iterable[StoredFile | RepoFile | FileOutcome]) -> frozenset[str]:
+    """The sums of these files; none where one is not told."""
+    sums = [file.sha256 for file in files]
+    told = frozenset(one for one in sums if one)
+    return told if len(told) == len(sums) else frozenset()
+
+
+def _lengths(lengths: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(lengths))
 
 
 def _last(model_id: str) -> str:

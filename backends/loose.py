@@ -23,7 +23,8 @@ class LooseWeights:
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._by_sum: dict[str, Path] = {}
-        self._by_name: dict[str, list[tuple[Path, int]]] = {}
+        self._by_name: dict[str, list[tuple[Path, list[int]]]] = {}
+        """GGUF files by the first part's name, with the lengths of all parts."""
         self._folders: list[tuple[Path, Mapping[str, int]]] = []
         for entry in chain(
             *(shelves.folder_entries(folder.expanduser(), shelves.FOLDER) for folder in folders),
@@ -35,11 +36,11 @@ class LooseWeights:
             first = entry.files[0]
             if entry.format != "ggufv2":
                 self._folders.append((entry.path, {file.name: file.file_bytes for file in entry.files}))
-            elif first.sha256 is not None:
+            elif first.sha256 is not None and len(entry.files) == 1:
                 self._by_sum.setdefault(first.sha256, entry.path)
             else:
                 for name in names_of(first.path.name, prefixed=entry.owner == shelves.LLAMA_CPP_CACHE):
-                    self._by_name.setdefault(name, []).append((entry.path, first.file_bytes))
+                    self._by_name.setdefault(name, []).append((entry.path, [file.file_bytes for file in entry.files]))
         self._listings: dict[tuple[str, str], Listing] = {}
         if self:
             self._listings = {
@@ -68,9 +69,9 @@ class LooseWeights:
         if len(needed) == 1 and (found := self._by_sum.get(needed[0].sha256 or "")):
             return found
         names = source.file_names(variant.quantization) or tuple(file.name for file in needed)
-        told = needed[0].file_bytes if needed else None
-        for path, file_bytes in self._by_name.get(names[0].rpartition("/")[2].lower(), ()) if names else ():
-            if told in {None, file_bytes}:
+        told = sorted(file.file_bytes for file in needed if file.file_bytes is not None)
+        for path, lengths in self._by_name.get(names[0].rpartition("/")[2].lower(), ()) if names else ():
+            if not told or len(told) < len(needed) or told == sorted(lengths):
                 return path
         return None
 

@@ -16,7 +16,15 @@ _SETTLING_SECONDS = 0.5
 """Before this much time has passed a speed would be noise."""
 _SILENT_SECONDS = 3.0
 """A silence that is worth a word."""
-_PULSE_SECONDS = 1.0
+_PULSE_SECONDS = 0.5
+"""Twice a second: a wait that is counted down in seconds skips none."""
+
+
+def _span(seconds: float) -> str:
+    """How long until the next try, in whole seconds, and in minutes where a person would count those."""
+    whole = max(1, math.ceil(seconds))
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Meter:
@@ -72,7 +80,7 @@ class Meter:
                 self.report()
 
     def wait(self, note: str, seconds: float) -> None:
-        """Why nothing comes for so many seconds; they are counted down."""
+        """Why nothing comes for so many seconds; they are counted down. After 0 seconds it is being tried."""
         with self._lock:
             self.note, self._next_try = note, self._clock() + seconds
             self._forget_speed()
@@ -118,15 +126,27 @@ class Meter:
         now = self._clock()
         note, rate = self.note, None
         silent = now - self._moved_at
-        if self._next_try is not None:
-            note = f"next try in {max(1, math.ceil(self._next_try - now))} s: {note}"
+        next_try = self._next_try - now if self._next_try is not None else None
+        if next_try is not None and next_try > 0:
+            note = f"next try in {_span(next_try)}: {note}"
+        elif next_try is not None:
+            note, next_try = f"trying again: {note}", None
         elif self.state == "running" and silent >= _SILENT_SECONDS:
             note = note or f"no byte for {silent:.0f} s"
         elif self.state == "running" and self._seconds >= _SETTLING_SECONDS:
             rate = self._bytes / self._seconds
         left = self.total_bytes - self.done_bytes
         seconds = left / rate if rate and rate > 1 and left >= 0 else None
-        return Progress(self.state, self.done_bytes, self.total_bytes, rate, seconds, note, self.file)
+        return Progress(
+            self.state,
+            self.done_bytes,
+            self.total_bytes,
+            rate,
+            seconds,
+            note,
+            self.file,
+            next_try_seconds=next_try,
+        )
 
     def _sample(self, now: float) -> None:
         """Let what came since the last sample count whole, and what came before it less and less."""

@@ -101,6 +101,8 @@ class Progress:
     """"gated", "private" or "token" where the hub did not give it to this user; None otherwise."""
     page: str | None = None
     """Where access is asked for, if the hub refused and has such a page."""
+    next_try_seconds: float | None = None
+    """Seconds until it tries again; None: it waits for no next try."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Literal
 
 from backends import jobfile
-from backends.disk import free_bytes, full
+from backends.disk import RESERVE_BYTES, free_bytes, full
 from backends.errors import (
     AccessDenied,
     BackendError,
@@ -25,6 +26,7 @@ from backends.errors import (
     RateLimited,
     WrongSum,
 )
+from backends.meter import Meter
 from backends.plans import Job, Patience, Plan, Progress, State
 
 _UNFINISHED: tuple[State, ...] = ("queued", "running", "verifying", "paused", "failed")
@@ -42,6 +44,8 @@ class _Entry:
     plan: Plan
     progress: Progress
     stop: threading.Event = field(default_factory=threading.Event)
+    wake: threading.Event = field(default_factory=threading.Event)
+    """Ends a wait for the next try: to stop, or to try at once."""
     wish: Wish = "go"
     thread: threading.Thread | None = None
     stale: bool = False
@@ -49,6 +53,11 @@ class _Entry:
 
     def job(self) -> Job:
         return Job(self.id, self.plan, self.progress)
+
+    def halt(self) -> None:
+        """Have its thread stop, even one that waits for the next try."""
+        self.stop.set()
+        self.wake.set()
 
 
 class Queue:
@@ -115,7 +124,7 @@ class Queue:
             entry = self._entry(job_id)
             if entry.progress.state in ("queued", *_ACTIVE):
                 entry.wish = "pause"
-                entry.stop.set()
+                entry.halt()
                 self._enter(entry, "paused", None)
 
     def resume(self, job_id: str) -> None:
@@ -129,6 +138,13 @@ class Queue:
             self._enter(entry, "queued", None)
             self._start_next()
 
+    def retry_now(self, job_id: str) -> None:
+        """Try again at once what waits for its next try; nothing where it does not wait."""
+        with self._lock:
+            entry = self._entry(job_id)
+            if entry.progress.next_try_seconds is not None:
+                entry.wake.set()
+
     def cancel(self, job_id: str) -> None:
         """Stop a job and remove what has arrived of unfinished files."""
         with self._lock:
@@ -136,7 +152,7 @@ class Queue:
             if entry.progress.state not in _UNFINISHED:
                 return
             entry.wish = "cancel"
-            entry.stop.set()
+            entry.halt()
             self._enter(entry, "cancelled", None)
             if entry.thread is None:
                 self._discard(entry)
@@ -168,7 +184,7 @@ class Queue:
                 if entry.thread is not None:
                     if entry.wish == "go":
                         entry.wish = "close"
-                    entry.stop.set()
+                    entry.halt()
                     threads.append(entry.thread)
         for thread in threads:
             if thread is not threading.current_thread():
@@ -184,7 +200,7 @@ class Queue:
             if self._closed or running >= self._at_once:
                 return
             if entry.progress.state == "queued" and entry.thread is None:
-                entry.stop = threading.Event()
+                entry.stop, entry.wake = threading.Event(), threading.Event()
                 entry.wish = "go"
                 entry.thread = threading.Thread(target=self._run, args=(entry,), daemon=True, name=f"job {entry.id}")
                 self._enter(entry, "running", None)
@@ -221,12 +237,13 @@ class Queue:
     def _download(self, entry: _Entry) -> None:
         failures = 0
         tried = {entry.plan.hub}
+        patience = replace(self._patience, pause=lambda seconds, _: self._pause(entry, seconds))
         while True:
             try:
                 if entry.stale:
                     self._plan_again(entry)
                 _work().fetch(
-                    entry.plan, lambda progress: self._progress(entry, progress), entry.stop, patience=self._patience
+                    entry.plan, lambda progress: self._progress(entry, progress), entry.stop, patience=patience
                 )
                 return
             except (Cancelled, DiskFull, WrongSum):
@@ -241,8 +258,24 @@ class Queue:
                 wait = _BACK_OFF_SECONDS * 2 ** (failures - 1)
                 if isinstance(error, RateLimited) and error.retry_after_seconds:
                     wait = max(wait, error.retry_after_seconds)
-                self._progress(entry, self._waiting(entry, f"next try in {wait:.0f} s: {error}"))
-                self._patience.pause(wait, entry.stop)
+                self._wait(entry, str(error).partition("; ")[0], wait)
+
+    def _wait(self, entry: _Entry, why: str, seconds: float) -> None:
+        """Count down to the next try."""
+        now = entry.progress
+        meter = Meter(now.total_bytes, now.done_bytes, lambda progress: self._progress(entry, progress))
+        with meter.beating():
+            meter.wait(why, seconds)
+            self._pause(entry, seconds)
+            meter.wait(why, 0.0)
+
+    def _pause(self, entry: _Entry, seconds: float) -> None:
+        """Wait for the next try, or until the user wants it at once; raises Cancelled when it is to stop."""
+        with contextlib.suppress(Cancelled):
+            self._patience.pause(seconds, entry.wake)
+        entry.wake.clear()
+        if entry.stop.is_set():
+            raise Cancelled("stopped")
 
     def _plan_again(self, entry: _Entry) -> None:
         """Meet the repository as it is now: files that stayed the same are kept by their sums."""
@@ -327,7 +360,9 @@ class Queue:
             if entry is not new and entry.progress.state in ("queued", *_ACTIVE) and _same_disk(entry.plan, new.plan)
         )
         needed = before + _work().missing_bytes(new.plan)
-        return full(folder, needed, free) if _work().missing_bytes(new.plan) and needed > free else None
+        if not _work().missing_bytes(new.plan) or needed + RESERVE_BYTES <= free:
+            return None
+        return full(folder, needed, free, RESERVE_BYTES)
 
     def _discard(self, entry: _Entry) -> None:
         others = [e.plan for e in self._entries if e is not entry and e.progress.state in _UNFINISHED]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends import home, records
@@ -23,6 +23,7 @@ from backends.shelves import (
     blob_of,
     manifest_layers,
     ollama_manifests,
+    ollama_name,
 )
 from specs.model import ModelFamily
 
@@ -42,21 +43,53 @@ class RemovalPlan:
     """Bytes that this gives back; names of files that something else needs give nothing."""
     kept: tuple[str, ...] = ()
     """One line for each file that stays, with the reason."""
+    others: tuple[Entry, ...] = ()
+    """What else lies on this disk: bytes that one of these is a link to stay."""
 
 
-def plan_removal(entry: Entry) -> RemovalPlan:
-    """Find out what removing an entry would free, without removing anything."""
+def plan_removal(entry: Entry, others: Iterable[Entry] = ()) -> RemovalPlan:
+    """Find out what removing an entry would free, without removing anything.
+
+    Args:
+        entry: What to remove.
+        others: What else a look at the disk found. A link from another program's folder, or from one of the user's,
+            needs the bytes as much as a snapshot does.
+
+    Raises BackendError where nothing can go, or where it is not known what another program still needs.
+    """
+    others = tuple(others)
+    plan = _plan(entry, _linked_from(entry, others))
+    if not plan.paths and entry.owner != ADOPTED:
+        raise BackendError("; ".join(plan.kept) or f"nothing of {entry.name} is left at {entry.path}")
+    return replace(plan, others=others)
+
+
+def _linked_from(entry: Entry, others: Iterable[Entry]) -> Mapping[Path, Entry]:
+    """Files that links of other folders lead to."""
+    return {
+        file.path.resolve(): other
+        for other in others
+        if other.root != entry.root and other.owner != HUGGINGFACE_CACHE  # whose own links are counted one by one
+        for file in other.files
+        if file.path.is_symlink()
+    }
+
+
+def _plan(entry: Entry, linked: Mapping[Path, Entry]) -> RemovalPlan:
     if entry.owner == ADOPTED:
         line = f"{entry.path} stays: it was adopted, not downloaded; only modeldeck's note of it goes"
         return RemovalPlan(entry, entry.owner, False, (), 0, (line,))
     if entry.owner == HUGGINGFACE_CACHE:
-        return _from_huggingface(entry)
+        return _from_huggingface(entry, linked)
     if entry.owner == OLLAMA:
         return _from_ollama(entry)
     foreign = entry.owner not in (MODELSCOPE_CACHE, ADDED_HUBS, FOLDER)
     paths, kept, freed = [], [], 0
     for file in entry.files:
         stat = file.path.lstat()
+        if (other := linked.get(file.path)) is not None:
+            kept.append(_needed_by(other, file.name))
+            continue
         paths.append(file.path)
         if file.path.is_symlink():
             kept.append(f"{file.path.resolve()} stays: {file.name} is only a link to it")
@@ -72,15 +105,16 @@ def remove(plan: RemovalPlan) -> int:
 
     Raises BackendError when the disk has changed since the plan, or takes no change.
     """
-    now = plan_removal(plan.entry)
+    now = plan_removal(plan.entry, plan.others)
     if set(now.paths) - set(plan.paths) or now.freed_bytes > plan.freed_bytes:
         raise BackendError(f"what lies at {plan.entry.path} has changed meanwhile; look at it again before removing it")
     freed = 0
+    manifests = plan.entry.root / "manifests" if plan.owner == OLLAMA else None  # some lines, which no plan counts
     for path in now.paths:
         try:
             stat = path.lstat()
             path.unlink()
-            if not path.is_symlink() and stat.st_nlink == 1 and not _is_link(stat.st_mode):
+            if manifests not in path.parents and stat.st_nlink == 1 and not _is_link(stat.st_mode):
                 freed += stat.st_size
         except FileNotFoundError:
             continue
@@ -113,7 +147,11 @@ def _is_link(mode: int) -> bool:
     return stat.S_ISLNK(mode)
 
 
-def _from_huggingface(entry: Entry) -> RemovalPlan:
+def _needed_by(other: Entry, name: str) -> str:
+    return f"the bytes of {name} stay: {other.name} in {other.owner} at {other.path} is a link to them"
+
+
+def _from_huggingface(entry: Entry, linked: Mapping[Path, Entry]) -> RemovalPlan:
     """Links go, and blobs that no other link of the cache needs: commits share them, and so do repositories."""
     ours = {file.path for file in entry.files}
     repository = entry.root.parent.parent
@@ -122,6 +160,9 @@ def _from_huggingface(entry: Entry) -> RemovalPlan:
     kept: list[str] = []
     freed = 0
     for file in entry.files:
+        if (other := linked.get(file.path.resolve())) is not None:
+            kept.append(_needed_by(other, file.name))
+            continue  # the link of the snapshot too: the other may lead through it
         paths.append(file.path)
         if not file.path.is_symlink():
             freed += file.path.lstat().st_size if file.path.lstat().st_nlink == 1 else 0
@@ -182,13 +223,18 @@ def _targets(links: Iterable[Path]) -> set[Path]:
 def _from_ollama(entry: Entry) -> RemovalPlan:
     """The manifest goes, and blobs that no other manifest names."""
     base = entry.root
+    unread = next((path for path in ollama_manifests(base) if manifest_layers(path) is None), None)
+    if unread is not None:
+        raise BackendError(
+            f"{unread} cannot be read, so which bytes other models of Ollama's need is not known; "
+            f"remove it with: ollama rm {entry.name}"
+        )
     ours: list[tuple[Path, set[str]]] = []
     others: list[tuple[Path, set[str]]] = []
     for manifest in ollama_manifests(base):
-        digests = {str(layer.get("digest", "")) for layer in manifest_layers(manifest)}
-        name = manifest.parent.name + ":" + manifest.name
-        holds = any(blob_of(base, digest) == entry.path for digest in digests)
-        (ours if holds and entry.name.endswith(name) else others).append((manifest, digests))
+        digests = {str(layer.get("digest", "")) for layer in manifest_layers(manifest) or ()}
+        # By its whole name: a copy of a model has the same blobs, and its name may end alike.
+        (ours if ollama_name(base, manifest) == entry.name else others).append((manifest, digests))
     needed = {digest for _, digests in others for digest in digests}
     paths, kept, freed = [manifest for manifest, _ in ours], [], 0
     for digest in sorted({digest for _, digests in ours for digest in digests}):

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,29 @@ class Entry:
 
 def all_entries(folders: Sequence[Path] = ()) -> Iterator[Entry]:
     """Everything that lies on this disk; a folder that cannot be read is passed over."""
-    yield from huggingface_entries()
-    yield from modelscope_entries()
-    yield from added_hub_entries()
-    yield from lm_studio_entries()
-    yield from llama_cpp_entries()
-    yield from ollama_entries()
+    owned: set[Path] = set()
+    for entry in chain(
+        huggingface_entries(),
+        modelscope_entries(),
+        added_hub_entries(),
+        lm_studio_entries(),
+        llama_cpp_entries(),
+        ollama_entries(),
+    ):
+        owned.add(_place(entry.path))
+        yield entry
     for folder in folders:
-        yield from folder_entries(folder.expanduser(), FOLDER)
+        for entry in folder_entries(folder.expanduser(), FOLDER):
+            # A user may name a program's own folder, or one twice: what lies in it stays that program's.
+            if (place := _place(entry.path)) not in owned:
+                owned.add(place)
+                yield entry
     yield from adopted_entries()
+
+
+def _place(path: Path) -> Path:
+    """Where a name of a file or folder stands, links on the way followed and its own not."""
+    return path.parent.resolve() / path.name
 
 
 def huggingface_entries() -> Iterator[Entry]:
@@ -161,13 +176,13 @@ def ollama_entries() -> Iterator[Entry]:
     """Ollama's models: GGUF blobs that manifests give names to."""
     for base in ollama_folders():
         for manifest in ollama_manifests(base):
-            for layer in manifest_layers(manifest):
+            for layer in manifest_layers(manifest) or ():
                 if layer.get("mediaType") != "application/vnd.ollama.image.model":
                     continue
                 blob = blob_of(base, str(layer.get("digest", "")))
                 if blob is None:
                     continue
-                name = _ollama_name(base, manifest)
+                name = ollama_name(base, manifest)
                 size, problem = _size_of(blob), None
                 announced = layer.get("size")
                 if size is None:
@@ -192,14 +207,14 @@ def ollama_manifests(base: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def manifest_layers(manifest: Path) -> list[dict[str, Any]]:
-    """The layers that a manifest names; none when it cannot be read."""
+def manifest_layers(manifest: Path) -> list[dict[str, Any]] | None:
+    """The layers that a manifest names; None when it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(manifest.read_text(encoding="utf-8"))
         if isinstance(found, dict) and isinstance(found.get("layers"), list):
             layers = [*found["layers"], found.get("config")]
             return [layer for layer in layers if isinstance(layer, dict)]
-    return []
+    return None
 
 
 def blob_of(base: Path, digest: str) -> Path | None:
@@ -329,7 +344,7 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _ollama_name(base: Path, manifest: Path) -> str:
+def ollama_name(base: Path, manifest: Path) -> str:
     """As Ollama itself writes it: the registry and the namespace "library" are left out."""
     registry, namespace, model, tag = manifest.relative_to(base / "manifests").parts
     place = [] if registry == "registry.ollama.ai" else [registry]

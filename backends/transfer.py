@@ -228,6 +228,7 @@ class _Transfer:
             if wait > 0:
                 self.watch.waiting(_short(trouble), wait)
                 self.patience.pause(wait, self.cancel)
+                self.watch.waiting(_short(trouble), 0.0)
 
     def _attempt(self, descriptor: int) -> tuple[BackendError | None, float | None]:
         """One connection. Returns what went wrong and how long to wait, (None, None) when it went on well."""

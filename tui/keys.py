@@ -107,7 +107,7 @@ BROWSE: Final = (
         "Judge this engine and format without what loads here took",
     ),
     _quiet("browse.focus", "tab,shift+tab", "other_side", "list or matrix", "Go to the other side"),
-    _quiet("browse.back", "escape", "back", "back", "End the search, leave the family"),
+    _key("browse.back", "escape", "back", "back", "End the search, leave the family", "esc"),
 )
 
 DOWNLOADS: Final = (
@@ -122,6 +122,7 @@ DOWNLOADS: Final = (
     ),
     _key("downloads.clear", "x,delete", "clear", "clear", "Take this download, which is done, off the list", "x"),
     _key("downloads.retry", "r", "retry", "retry", "Try again after it failed"),
+    _key("downloads.retry_now", "r", "retry_now", "retry now", "Try again at once instead of waiting for the next try"),
     _key("downloads.token", "t", "token", "token", "Give a token of yours, then try again"),
     _key(
         "downloads.earlier",
@@ -146,6 +147,7 @@ HUB_SEARCH: Final = (_key("hubs.back", "escape", "back", "models", "Back to the 
 
 STORED: Final = (
     _key("stored.chat", "enter", "choose", "chat", "Talk to it, whether the catalog knows it or not", "↵"),
+    _key("stored.complete", "enter", "complete", "complete", "Let this base model continue a text of yours", "↵"),
     *ROWS,
 )
 
@@ -164,7 +166,7 @@ GUIDE: Final = (
     ("Browse", BROWSE),
     ("Downloads", DOWNLOADS),
     ("Search of the hubs", (*HITS, *HUB_SEARCH)),
-    ("Library", (*STORED[:1], *LIBRARY)),
+    ("Library", (*STORED[:2], *LIBRARY)),
     *CHAT_GUIDE,
 )
 """Groups of keys in the order of the help."""

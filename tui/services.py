@@ -61,6 +61,7 @@ class DownloadQueue(Protocol):
     def add(self, plan: Plan) -> Job: ...
     def pause(self, job_id: str) -> object: ...
     def resume(self, job_id: str) -> object: ...
+    def retry_now(self, job_id: str) -> object: ...
     def cancel(self, job_id: str) -> object: ...
     def move(self, job_id: str, places: int) -> object: ...
     def forget(self, job_id: str) -> object: ...
@@ -324,10 +325,10 @@ def _verify_entry(entry: Entry, on_bytes: Callable[[int], None], cancel: threadi
     return verify(entry, on_bytes, cancel)
 
 
-def _plan_removal(entry: Entry) -> RemovalPlan:
+def _plan_removal(entry: Entry, others: Sequence[Entry]) -> RemovalPlan:
     from backends.library import plan_removal
 
-    return plan_removal(entry)
+    return plan_removal(entry, others)
 
 
 def _remove_entry(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
@@ -470,7 +471,7 @@ class Services:
     scan_library: Callable[[Sequence[Variant], Sequence[Path]], Stock] = _scan_library
     """Everything on this disk that can be run; the folders are the user's further ones."""
     verify_entry: Callable[[Entry, Callable[[int], None], threading.Event], Verification] = _verify_entry
-    plan_removal: Callable[[Entry], RemovalPlan] = _plan_removal
+    plan_removal: Callable[[Entry, Sequence[Entry]], RemovalPlan] = _plan_removal
     remove_entry: Callable[[RemovalPlan, Sequence[ModelFamily]], int] = _remove_entry
     """Carries out a plan; the catalog's families, since adopted weights go with the spec file made for them."""
     adopt: Callable[[Path, Sequence[ModelFamily]], Adopted] = _adopt

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import logging
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
@@ -28,6 +31,7 @@ from specs.model import MODELSCOPE
 
 DEFAULT_REVISION = "master"
 INSTALL_LINE = "uv tool install 'modeldeck[modelscope]'"
+_TRIES = 3
 TROUBLE = "ModelScope has trouble of its own"
 
 # The client reads these once from the environment, at its import. Its own retries are off because ours can be
@@ -67,12 +71,61 @@ def _client(endpoint: str | None = None) -> Any:
             offices.tls()
         except offices.NoCertificates as error:
             raise HubUnreachable(f"ModelScope cannot be asked: {error}; {wire.cure(error)}") from error
-        # requests heeds the first two of the variables that we heed.
-        for part in (api.legacy, api.openapi):
-            for session in vars(part).values():
-                if isinstance(session, requests.Session):
-                    session.verify = named
+    for part in (api.legacy, api.openapi):
+        for session in vars(part).values():
+            if isinstance(session, requests.Session):
+                # requests heeds the first two of the variables that we heed.
+                session.verify = named or session.verify
+                _refuse_at_once(session)
+    if hasattr(api.openapi, "_max_retries"):
+        api.openapi._max_retries = 1
     return api
+
+
+class _Lasting(OSError):
+    """Trouble that a second attempt would meet too. The client takes requests' own errors for passing ones."""
+
+
+class _TooLate(Exception):
+    """The client would wait past the deadline. What it would wait for is the context of this."""
+
+
+def _refuse_at_once(session: Any) -> None:
+    """Leave retries to us, and let trouble that lasts through the client's loops without their waits of 7 to 16 s."""
+    for adapter in session.adapters.values():
+        adapter.max_retries = type(adapter.max_retries)(0, read=False)
+    send = session.send
+
+    def guarded(request: Any, **options: Any) -> Any:
+        try:
+            return send(request, **options)
+        except OSError as error:
+            root = offices.understood(error, request.url)
+            if isinstance(root, ConnectionRefusedError | socket.gaierror) or (root and wire.cure(root)):
+                raise _Lasting(str(root)) from error
+            raise
+
+    session.send = guarded
+
+
+class _Clock:
+    """The client's clock: it does not sleep past the deadline of the question, nor less than the hub asks for."""
+
+    def __init__(self) -> None:
+        self.question = threading.local()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        deadline = getattr(self.question, "deadline", None)
+        seconds = max(seconds, getattr(sys.exception(), "retry_after", None) or 0.0)
+        if deadline is not None and time.monotonic() + seconds >= deadline:
+            raise _TooLate
+        time.sleep(seconds)
+
+
+_clock = _Clock()
 
 
 def load_library() -> Any:
@@ -89,6 +142,7 @@ def load_library() -> Any:
         adjust(module, settings)
     # Its bars go to standard error, onto the screen; TQDM_DISABLE is not heeded when tqdm was imported before.
     _download.tqdm = _Silent
+    importlib.import_module("modelscope_hub._legacy_api").time = _clock  # type: ignore[attr-defined]
     logger = logging.getLogger("modelscope_hub")
     logger.handlers.clear()
     logger.addHandler(logging.NullHandler())
@@ -100,8 +154,6 @@ def load_library() -> Any:
 
 def adjust(module: str, settings: Mapping[str, float]) -> None:
     """Set some of the client's module values, those that this version of it has."""
-    import importlib
-
     found = importlib.import_module(f"modelscope_hub.{module}")
     for name, value in settings.items():
         if hasattr(found, name):
@@ -141,7 +193,8 @@ class ModelScopeHub:
             files: list[Any] = api.list_repo_files(model_id, "model", revision=at)
             return files
 
-        found = asked(ask, f"{model_id} cannot be listed", model_id, timeout_seconds)
+        # The client asks for each page again by itself.
+        found = asked(ask, f"{model_id} cannot be listed", model_id, timeout_seconds, tries=1)
         files = tuple(
             RepoFile(str(entry.path), int(entry.size), sha256, sha256)
             for entry in found
@@ -224,11 +277,15 @@ def asked(
     model_id: str | None,
     timeout_seconds: float,
     name: str | None = None,
+    *,
+    tries: int = _TRIES,
 ) -> Result:
     """Put a question to the client within a deadline of our own, since its retries know none."""
     library = load_library()
+    deadline = time.monotonic() + timeout_seconds
 
     def run() -> Result:
+        _clock.question.deadline = deadline
         api = _client()
         try:
             return ask(api)
@@ -239,10 +296,21 @@ def asked(
             other = api.resolve_endpoint_for_read(model_id)
             return ask(_client(other))
 
-    try:
-        return wire.patiently(run, time.monotonic() + timeout_seconds)
-    except Exception as error:
-        raise ours(error, what, model_id, name) from error
+    for left in reversed(range(tries)):
+        wait = 0.3 * (tries - left)
+        try:
+            return wire.patiently(run, deadline)
+        except Exception as error:
+            known: BaseException = error.__context__ or error if isinstance(error, _TooLate) else error
+            meant = ours(known, what, model_id, name)
+            passing = isinstance(meant, HubUnreachable | HubTrouble | RateLimited)
+            if isinstance(meant, RateLimited) and meant.retry_after_seconds is not None:
+                wait = meant.retry_after_seconds
+            lasting = isinstance(known, _Lasting | _TooLate)
+            if not left or not passing or lasting or time.monotonic() + wait >= deadline:
+                raise meant from error
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 def ours(error: BaseException, what: str, model_id: str | None, name: str | None = None) -> BackendError:

@@ -161,8 +161,10 @@ class _OneFile:
                     wait = trouble.retry_after_seconds
                 if wait > self.patience.most_retry_after_seconds:
                     raise
-                self.meter.wait(str(trouble).partition(";")[0], wait)
+                why = str(trouble).partition(";")[0]
+                self.meter.wait(why, wait)
                 self.patience.pause(wait, self.cancel)
+                self.meter.wait(why, 0.0)
             else:
                 self.agreed.unlink(missing_ok=True)
                 return

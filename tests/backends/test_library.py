@@ -225,6 +225,94 @@ def test_removing_an_ollama_model_spares_layers_of_its_others(nobody_elses_home:
     assert len(list(blobs.iterdir())) == 2
 
 
+@pytest.mark.parametrize("copy", ["mytiny:1b", "bob/tiny:1b"])
+def test_removing_a_copy_of_an_ollama_model_leaves_the_model(nobody_elses_home: Path, copy: str) -> None:
+    ollama(nobody_elses_home, "tiny:1b", GGUF)
+    base = nobody_elses_home / ".ollama/models/manifests/registry.ollama.ai"
+    model, _, tag = copy.partition(":")
+    there = base / (model if "/" in model else f"library/{model}") / tag
+    put(there, (base / "library/tiny/1b").read_bytes())
+    found = library.scan()
+    plan = library.plan_removal(library.find(found, "tiny:1b"), found.entries)
+    assert (plan.paths, plan.freed_bytes) == ((base / "library/tiny/1b",), 0)
+    (entry,) = (one for one in found.entries if one.name == copy)
+    plan = library.plan_removal(entry, found.entries)
+    assert plan.paths == (there,)
+    assert library.remove(plan) == 0
+    assert [(one.name, one.whole) for one in library.scan().entries] == [("tiny:1b", True)]
+
+
+def test_while_a_manifest_of_ollama_s_cannot_be_read_no_blob_is_touched(nobody_elses_home: Path) -> None:
+    ollama(nobody_elses_home, "tiny:one", GGUF)
+    put(nobody_elses_home / ".ollama/models/manifests/registry.ollama.ai/library/tiny/two", b"{ half a fi")
+    (entry,) = library.scan().entries
+    with pytest.raises(BackendError, match=r"tiny/two cannot be read.*ollama rm tiny:one"):
+        library.plan_removal(entry)
+    assert entry.path.exists()
+
+
+def test_a_folder_that_the_user_names_stays_the_program_s_whose_it_is(nobody_elses_home: Path) -> None:
+    home = nobody_elses_home
+    put(home / ".lmstudio/models/maker/Tiny-GGUF/tiny-Q4_K_M.gguf", GGUF)
+    (home / "models").symlink_to(home / ".lmstudio/models")
+    found = library.scan([], [home / ".lmstudio", home / "models", home / ".lmstudio/models/maker"])
+    (entry,) = found.entries
+    plan = library.plan_removal(entry, found.entries)
+    assert (plan.owner, plan.foreign) == ("LM Studio", True)
+
+
+@pytest.mark.parametrize("linker", ["LM Studio", "your folder"])
+def test_bytes_that_another_folder_s_link_leads_to_stay(hub: Any, nobody_elses_home: Path, linker: str) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    variant = make_variant()
+    done = downloads.fetch(downloads.plan(variant))
+    mine = nobody_elses_home / "mine"
+    link = (nobody_elses_home / ".lmstudio/models/a/b" if linker == "LM Studio" else mine) / "tiny.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(done.path)
+    found = library.scan([variant], [mine])
+    (entry,) = (one for one in found.entries if one.owner == "Hugging Face cache")
+    with pytest.raises(
+        BackendError, match=rf"the bytes of tiny-Q4_K_M.gguf stay: tiny.gguf in {linker} at .* is a link"
+    ):
+        library.plan_removal(entry, found.entries)
+    (theirs,) = (one for one in found.entries if one.owner == linker)
+    assert library.remove(library.plan_removal(theirs, found.entries)) == 0
+    assert done.path.read_bytes() == GGUF
+    found = library.scan([variant], [mine])
+    assert library.remove(library.plan_removal(found.entries[0], found.entries)) == len(GGUF)
+
+
+def test_of_weights_in_parts_every_part_must_be_as_long_as_the_hub_says(hub: Any, nobody_elses_home: Path) -> None:
+    names = [f"tiny-Q4_K_M-0000{part}-of-00002.gguf" for part in (1, 2)]
+    hub.add(REPO, dict.fromkeys(names, GGUF))
+    parts = {"Q4_K_M": ("00001-of-00002", "00002-of-00002")}
+    variant = make_variant(split_file="tiny-{quantization}-{part}.gguf", parts=parts)
+    downloads.plan(variant)
+    mine = nobody_elses_home / "mine"
+    first, second = (put(mine / name, GGUF) for name in names)
+    assert library.scan([variant], [mine]).entries[0].matched_by == "size"
+    assert downloads.local_index([mine]).path(variant) == first
+    second.write_bytes(GGUF[:-1])
+    assert library.scan([variant], [mine]).entries[0].matched_by != "size"
+    assert downloads.local_index([mine]).path(variant) is None
+
+
+def test_a_configuration_that_two_repositories_share_makes_none_of_them_the_other(hub: Any) -> None:
+    pytest.importorskip("modelscope_hub")
+    hub.add("maker/Tiny", {"model.safetensors": TENSORS, "config.json": CONFIG})
+    hub.add("maker/Tiny-Instruct", {"model.safetensors": TENSORS[::-1], "config.json": CONFIG})
+    base, tuned = (
+        make_variant("none", model_format="pytorch", repo=repo, file=None, hubs=("modelscope",))
+        for repo in ("maker/Tiny", "maker/Tiny-Instruct")
+    )
+    downloads.plan(tuned)
+    downloads.fetch(downloads.plan(base))
+    (entry,) = library.scan([base, tuned]).entries
+    assert entry.variants == (base.key,)
+    assert entry.matched_by == "sum"
+
+
 def test_a_disk_that_changed_since_the_plan_is_not_touched(nobody_elses_home: Path) -> None:
     file = put(nobody_elses_home / "mine/a-Q8_0.gguf", b"GGUF")
     (entry,) = library.scan([], [nobody_elses_home / "mine"]).entries

@@ -263,6 +263,10 @@ class FakeQueue:
         self.calls.append(("resume", job_id))
         self.progress(job_id, state="running")
 
+    def retry_now(self, job_id: str) -> None:
+        self.calls.append(("retry_now", job_id))
+        self.progress(job_id, note=None, next_try_seconds=None)
+
     def cancel(self, job_id: str) -> None:
         self.calls.append(("cancel", job_id))
         self.progress(job_id, state="cancelled")

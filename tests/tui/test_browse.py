@@ -770,3 +770,27 @@ async def test_a_long_path_is_told_by_its_end_in_one_line() -> None:
         told = next(line for line in lines if "on this disk" in line)
         assert "the-file.gguf" in told
         assert any("memory from" in line for line in lines)
+
+
+def keys_below(app: Deck) -> str:
+    return app.screen._compositor.render_strips()[-1].text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_way_back_stands_below_as_long_as_there_is_one(size: tuple[int, int]) -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause(0.2)
+        assert "esc" not in keys_below(app)
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        assert "esc back" in keys_below(app)
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert "esc" not in keys_below(app)
+        await pilot.press("slash", "q", "enter")
+        await pilot.pause(0.2)
+        assert "esc back" in keys_below(app)
+        await pilot.press("escape")
+        await pilot.pause(0.2)
+        assert "esc" not in keys_below(app)

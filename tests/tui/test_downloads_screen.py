@@ -117,6 +117,25 @@ async def test_a_failed_download_says_why_and_can_be_tried_again() -> None:
         assert queue.calls == [("resume", "job-1")]
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_wait_for_the_next_try_is_counted_down_on_the_screen_and_r_ends_it(size: tuple[int, int]) -> None:
+    app, queue = deck_with(Q4)
+    reason = "Hugging Face takes no more requests from here just now"
+    async with app.run_test(size=size) as pilot:
+        await press(pilot, "f6")
+        assert "retry now" not in screen_text(app)
+        for seconds in (43.0, 42.0):
+            note = f"next try in {seconds:.0f} s: {reason}"
+            queue.progress("job-1", state="running", note=note, next_try_seconds=seconds)
+            await pilot.pause()
+            assert f"4.90 GB · next try in {seconds:.0f} s: " in screen_text(app)
+        assert f"next try in 42 s: {reason}" in " ".join(screen_text(app).split())
+        assert "r retry now" in screen_text(app)
+        await press(pilot, "r")
+        assert queue.calls == [("retry_now", "job-1")]
+        assert "retry now" not in screen_text(app)
+
+
 async def test_a_disk_that_is_too_small_says_by_how_much() -> None:
     queue = fake.FakeQueue(lambda job: None)
     queue.add(fake.plan(Q4))
@@ -208,3 +227,15 @@ async def test_the_disk_is_looked_at_again_while_a_download_fills_it(monkeypatch
         await pilot.pause()
         assert "disk" in before
         assert before.splitlines()[-2] != screen_text(app).splitlines()[-2]
+
+
+async def test_a_reason_that_leaves_no_room_for_the_place_stands_alone() -> None:
+    app, queue = deck_with(Q4)
+    page = "https://hub.example/" + "maker/" * 20 + "llama"
+    note = f"maker/llama is gated: accept its licence at {page}, then set HF_TOKEN or run `hf auth login`"
+    queue.progress("job-1", state="failed", note=note, refused="gated", page=page)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f6")
+        below = [line.strip() for line in screen_text(app).splitlines()[16:] if line.strip()]
+        assert "t gives a token, r tries again" in below
+        assert not any(" on Hugging Face at " in line for line in below)

@@ -96,6 +96,20 @@ async def test_enter_talks_to_the_weights_where_they_lie() -> None:
         assert [(message.option.variant, path) for message, path in talked] == [(Q4, THEIRS.path)]
 
 
+async def test_enter_is_named_after_what_the_weights_do() -> None:
+    base = next(one for family in fake.FAMILIES if not family.chats for one in family.variants())
+    theirs = entry("LM Studio", "base.gguf", 4_900_000_000, variants=(base.key,), matched_by="sum")
+    stock = replace(STOCK, entries=(OURS, theirs), duplicates=())
+    app, talked = deck(scan_library=lambda variants, folders: stock)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "f9")
+        assert screen_text(app).splitlines()[-1].startswith(" ↵ chat ")
+        await press(pilot, "down")
+        assert screen_text(app).splitlines()[-1].startswith(" ↵ complete ")
+        await press(pilot, "enter")
+        assert [path for _, path in talked] == [theirs.path]
+
+
 async def test_removing_says_exactly_what_goes_and_asks() -> None:
     removed: list[RemovalPlan] = []
 
@@ -103,7 +117,7 @@ async def test_removing_says_exactly_what_goes_and_asks() -> None:
         removed.append(plan)
         return plan.freed_bytes
 
-    def plan(chosen: Entry) -> RemovalPlan:
+    def plan(chosen: Entry, others: Sequence[Entry]) -> RemovalPlan:
         return RemovalPlan(chosen, chosen.owner, chosen.owner == "Ollama", (chosen.path,), 4_900_000_000, ("x stays",))
 
     app, _ = deck(plan_removal=plan, remove_entry=remove)
@@ -124,7 +138,7 @@ async def test_a_removal_that_fails_is_said() -> None:
     def remove(plan: RemovalPlan, families: Sequence[ModelFamily]) -> int:
         raise BackendError("cannot remove it (permission denied)")
 
-    app, _ = deck(plan_removal=lambda chosen: RemovalPlan(chosen, "x", False, (), 0), remove_entry=remove)
+    app, _ = deck(plan_removal=lambda chosen, others: RemovalPlan(chosen, "x", False, (), 0), remove_entry=remove)
     async with app.run_test(size=(120, 30)) as pilot:
         await press(pilot, "f9", "x", "enter")
         assert any("permission denied" in notification.message for notification in app._notifications)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,11 +197,15 @@ def _what_there_is(family: ModelFamily, arguments: argparse.Namespace) -> str:
     """The nearest level at which the flags and the family part ways."""
     sizes = [spec for spec in family.specs if arguments.size in (None, spec.size_in_billions)]
     if not sizes:
-        return "the sizes " + ", ".join(f"{number(size)}B" for size in family.sizes_in_billions)
+        return _named("size", [f"{number(size)}B" for size in family.sizes_in_billions])
     formats = [spec for spec in sizes if arguments.format in (None, spec.format)]
     if not formats:
-        return "the formats " + ", ".join(dict.fromkeys(spec.format for spec in sizes))
-    return "the quantizations " + ", ".join(dict.fromkeys(name for spec in formats for name in spec.quantizations))
+        return _named("format", dict.fromkeys(spec.format for spec in sizes))
+    return _named("quantization", dict.fromkeys(name for spec in formats for name in spec.quantizations))
+
+
+def _named(noun: str, names: Collection[str]) -> str:
+    return f"the {noun}{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def _choices(variants: Sequence[Variant], most: int = 6) -> str:

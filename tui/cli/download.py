@@ -79,15 +79,16 @@ def _with_token(work: Callable[[], T], hub: str | None) -> T:
 
 
 def _fetch(planned: Plan) -> Downloaded:
-    from backends.downloads import fetch
+    from backends.downloads import Patience, fetch
+    from tui.cli import next_try
 
     cancel = threading.Event()
     place = f"{HUB_NAMES.get(planned.hub, planned.hub)}, {planned.model_id}"
     if planned.missing_bytes:
         note(f"downloading {units.file_size(planned.missing_bytes)} from {place}")
-    show, finish = _progress_line() if moves_on_error() else (_quiet, lambda: None)
+    show, finish = _progress_line() if moves_on_error() else (_wait_lines(), lambda: None)
     try:
-        done = interruptible(lambda: fetch(planned, show, cancel), cancel.set)
+        done = interruptible(lambda: fetch(planned, show, cancel, patience=Patience(pause=next_try.pause)), cancel.set)
     except KeyboardInterrupt:
         finish()
         note("stopped; what is there stays, and the same command goes on from it")
@@ -152,21 +153,33 @@ def _print_plan(planned: Plan, *, as_json: bool) -> None:
     )
 
 
-def _quiet(progress: Progress) -> None:
-    """Nothing: a log has no use for a bar."""
+def _wait_lines() -> Callable[[Progress], None]:
+    """A function that says each wait once: a log has no use for a bar, but its reader for why nothing comes."""
+    waited = False
+
+    def show(progress: Progress) -> None:
+        nonlocal waited
+        waits = progress.next_try_seconds is not None
+        if waits and not waited and progress.note:
+            note(clean(progress.note))
+        waited = waits
+
+    return show
 
 
 def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
     """A function that draws one line again and again, and one that ends it."""
     import shutil
 
+    from tui.cli.next_try import hears_enter
     from tui.glyphs import bar, glyphs
 
     signs = glyphs()
     drawn = 0.0
+    waited = False
 
     def show(progress: Progress) -> None:
-        nonlocal drawn
+        nonlocal drawn, waited
         now = time.monotonic()
         if now - drawn < 0.1 and progress.done_bytes < progress.total_bytes:
             return
@@ -181,9 +194,21 @@ def _progress_line() -> tuple[Callable[[Progress], None], Callable[[], None]]:
             words += [f"{units.duration(progress.seconds_left)} left"] if progress.seconds_left is not None else []
         else:
             words.append(progress.state)
-        words += [clean(progress.note)] if progress.note else []
+        text = clean(progress.note) if progress.note else ""
+        waits = progress.next_try_seconds is not None
+        if waits:
+            # The reason once and whole, on a line of its own: beside the countdown there is no room for it.
+            text, _, reason = text.partition(": ")
+            if not waited:
+                finish()
+                note(reason)
+            text += ", enter tries now" if hears_enter() else ""
+        waited = waits
+        words += [text] if text else []
         width = shutil.get_terminal_size().columns - 1
-        text = f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} {'  '.join(words)}"
+        # At 80 columns the countdown needs the bar's room, and a wait moves no bar.
+        drawing = "" if waits else f"{signs.bar_start}{bar(share, 20, signs)}{signs.bar_end} "
+        text = drawing + "  ".join(words)
         sys.stderr.write("\r" + text[:width].ljust(width))
         sys.stderr.flush()
 

@@ -171,7 +171,8 @@ def _remove(arguments: argparse.Namespace, catalog: Catalog) -> int:
     from backends.library import find, plan_removal, remove, spec_files_of
     from tui.cli.loading import agreed
 
-    plan = plan_removal(find(_look(catalog), arguments.what))
+    library = _look(catalog)
+    plan = plan_removal(find(library, arguments.what), library.entries)
     specs = spec_files_of(plan, catalog.families)
     if not arguments.json or not arguments.yes:
         for line in _what_goes(plan, specs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -21,12 +22,31 @@ def run(arguments: list[str]) -> int:
     _open_what_is_closed()
     try:
         code = _guarded(arguments)
-        sys.stdout.flush()
+        unwritable = _unwritable()
+        if unwritable is not None:
+            _say("modeldeck", _system_words(unwritable))
+            return FAILED
     except BrokenPipeError:
-        # The reader has what it wanted, as in `modeldeck list | head`; what is left in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has what it wanted, as in `modeldeck list | head`.
+        _write_nowhere()
         return DONE
     return code
+
+
+def _unwritable() -> OSError | None:
+    """Why standard output does not take what was printed; None: it does. What is left in the buffer goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _write_nowhere()
+        return error
+    return None
+
+
+def _write_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_what_is_closed() -> None:
@@ -85,10 +105,18 @@ def _guarded(arguments: list[str]) -> int:
             return _unexpected(name, error)
         _say(name, error)
     except OSError as error:
-        _say(name, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+        _say(name, _system_words(error))
     except Exception as error:  # noqa: BLE001 - the edge of the program: the traceback goes to the log
         return _unexpected(name, error)
     return FAILED
+
+
+def _system_words(error: OSError) -> str:
+    """An error of the system as a line; one of no room that names no file is of what is printed, as to `/dev/full`."""
+    if not error.strerror:
+        return str(error)
+    place = error.filename or ("standard output" if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else "")
+    return f"{place}: {error.strerror}" if place else error.strerror
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -58,7 +58,7 @@ class Downloads(Screen[None]):
         self._services = services
         self._free_bytes: int | None = None
         self._looked_at = -math.inf
-        self._states: Sequence[tuple[str, str]] = ()
+        self._states: Sequence[tuple[str, str, bool]] = ()
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
@@ -104,7 +104,9 @@ class Downloads(Screen[None]):
         self._show_total()
         if count and self.is_current and time.monotonic() - self._looked_at > LOOK_SECONDS:
             self._see_disk()
-        states = [(job.id, job.progress.state) for job in self.app.jobs.values()]
+        states = [
+            (job.id, job.progress.state, job.progress.next_try_seconds is not None) for job in self.app.jobs.values()
+        ]
         if states != self._states:
             self._states = states
             self.refresh_bindings()
@@ -126,7 +128,12 @@ class Downloads(Screen[None]):
             hub = HUB_WORDS.get(plan.hub, plan.hub)
             texts.append(f"{plan.model_id} on {hub} at {plan.revision[:12]}, to {near_home(plan.path)}")
         width = max(10, self.size.width - 4)
-        lines = [line for text in texts if text for line in wrapped(plain(text).plain, width)]
+        lines: list[str] = []
+        for text in filter(None, texts):
+            more = wrapped(plain(text).plain, width)
+            if lines and len(lines) + len(more) > MOST_REASON_LINES:
+                break  # half of a place or of a page's address helps nobody
+            lines += more
         self.query_one("#reason", Static).update("\n".join(lines[:MOST_REASON_LINES]))
 
     def _show_total(self) -> None:
@@ -154,7 +161,7 @@ class Downloads(Screen[None]):
     # What the hand does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        if action not in {"pause", "cancel", "clear", "retry", "move", "token"} or not self.is_mounted:
+        if action not in {"pause", "cancel", "clear", "retry", "retry_now", "move", "token"} or not self.is_mounted:
             return True
         job = self._list.job
         if job is None:
@@ -165,6 +172,7 @@ class Downloads(Screen[None]):
             "cancel": state != "done",
             "clear": state == "done",
             "retry": state == "failed",
+            "retry_now": job.progress.next_try_seconds is not None,
             "token": job.progress.refused is not None and job.plan.hub in HUBS,
             "move": state in UNDER_WAY and len(self.app.jobs) > 1,
         }[action]
@@ -213,6 +221,11 @@ class Downloads(Screen[None]):
         job = self._list.job
         if job is not None:
             self._again(job)
+
+    def action_retry_now(self) -> None:
+        job = self._list.job
+        if job is not None:
+            self._steer("trying a download at once", lambda queue: queue.retry_now(job.id))
 
     def _again(self, job: Job) -> None:
         self._steer("trying a download again", lambda queue: queue.resume(job.id))

@@ -318,9 +318,10 @@ class LibraryScreen(Screen[None]):
         stored = self._list.stored
         if stored is not None:
             entry = stored.entry
+            others = self._library.entries if self._library is not None else ()
 
             def work() -> None:
-                self.post_message(self.RemovalPlanned(self._services.plan_removal(entry)))
+                self.post_message(self.RemovalPlanned(self._services.plan_removal(entry, others)))
 
             self.app.in_background(work, f"looking at what else needs {stored.name}")
 

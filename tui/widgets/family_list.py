@@ -159,6 +159,8 @@ class FamilyList(LineList):
             self.screen.refresh_bindings()
 
     def watch_query_text(self, before: str, now: str) -> None:
+        if bool(before) != bool(now):  # there is something to go back from
+            self.screen.refresh_bindings()
         if before != now:
             self.post_message(self.FilterChanged(now))
 

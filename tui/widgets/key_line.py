@@ -19,10 +19,11 @@ from tui.widgets.inks import ink
 class KeyLine(Widget):
     """Keys of the focused place from the left, keys of the whole app at the right end.
 
-    What does not fit is left out from the middle; help and quit always stand there.
+    What does not fit is left out from the middle; the way back, help and quit always stand there.
     """
 
-    LAST: ClassVar[tuple[str, ...]] = ("app.help", "app.quit")
+    LAST: ClassVar[tuple[str, ...]] = (".back", "app.help", "app.quit")
+    """Ends of binding IDs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,8 +54,8 @@ class KeyLine(Widget):
         if y:
             return Strip.blank(width, base)
         items = self.items()
-        last = sorted((item for item in items if item[0] in self.LAST), key=lambda item: self.LAST.index(item[0]))
-        first = [item for item in items if item[0] not in self.LAST]
+        last = [item for end in self.LAST for item in items if item[0].endswith(end)]
+        first = [item for item in items if item not in last]
 
         def cells(group: list[tuple[str, str, str, str]]) -> int:
             return sum(cell_len(shown) + cell_len(label) + 4 for _, shown, label, _ in group)

@@ -81,6 +81,7 @@ class StoredList(LineList):
         self._rows, self.empty_words = rows, empty
         cursor = next((i for i, row in enumerate(rows) if here and row.entry.path == here.entry.path), self.cursor)
         self.rows_changed(cursor)
+        self.refresh_bindings()
 
     def note(self, notes: Mapping[Path, tuple[str, str]]) -> None:
         """Words and their ink at the end of rows, by the entries' paths."""
@@ -128,6 +129,20 @@ class StoredList(LineList):
     def on_line_list_chosen(self) -> None:
         self.action_choose()
 
+    def watch_cursor(self, before: int, now: int) -> None:
+        super().watch_cursor(before, now)
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """One key, named after what the weights do: a base model only continues texts."""
+        if action in {"choose", "complete"}:
+            stored = self.stored
+            chats = stored is None or stored.variant is None or stored.variant.family.chats
+            return chats == (action == "choose")
+        return True
+
     def action_choose(self) -> None:
         if self._rows:
             self.post_message(self.Opened())
+
+    action_complete = action_choose

@@ -94,3 +94,18 @@ def test_while_nothing_else_reports_the_meter_does_so_itself() -> None:
     meter = Meter(1_000, 0, lambda progress: reported.set())
     with meter.beating(0.01):
         assert reported.wait(20)
+
+
+def test_a_long_wait_is_counted_in_minutes_and_what_comes_after_it_is_said_to_be_tried(
+    meter: Meter, hand: Hand
+) -> None:
+    meter.wait("no more requests just now", 125.0)
+    assert (meter.progress().next_try_seconds, meter.progress().note) == (
+        125.0,
+        "next try in 2 min 05 s: no more requests just now",
+    )
+    hand.now += 125.0
+    assert (meter.progress().next_try_seconds, meter.progress().note) == (
+        None,
+        "trying again: no more requests just now",
+    )

@@ -16,6 +16,7 @@ from backends import downloads
 from backends import queue as queue_module
 from backends.downloads import Job, Queue
 from backends.hubs import hf_cache
+from backends.plans import Patience
 from specs.model import Variant
 from tests.backends.downloads.conftest import REPO, make_variant
 
@@ -139,17 +140,65 @@ def test_a_hub_that_is_down_is_tried_again_and_says_so(
     screen.wait_for(job, "done")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_for_the_hub_is_counted_down_and_over_when_the_user_says_so(
+    hub: Any, screen: Screen, variant: Variant, status: int
+) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match="/resolve/", kind="status", status=status, retry_after=600, times=1)
+    queue = Queue(screen)  # the patience of every day: it does wait
+    try:
+        job = queue.add(downloads.plan(variant))
+        waiting = screen.wait_for(job, "running", note="next try in 10 min 00 s")
+        assert waiting.progress.next_try_seconds == pytest.approx(600, abs=1)
+        screen.wait_for(job, "running", note="next try in 9 min 59 s: ")
+        queue.retry_now(job.id)
+        screen.wait_for(job, "done")
+    finally:
+        queue.close()
+
+
+def test_the_queue_s_own_wait_between_attempts_is_counted_down_and_can_be_cut_short(
+    hub: Any, screen: Screen, variant: Variant
+) -> None:
+    publish(hub, "Q4_K_M")
+    hub.fault(match="/resolve/", kind="status", status=503, times=2)
+    queue = Queue(screen, patience=Patience(tries=1))
+    try:
+        job = queue.add(downloads.plan(variant))
+        screen.wait_for(job, "running", note="next try in 14 s: ")
+        queue.retry_now(job.id)
+        screen.wait_for(job, "running", note="next try in 30 s: ")
+        queue.pause(job.id)  # a pause is heard in the midst of a wait too
+        assert queue.jobs()[0].progress.next_try_seconds is None
+        queue.resume(job.id)
+        screen.wait_for(job, "done")
+    finally:
+        queue.close()
+
+
 def test_without_room_for_everything_queued_it_pauses_and_says_how_much_is_missing(
     hub: Any, queue: Queue, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = publish(hub, "Q4_K_M", "Q8_0")
     hub.fault(match=CDN, kind="hang", after=-1)
     plans = [downloads.plan(first), downloads.plan(second)]
-    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
     queue.add(plans[0])
+    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
     job = queue.add(plans[1])
     assert job.progress.state == "paused"
     assert "12.0 MB are needed and 10.0 MB are free, 2.0 MB too little" in (job.progress.note or "")
+
+
+def test_what_leaves_too_little_for_everything_else_pauses_and_says_what_should_stay_free(
+    hub: Any, queue: Queue, variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub, "Q4_K_M")
+    monkeypatch.setattr(queue_module, "free_bytes", lambda folder: 10_000_000)
+    job = queue.add(downloads.plan(variant))
+    assert job.progress.state == "paused"
+    words = "6.0 MB are needed and 10.0 MB are free, but 67.1 MB should stay free besides: 63.1 MB too little"
+    assert words in (job.progress.note or "")
 
 
 def test_adding_the_same_variant_twice_is_one_download(hub: Any, queue: Queue, variant: Variant) -> None:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,19 +210,77 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(
         downloads.fetch(downloads.plan(variant))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_whole_weights_in_a_read_only_cache_are_used_as_they_are(hub: Any, variant: Variant) -> None:
-    hub.add(REPO, {NAME: GGUF})
-    done = downloads.fetch(downloads.plan(variant))
-    cache = hf_cache.environment.cache_folder()
-    folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
-        assert downloads.fetch(downloads.plan(variant)).path == done.path
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
+AS_NOBODY = """
+import os, sys
+sys.path[:0] = [{root!r}]
+from backends import downloads
+from backends.errors import BackendError
+from tests.backends.downloads.conftest import make_variant
+# One download elsewhere imports all that is imported late: the user below may not be able to read Python itself.
+folders = {{name: os.environ[name] for name in ("HF_HOME", "MODELDECK_HOME")}}
+os.environ.update(dict.fromkeys(folders, {elsewhere!r}))
+downloads.fetch(downloads.plan(make_variant("Q8_0")))
+os.environ.update(folders)
+if os.geteuid() == 0:  # root writes everywhere
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    open({probe!r}, "w")
+except PermissionError:
+    pass
+else:
+    sys.exit("the folder can be written")
+try:
+    print(downloads.fetch(downloads.plan(make_variant({quantization!r}))).path)
+except BackendError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def from_a_read_only_cache(hub: Any, variant: Variant, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Weights in a cache that the downloading child may read and not write, whoever runs the tests."""
+    with tempfile.TemporaryDirectory(prefix="modeldeck-") as open_to_all:  # tmp_path is its owner's alone
+        for name in ("HF_HOME", "MODELDECK_HOME"):
+            monkeypatch.setenv(name, f"{open_to_all}/{name}")
+        hub.add(REPO, {NAME: GGUF, "tiny-Q8_0.gguf": GGUF[1:]})
+        done = downloads.fetch(downloads.plan(variant))
+        lying = [Path(open_to_all), *Path(open_to_all).rglob("*")]
+        folders = [path for path in lying if path.is_dir()]
+        for path in lying:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+        def fetch(quantization: str) -> subprocess.CompletedProcess[str]:
+            code = AS_NOBODY.format(
+                root=str(Path(__file__).parents[3]),
+                elsewhere=str(home),
+                probe=str(hf_cache.environment.cache_folder() / "probe"),
+                quantization=quantization,
+            )
+            return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+        try:
+            yield fetch, done
+        finally:
+            for folder in folders:
+                folder.chmod(0o755)
+
+
+def test_whole_weights_in_a_read_only_cache_are_used_as_they_are(from_a_read_only_cache: Any) -> None:
+    fetch, done = from_a_read_only_cache
+    ran = fetch("Q4_K_M")
+    assert (ran.returncode, ran.stdout.strip()) == (0, str(done.path)), ran.stderr
+
+
+def test_a_download_into_a_read_only_cache_is_one_line_with_its_cure(from_a_read_only_cache: Any) -> None:
+    fetch, _ = from_a_read_only_cache
+    ran = fetch("Q8_0")
+    (line,) = ran.stderr.splitlines()
+    assert ran.returncode == 1
+    assert "cannot write to the cache" in line
+    assert "permission denied" in line
+    assert "set HF_HOME" in line
 
 
 def test_a_repository_that_changes_between_two_files_is_said_and_the_rest_is_kept(hub: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import pytest
 from gates import AUTHORITY, HUB_NAME, Proxy, TlsFront
 
 from backends import downloads
-from backends.errors import HubUnreachable
-from backends.hubs import repository
+from backends.errors import HubUnreachable, RateLimited
+from backends.hubs import registry, repository
 from backends.plans import Patience
 from tests.backends.downloads.conftest import REPO, make_variant
 from tests.conftest import LoopbackHub
@@ -169,6 +171,64 @@ def test_a_proxy_that_wants_a_password_gets_it_from_its_address(
             assert "\n" not in str(caught.value)
     finally:
         proxy.close()
+
+
+@both_hubs
+@pytest.mark.parametrize("question", ["list", "search"])
+@pytest.mark.parametrize(
+    ("proxy_url", "endpoint", "words"),
+    [
+        ("http://me:secret@127.0.0.1:9", f"https://{HUB_NAME}", r"the proxy 127\.0\.0\.1:9 does not answer"),
+        (None, "http://127.0.0.1:9", "connection refused"),
+        (None, "https://hub.invalid", "its name cannot be resolved"),
+    ],
+)
+def test_trouble_that_lasts_is_told_at_once_and_not_after_attempts_that_meet_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    hub_name: str,
+    question: str,
+    proxy_url: str | None,
+    endpoint: str,
+    words: str,
+) -> None:
+    point_at(monkeypatch, endpoint)
+    if proxy_url:
+        monkeypatch.setenv("HTTPS_PROXY", proxy_url)
+    hub = registry.hub(hub_name)  # ModelScope's client takes a moment to import
+    with contextlib.suppress(HubUnreachable):
+        hub.listing(REPO)
+    until = time.monotonic() + 3.0  # the client's own attempts take 7 s for a listing and 16 s for a search
+    with pytest.raises(HubUnreachable, match=words) as caught:
+        hub.listing(REPO) if question == "list" else hub.search("tiny")
+    assert time.monotonic() < until
+    assert "secret" not in str(caught.value)
+
+
+@both_hubs
+@pytest.mark.parametrize("question", ["list", "search"])
+def test_a_hub_that_asks_to_wait_longer_than_a_question_may_take_is_not_waited_for(
+    hub: LoopbackHub, hub_name: str, question: str
+) -> None:
+    hub.fault(match="GET /(api|openapi)", kind="status", status=429, retry_after=120)
+    until = time.monotonic() + 3.0
+    asked = registry.hub(hub_name)
+    with pytest.raises(RateLimited, match=r"takes no more requests .*; try again in 120 s") as caught:
+        asked.listing(REPO) if question == "list" else asked.search("tiny")
+    assert caught.value.retry_after_seconds == 120
+    assert time.monotonic() < until
+
+
+@both_hubs
+@pytest.mark.parametrize("question", ["list", "search"])
+def test_a_hub_that_fails_once_is_asked_again(hub: LoopbackHub, hub_name: str, question: str) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    hub.fault(match="GET /(api|openapi)", kind="status", status=503, times=1)
+    asked = registry.hub(hub_name)
+    if question == "list":
+        assert [file.name for file in asked.listing(REPO).files if file.name == NAME] == [NAME]
+    else:
+        assert [hit.model_id for hit in asked.search("Tiny")] == [REPO]
 
 
 @both_hubs

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 WEIGHTS = b"GGUF" + bytes(range(256)) * 4_000
@@ -104,3 +106,43 @@ def test_a_hub_that_does_not_carry_it_is_named(modeldeck: Any, spec_file: Path) 
     ran = modeldeck("download", *VARIANT, "--specs", spec_file, "--hub", "modelscope")
     assert ran.code == 1
     assert "modelscope" in ran.error_line.lower()
+
+
+RESOLVE = "/resolve/"
+
+
+def test_in_a_log_each_wait_is_one_line_that_says_why(modeldeck: Any, spec_file: Path, published: Any) -> None:
+    published.fault(match=RESOLVE, kind="status", status=429, retry_after=3, times=1)
+    ran = modeldeck("download", *VARIANT, "--specs", spec_file)
+    assert ran.code == 0
+    (line,) = (line for line in ran.err.splitlines() if "next try" in line)
+    assert "next try in 3 s: " in line
+    assert "takes no more requests from here just now" in line
+
+
+def test_at_a_terminal_a_wait_is_counted_down_and_enter_ends_it(spec_file: Path, published: Any) -> None:
+    published.fault(match=RESOLVE, kind="status", status=503, retry_after=600, times=1)
+    command = ["-m", "tui", "download", *map(str, VARIANT), "--specs", str(spec_file)]
+    child = pexpect.spawn(sys.executable, command, encoding="utf-8", timeout=30, dimensions=(24, 120))
+    child.expect(r"has trouble of its own \(503\)\r")
+    child.expect("next try in 10 min 00 s, enter tries now ")
+    child.expect("next try in 9 min 59 s")
+    child.send("x")  # only enter does
+    child.expect("next try in 9 min 57 s")
+    child.send("\r")
+    child.expect("whole, 1.02 MB transferred")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_ctrl_c_is_heard_in_the_midst_of_a_wait(spec_file: Path, published: Any) -> None:
+    published.fault(match=RESOLVE, kind="status", status=503, retry_after=600)
+    command = ["-m", "tui", "download", *map(str, VARIANT), "--specs", str(spec_file)]
+    child = pexpect.spawn(sys.executable, command, encoding="utf-8", timeout=30, dimensions=(24, 120))
+    child.expect("next try in ")
+    child.sendintr()
+    child.expect("the same command goes on from it")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130

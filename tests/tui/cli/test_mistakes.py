@@ -79,6 +79,11 @@ def test_an_unknown_variant_says_what_there_is(
     assert said in ran.error_line
 
 
+def test_the_only_size_that_there_is_is_named_as_one(modeldeck: Any) -> None:
+    ran = modeldeck("download", "QwQ-32B", "--size-in-billions", 7, "--model-format", "mlx", "--quantization", "4bit")
+    assert "the size 32B" in ran.error_line
+
+
 def test_a_choice_that_is_left_open_is_named(modeldeck: Any, spec_file: Path) -> None:
     ran = modeldeck("download", "small-talk", "--specs", spec_file, "--size-in-billions", 1, "--model-format", "ggufv2")
     assert ran.code == 2
@@ -142,6 +147,18 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", ["list", "list qwen", "--version", "hardware --json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_named(command: str, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    line = f"{sys.executable} -m tui {command} >/dev/full"
+    ran = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert ran.returncode == 1
+    (said,) = ran.stderr.splitlines()
+    assert said.endswith("standard output: No space left on device")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
