@@ -94,7 +94,9 @@ def cluster_cure(variant: Variant, demand: Demand, context: int) -> str | None:
     if (machines_needed(load) or 0) < 2:
         return None
     bits = parse_quantization(variant.spec.format, variant.quantization).bits_per_weight
-    return f"or a Ray cluster under {VLLM}, {requirement(load, bits=round(bits or 16))}"
+    takes = requirement(load, bits=round(bits or 16))
+    named = "--ray-address HOST:PORT names it, in the app ray_address of config.toml"
+    return f"or a Ray cluster under {VLLM}, {takes}: {named}"
 
 
 def _as_used_by(engine: str, machine: Machine) -> Places:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from backends.defaults import DEFAULT_CONTEXT as DEFAULT_CONTEXT  # noqa: PLC0414 - those who judge look for it here
 from backends.memory.estimate import MemoryEstimate
 from specs.model import Architecture, Variant
 
 Verdict = Literal["gpu", "split", "cpu", "no"]
+_VERDICT_RANK: Final[Mapping[str, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
+_STATUS_RANK: Final[Mapping[str, int]] = {"ready": 0, "not-installed": 1, "unsupported": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +145,19 @@ class Option:
     """The command that installs it; None: nothing is to be installed, or it is not known how."""
     ray_address: str | None = None
     """The Ray cluster that it was judged for; None: this machine."""
+
+
+def offer_rank(option: Option) -> tuple[int, int, int, float]:
+    """A variant's options in order: what runs now, the better place, the engine that is ready, then the faster one.
+
+    An engine that is ready and runs it anyhow stands before one that would have to be installed.
+    """
+    runs = option.verdict != "no"
+    ready = option.engine_status == "ready"
+    speed = option.tokens_per_second
+    return (
+        0 if runs and ready else 1 if runs else 2,
+        _VERDICT_RANK[option.verdict],
+        _STATUS_RANK[option.engine_status],
+        -speed.value if speed is not None else 0.0,
+    )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from backends.cures import cheapest_cure, cluster_cure, larger_machine, refusal_cure
 from backends.engines.engine import EngineStatus
-from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish
+from backends.fit import Correction, Knowledge, Option, Speed, Verdict, Wish, offer_rank
 from backends.machine.model import Machine
 from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
@@ -20,7 +20,7 @@ from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
 from backends.words import amount, tokens
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, SGLANG, VLLM, ModelFamily, Variant
+from specs.model import LLAMA_CPP, SGLANG, TRANSFORMERS, VLLM, ModelFamily, Variant
 
 __all__ = ["best_option", "judge", "option_to_json", "options", "quick_verdicts"]
 
@@ -72,6 +72,9 @@ def judge(
         cure = cheapest_cure(variant, engine, machine, found, wish, demand)
         if engine in {VLLM, SGLANG}:
             cure = _join(cure, cluster_cure(variant, demand, context))
+        elif cure and engine == TRANSFORMERS and _may_join_a_cluster(variant, machine):
+            # It is offered first where nothing runs, and what it cannot do on several machines vLLM can.
+            cure = _join(cure, cluster_cure(variant, demand_of(variant, VLLM, knowledge), context))
         cure = cure or larger_machine(variant, engine, wish)
         reason = f"{reason}; {cure}" if cure else reason
     else:
@@ -120,6 +123,12 @@ def judge(
         lack=lack,
         install_line=install_line,
     )
+
+
+def _may_join_a_cluster(variant: Variant, machine: Machine) -> bool:
+    """Whether vLLM could run it from here on the cards of several machines."""
+    cuda = any(card.kind == "cuda" for card in machine.accelerators)
+    return cuda and VLLM in candidate_engines(variant.spec, variant.quantization)
 
 
 def _lack(variant: Variant, engine: str, state: str, status: EngineStatus | None) -> tuple[str | None, str | None]:
@@ -211,26 +220,9 @@ def options(
     return found
 
 
-_VERDICT_RANK: Final[Mapping[str, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
-_STATUS_RANK: Final[Mapping[str, int]] = {"ready": 0, "not-installed": 1, "unsupported": 2}
-
-
 def best_option(options: Sequence[Option]) -> Option:
-    """The option to offer first: the best verdict, of equal ones the engine that is ready, then the earliest.
-
-    An engine that is ready and runs it anyhow stands before one that would have to be installed.
-    """
-
-    def rank(option: Option) -> tuple[int, int, int]:
-        runs = option.verdict != "no"
-        ready = option.engine_status == "ready"
-        return (
-            0 if runs and ready else 1 if runs else 2,
-            _VERDICT_RANK[option.verdict],
-            _STATUS_RANK[option.engine_status],
-        )
-
-    return min(options, key=rank)
+    """The option to offer first, in the order of offer_rank(); of equal ones the earliest."""
+    return min(options, key=offer_rank)
 
 
 def max_context(demand: Demand, found: Places, verdict: Verdict, cache_type: str, trained: int | None) -> int | None:

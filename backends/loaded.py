@@ -75,6 +75,11 @@ def load_request(option: Option, path: Path) -> LoadRequest:
     )
 
 
+def asked_again(request: LoadRequest) -> LoadRequest:
+    """The same load without what was allowed once: running code out of a repository."""
+    return replace(request, options=replace(request.options, trust_remote_code=False))
+
+
 def load_record(request: LoadRequest, measured_bytes: int | None, tokens_per_second: float | None = None) -> Load:
     """What one load took, as backends.measurements keeps it.
 
@@ -336,7 +341,9 @@ class LoadedModels:
             request = replace(request, isolated=True)
         with self._lock:
             for model in self._models:
-                if model.request == request and model.state in ("loading", "ready") and not model._closing.is_set():
+                # What is there already runs no code anew.
+                alike = asked_again(model.request) == asked_again(request)
+                if alike and model.state in ("loading", "ready") and not model._closing.is_set():
                     model.users += 1
                     model.listen(listener)
                     return model

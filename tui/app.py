@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 from asyncio import get_running_loop
@@ -334,6 +335,27 @@ class Deck(Talking):
             )
             yield SystemCommand("Search the hubs", "Any repository, judged like the catalog", self.action_hubs)
         yield SystemCommand("Theme: dark or light", "Change between our dark and light theme", self.action_flip_theme)
+        yield SystemCommand(
+            "Settings: edit the file",
+            "Context, cache type, theme, keys and all other settings, in your editor, each with its explanation",
+            self.action_edit_settings,
+        )
+
+    def action_edit_settings(self) -> None:
+        """Open the configuration file in the user's editor; without one, first one with every key in comments."""
+        from backends.home import config_file
+        from tui.editor import edit_file
+        from tui.settings import make_settings_file
+
+        path = config_file()
+        try:
+            with contextlib.suppress(FileExistsError):
+                make_settings_file(path)
+        except OSError as error:
+            self.say(f"{path} cannot be written: {error.strerror}", severity="error")
+            return
+        if edit_file(self, path, "the file"):
+            self.say(f"{path}: themes and keys count at once, the rest from the next start")
 
     async def action_quit(self) -> None:
         """Leave at once: what must be written is written, and the terminal is as it was."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from backends.home import config_file
+from backends.home import config_file, private_folder
 
 PREFIX: Final = "MODELDECK_"
 LARGEST_FILE_BYTES: Final = 1 << 20
@@ -75,6 +75,18 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
         chosen.pop("send_key", None)
         chosen.pop("newline_key", None)
     return Settings(**chosen, problems=tuple(problems))
+
+
+def make_settings_file(path: Path) -> None:
+    """Write the file with every key and its default in comments.
+
+    Raises:
+        FileExistsError: There is one, which stays as it is.
+        OSError: It cannot be written.
+    """
+    private_folder(path.parent)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(commented_example())
 
 
 def commented_example() -> str:

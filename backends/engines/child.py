@@ -5,14 +5,18 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
 from backends.engines.engine import Engine, Scorer
 from backends.engines.registry import adapter
 from backends.engines.scoring import cannot_score
 from backends.engines.wire import error_to
 from backends.errors import EngineError
+
+STOP_SECONDS: Final = 0.005
+"""How long after a stop it is tried again where the answer has not ended."""
 
 
 class Child:
@@ -22,6 +26,9 @@ class Child:
         self._wire = wire
         self._sending = threading.Lock()
         self._engine: Engine | None = None
+        self._open: set[int] = set()
+        """Numbers of the answers that have not ended."""
+        self._ending = threading.Lock()
 
     def run(self) -> None:
         """Serve until the parent closes, or is gone."""
@@ -33,15 +40,29 @@ class Child:
             if what == "close":
                 break
             if what == "stop":
-                if self._engine is not None:
-                    self._engine.stop()
+                threading.Thread(target=self._stop, args=(frozenset(self._open),), daemon=True).start()
             elif what in ("stream", "complete", "score"):
+                self._open.add(number)
                 # A thread of its own: a stop must be heard meanwhile.
                 threading.Thread(target=self._answer, args=(number, what, asked), daemon=True).start()
             else:
                 self._answer(number, what, asked)
         if self._engine is not None:
             self._engine.close()
+
+    def _stop(self, numbers: frozenset[int]) -> None:
+        """Stop these answers, again until they have ended: one that has only just come has not reached the engine."""
+        while self._engine is not None:
+            with self._ending:
+                if not self._open & numbers:
+                    return
+                self._engine.stop()
+            time.sleep(STOP_SECONDS)
+
+    def _ended(self, number: int) -> None:
+        """From here on no stop that was meant for this answer reaches the next one."""
+        with self._ending:
+            self._open.discard(number)
 
     def _answer(self, number: int, what: str, asked: list[Any]) -> None:
         try:
@@ -56,8 +77,10 @@ class Child:
                 for chunk in found:
                     self._send(number, "chunk", chunk)
                 found = None
+            self._ended(number)
             self._send(number, "value", found)
         except Exception as error:  # noqa: BLE001 the process's edge: it is raised on the parent's side
+            self._ended(number)
             self._send(number, "failed", error_to(error))
 
     def _load(self, number: int, name: str, weights: Any, options: Any) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from backends.engines.engine import EngineStatus
-from backends.fit import Option, Verdict
+from backends.fit import Option, Verdict, offer_rank
 
 _VERDICTS: Final[Mapping[Verdict, str]] = {
     "gpu": "runs all of it on the GPU",
     "split": "splits it between GPU and CPU",
     "cpu": "runs it on the CPU",
 }
-_RANK: Final[Mapping[str, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
-_STATUS_RANK: Final[Mapping[str, int]] = {"ready": 0, "not-installed": 1, "unsupported": 2}
+NOTABLE: Final = 1.05
+"""How many times as fast an engine must be for it to be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,35 @@ class Choice:
 def choices(options: Sequence[Option], statuses: Mapping[str, EngineStatus] | None = None) -> tuple[Choice, ...]:
     """All options of one variant, best first.
 
-    What runs now stands before what would have to be installed, then the better place, then the order in which the
-    rules name the engines for the format: the one that reads it natively first.
+    What runs now stands before what would have to be installed, then the better place, then the higher speed, then the
+    order in which the rules name the engines for the format: the one that reads it natively first.
     """
     known = statuses or {}
-    made = []
-    for option in sorted(options, key=_rank):
+    made: list[Choice] = []
+    for option in sorted(options, key=offer_rank):
         status = known.get(option.engine)
         if status is not None:
             status = status.of(option.variant.spec.format, option.variant.quantization)
-        made.append(Choice(option, _why(option, status), _install_line(option, status)))
+        why = _why(option, status)
+        behind = next((_behind(one.option, option) for one in made if _is_level(one.option, option)), None)
+        made.append(Choice(option, f"{why}; {behind}" if behind else why, _install_line(option, status)))
     return tuple(made)
 
 
-def _rank(option: Option) -> tuple[int, int, int]:
-    runs = option.verdict != "no"
-    ready = option.engine_status == "ready"
-    return (0 if runs and ready else 1 if runs else 2, _RANK[option.verdict], _STATUS_RANK[option.engine_status])
+def _is_level(one: Option, other: Option) -> bool:
+    """Whether both run in the same place and are as ready, so that only the speed tells them apart."""
+    return one.verdict != "no" and (one.verdict, one.engine_status) == (other.verdict, other.engine_status)
+
+
+def _behind(first: Option, option: Option) -> str | None:
+    """Why it stands behind the first one that is level with it; None: the speed of neither is known."""
+    here, there = option.tokens_per_second, first.tokens_per_second
+    if there is None:
+        return None
+    if here is None:
+        return "its speed is not known"
+    times = there.value / here.value
+    return f"{first.engine} is about {times:.1f} times as fast" if times >= NOTABLE else f"as fast as {first.engine}"
 
 
 def _why(option: Option, status: EngineStatus | None) -> str:

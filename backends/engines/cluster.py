@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.errors import EngineError
+from backends.engines import installed
+from backends.errors import EngineError, EngineMissing
 
 if TYPE_CHECKING:
     from backends.memory.demand import Demand
@@ -174,13 +175,14 @@ def connect(ray_address: str) -> Any:
     """Join a Ray cluster, unless this process belongs to it already; the ray module.
 
     Raises:
-        EngineError: Ray is not installed, or no cluster answers there.
+        EngineMissing: Ray is not installed.
+        EngineError: No cluster answers there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
-        raise EngineError("a cluster needs Ray beside vLLM; install it with: pip install ray") from error
+        raise EngineMissing("a cluster needs Ray beside vLLM", installed.extra_line("vllm-ray")) from error
     if not ray.is_initialized():
         _knock(ray_address)
         try:

@@ -26,7 +26,7 @@ def failure(what: str, weights: Weights, line: str | None) -> EngineError:
     if line is not None and OWN_CODE.search(line):
         name = "/".join((weights.key or "").split("/")[4:]) or "OWNER/NAME"
         error = EngineError(what, "its repository brings Python code of its own, which is not run unasked")
-        error.args = (f"{error}; modeldeck launch --trust-remote-code {name} --prompt … runs it, this once",)
+        error.args = (f"{error}; modeldeck launch --trust-remote-code {name} … runs it, for one load",)
         return error
     if kind == "weights":
         damaged = DamagedWeights(what, line)

@@ -140,6 +140,7 @@ _OTHER_EXTRAS: dict[str, tuple[str, ...]] = {
     "remote": ("openai",),
     "vllm-gguf": ("vllm_gguf_plugin",),
     "vllm-bnb": ("vllm_bnb_plugin",),
+    "vllm-ray": ("ray",),
 }
 """Extras that are no engine of their own, by what they install."""
 

@@ -215,6 +215,9 @@ class RemoteEngine:
                     f"its own log may; a prompt longer than its context ({self.context:,} tokens as far as is known) "
                     "does that to some servers",
                 )
+            if not ended and usage is None:
+                # Without chunks of HTTP a connection that breaks looks like one that ends.
+                raise EngineError(f"{self._url} went away in the middle of its answer; have it answered again")
         except asyncio.CancelledError:
             reason = "cancelled"
         except self._openai.OpenAIError as error:

@@ -62,7 +62,7 @@ class TransformersRunner:
     wants_stable = False
     vocabulary: Tokenizer
     measured_bytes: int | None
-    """On a card what PyTorch has taken there, else the bytes of all parameters and buffers."""
+    """On cards what PyTorch has taken there, else the bytes of all parameters and buffers."""
 
     def __init__(self, weights: Weights, options: LoadOptions) -> None:
         self._weights = weights
@@ -143,7 +143,10 @@ class TransformersRunner:
         }
 
     def _device_bytes(self) -> int:
-        return int(self._torch.cuda.memory_allocated()) if self._device.startswith("cuda") else 0
+        if not self._device.startswith("cuda"):
+            return 0
+        cuda = self._torch.cuda
+        return sum(int(cuda.memory_allocated(card)) for card in range(cuda.device_count()))
 
     def draw(self, job: Job, wanted: Wanted) -> Iterator[Drawn]:
         cache = self._held

@@ -10,13 +10,13 @@ import itertools
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import fields, replace
 from typing import Any, Final
 
 from backends.engines import installed
 from backends.engines.cluster import connect, count_words
-from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
+from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
 from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
 from backends.engines.library_words import inner_line, quieten
@@ -24,8 +24,14 @@ from backends.engines.local import Drawn, LocalEngine, Wanted
 from backends.engines.model_thread import Job
 from backends.engines.progress import Teller
 from backends.engines.ranked import ranked
+from backends.engines.sampling import bounded
 from backends.engines.tokenizer import Tokenizer
-from backends.engines.vllm_arguments import engine_arguments, prepare_environment, sampling_parameters
+from backends.engines.vllm_arguments import (
+    CPU_PREFILL_TOKENS,
+    engine_arguments,
+    prepare_environment,
+    sampling_parameters,
+)
 from backends.engines.weights_folder import require_safetensors, trained_context
 from backends.errors import BackendError, EngineError, EngineMissing
 from specs.model import VLLM
@@ -153,7 +159,7 @@ class VllmRunner:
             return int(psutil.Process().memory_info().rss)
         import torch
 
-        free, total = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info(options.device if options.device and ":" in options.device else None)
         return int(total - free)
 
     def free(self) -> None:
@@ -176,35 +182,69 @@ class VllmRunner:
     def draw(self, job: Job, wanted: Wanted) -> Iterator[Drawn]:
         with _error_lines() as told:
             self._told = told
-            request = self._ask(wanted)
-            try:
-                while (output := self._step(job, request)) is not None:
-                    wanted.cached_tokens = max(wanted.cached_tokens, output.num_cached_tokens or 0)
+            salt = None
+            if self._cpu and wanted.exact and len(wanted.tokens) > CPU_PREFILL_TOKENS:
+                salt = self._compute_ahead(job, wanted.tokens)
+            parameters = self._parameters(wanted.sampling, wanted.limit, salt)
+            with contextlib.closing(self._outputs(job, wanted.tokens, parameters, salt)) as outputs:
+                for output in outputs:
+                    if salt is None:
+                        wanted.cached_tokens = max(wanted.cached_tokens, output.num_cached_tokens or 0)
                     piece = output.outputs[0]
                     for place, token in enumerate(piece.token_ids):
                         found = piece.logprobs[place] if piece.logprobs else None
                         yield token, self._alternatives(found, token) if found else None
-                    if output.finished:
-                        return
-            finally:
-                with _TURN:
-                    self._engine.abort_request([request])
+
+    def _compute_ahead(self, job: Job, tokens: list[int]) -> str:
+        """Compute all but the last part of a long prompt without a seed; the salt under which its blocks lie.
+
+        vLLM computes a prompt in parts, draws a token after each and takes back all but the last, which a seed's
+        generator cannot do on the CPU ("CPU Generator does not use offset"). The salt is of this answer alone: it
+        computes the same parts whatever was cached.
+        """
+        salt = self._name()
+        once = self._parameters(bounded(Sampling(temperature=0)), 1, salt)
+        for end in range(CPU_PREFILL_TOKENS, len(tokens), CPU_PREFILL_TOKENS):
+            if job.cancelled:
+                break
+            for _ in self._outputs(job, tokens[:end], once, salt):
+                pass
+        return salt
+
+    def _parameters(self, sampling: Sampling, limit: int, salt: str | None) -> Any:
+        told = sampling_parameters(sampling, limit, self.vocabulary.end_tokens)
+        known = getattr(self._library.SamplingParams, "__struct_fields__", told)
+        # Versions that do not know it: a seed's text may hang on what was cached.
+        if salt is not None or "skip_reading_prefix_cache" not in known:
+            del told["skip_reading_prefix_cache"]
+        return self._library.SamplingParams(**told, output_kind=self._delta)
+
+    def _outputs(self, job: Job, tokens: list[int], parameters: Any, salt: str | None) -> Generator[Any]:
+        """What the engine gives for one request, until it ends or is stopped.
+
+        Args:
+            salt: Only blocks that were computed under the same one are taken from the cache.
+        """
+        request = self._name()
+        prompt = {"prompt_token_ids": tokens} | ({} if salt is None else {"cache_salt": salt})
+        with _TURN:
+            # What it returns is a name for its own use: answers and aborts go by ours.
+            self._engine.add_request(request, prompt, parameters)
+        try:
+            while (output := self._step(job, request)) is not None:
+                yield output
+                if output.finished:
+                    return
+        finally:
+            with _TURN:
+                self._engine.abort_request([request])
+
+    def _name(self) -> str:
+        return f"{id(self)}-{next(self._numbers)}"
 
     def failed(self, error: Exception) -> str:
         """The engine keeps its own books."""
         return _reason(error, self._told)
-
-    def _ask(self, wanted: Wanted) -> str:
-        """Put the request to the engine; its name."""
-        told = sampling_parameters(wanted.sampling, wanted.limit, self.vocabulary.end_tokens)
-        if "skip_reading_prefix_cache" not in getattr(self._library.SamplingParams, "__struct_fields__", told):
-            del told["skip_reading_prefix_cache"]  # versions before it: a seed's text may hang on what was cached
-        parameters = self._library.SamplingParams(**told, output_kind=self._delta)
-        request = f"{id(self)}-{next(self._numbers)}"
-        with _TURN:
-            # What it returns is a name for its own use: answers and aborts go by ours.
-            self._engine.add_request(request, {"prompt_token_ids": wanted.tokens}, parameters)
-        return request
 
     def _step(self, job: Job, request: str) -> Any:
         """The next piece of the answer; None: stopped, between two steps of which a prefill has several."""

@@ -27,7 +27,7 @@ def cluster(machines: int, card_bytes: int | None = 80 * GB) -> list[Node]:
 
 
 def test_the_405_billion_row_says_which_cluster_it_takes() -> None:
-    for engine in ("vLLM", "SGLang"):
+    for engine in ("vLLM", "SGLang", "Transformers"):
         option = judge(ROW, engine, EIGHT_H100)
         assert option.verdict == "no"
         assert option.reason is not None

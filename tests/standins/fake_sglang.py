@@ -28,12 +28,16 @@ class World:
     load_fails: Exception | None = None
     own_loop: bool = False
     aborts_with: str | None = None
+    at_once: int = 1
     prefill_steps: int = 0
+    hangs_until_aborted: bool = False
     on_step: Any = None
     arguments: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     loops: list[Any] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    watch: Any = None
     shut_down: int = 0
     cached: int = 0
 
@@ -81,35 +85,53 @@ class Engine:
         assert stream and rid and input_ids and sampling_params is not None
         unknown = set(sampling_params) - SAMPLING_PARAMETERS
         assert not unknown, f"SamplingParams has no {unknown}"
-        world.asked.append({"tokens": input_ids, **sampling_params})
+        world.asked.append({"tokens": input_ids, "rid": rid, **sampling_params})
         world.loops.append(self.loop)
-        return self._generate(input_ids, sampling_params, rid, top_logprobs_num or 0 if return_logprob else None)
+        if world.watch is None:  # as the manager's handle_loop, which goes on for ever
+            world.watch = self.loop.create_task(asyncio.Event().wait())
+        return self._answer(input_ids, sampling_params, rid, top_logprobs_num or 0 if return_logprob else None)
+
+    async def _answer(self, tokens: list[int], sampling: dict[str, Any], rid: str, logprobs: int | None) -> Any:
+        try:
+            async for output in self._generate(tokens, sampling, rid, logprobs):
+                yield output
+        finally:
+            world.ended.append(rid)
 
     async def _generate(
         self, tokens: list[int], sampling: dict[str, Any], rid: str, logprobs: int | None
     ) -> AsyncIterator[dict[str, Any]]:
-        for at in range(-world.prefill_steps, len(world.script) + 1):
+        at = -world.prefill_steps
+        while True:
             await asyncio.sleep(0)
             if world.on_step:
                 world.on_step(at)
+            while world.hangs_until_aborted and rid not in self.tokenizer_manager.aborted:
+                await asyncio.sleep(0.001)
             about: dict[str, Any] = {"id": rid, "prompt_tokens": len(tokens), "cached_tokens": world.cached}
             if rid in self.tokenizer_manager.aborted or world.aborts_with:
                 reason = {"type": "abort", "message": world.aborts_with or "Aborted", "status_code": 500}
                 yield {"text": "", "output_ids": [], "meta_info": about | {"finish_reason": reason}}
                 return
             if at < 0:
+                at += 1
                 continue
-            token = ord(world.script[at]) if at < len(world.script) else END
+            given: list[int] = []
             reason = None
-            if token in (sampling["stop_token_ids"] or ()):
-                reason = {"type": "stop", "matched": token}
-            elif at + 1 >= sampling["max_new_tokens"]:
-                reason = {"type": "length", "length": at + 1}
-            about |= {"finish_reason": reason, "completion_tokens": at + 1}
+            while len(given) < world.at_once and reason is None:
+                token = ord(world.script[at]) if at < len(world.script) else END
+                given.append(token)
+                at += 1
+                if token in (sampling["stop_token_ids"] or ()):
+                    reason = {"type": "stop", "matched": token}
+                elif at >= sampling["max_new_tokens"]:
+                    reason = {"type": "length", "length": at}
+            about |= {"finish_reason": reason, "completion_tokens": at}
             if logprobs is not None:
-                about["output_token_logprobs"] = [(-0.5, token, None)]
-                about["output_top_logprobs"] = [[(-0.1 - n, ord("A") + n, None) for n in range(logprobs)]]
-            yield {"text": "", "output_ids": [token], "meta_info": about}
+                best = [(-0.1 - n, ord("A") + n, None) for n in range(logprobs)]
+                about["output_token_logprobs"] = [(-0.5, token, None) for token in given]
+                about["output_top_logprobs"] = [best for _ in given]
+            yield {"text": "", "output_ids": given, "meta_info": about}
             if reason:
                 return
 

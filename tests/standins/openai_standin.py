@@ -9,10 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+GONE = object()
+"""In the place of a piece: the server goes away here."""
+
+
 class OpenAiStandin:
     """Streams `pieces` to every question. An Event among them holds the answer until it is set.
 
-    pieces: strings, {"reasoning_content": …} deltas, or events; refuse: names of settings that a strict server refuses;
+    pieces: strings, {"reasoning_content": …} deltas, events, or GONE, after which nothing follows; refuse: names of settings that a strict server refuses;
     fault: (status, body) for every question.
     """
 
@@ -25,6 +29,8 @@ class OpenAiStandin:
         self.fault: tuple[int, dict[str, Any]] | None = None
         self.counts = True
         """Whether an answer's tokens are told."""
+        self.chunked = False
+        """Whether the answer comes in HTTP chunks, which tell a client when one is missing."""
         self.left = threading.Event()
         """Set when a client went away in the middle of an answer."""
         standin = self
@@ -62,6 +68,8 @@ class OpenAiStandin:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Connection", "close")
+                if standin.chunked:
+                    self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 self.close_connection = True
                 try:
@@ -79,7 +87,10 @@ class OpenAiStandin:
         def event(choices: list[dict[str, Any]], **more: Any) -> None:
             kind = "chat.completion.chunk" if chat else "text_completion"
             body = {"id": "1", "object": kind, "created": 0, "model": asked["model"], "choices": choices, **more}
-            file.write(f"data: {json.dumps(body)}\n\n".encode())
+            send(f"data: {json.dumps(body)}\n\n".encode())
+
+        def send(said: bytes) -> None:
+            file.write(b"%x\r\n%b\r\n" % (len(said), said) if self.chunked else said)
             file.flush()
 
         count = 0
@@ -87,9 +98,10 @@ class OpenAiStandin:
         for piece in self.pieces:
             if isinstance(piece, threading.Event):
                 while not piece.wait(0.02):
-                    file.write(b": waiting\n\n")  # notices a client that went away
-                    file.flush()
+                    send(b": waiting\n\n")  # notices a client that went away
                 continue
+            if piece is GONE:
+                return
             if asked.get("max_tokens") is not None and count >= asked["max_tokens"]:
                 finish = "length"
                 break
@@ -108,8 +120,9 @@ class OpenAiStandin:
         usage = {"prompt_tokens": 11, "completion_tokens": count, "total_tokens": 11 + count}
         if self.counts:
             event([], usage=usage | {"prompt_tokens_details": {"cached_tokens": 8}})
-        file.write(b"data: [DONE]\n\n")
-        file.flush()
+        send(b"data: [DONE]\n\n")
+        if self.chunked:
+            send(b"")
 
     def close(self) -> None:
         self.server.shutdown()

@@ -263,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
         "--trust-remote-code",
         dest="trusted",
         metavar="OWNER/NAME",
-        help="run the Python code that this repository brings, this once; with --prompt or --plain",
+        help="run the Python code that this repository brings, for this one load",
     )
 
     one = add(

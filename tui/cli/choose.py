@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backends.errors import BackendError, BadWeights, NotFound
 from backends.fit import Wish
 from backends.home import specs_folder
-from specs.model import ModelFamily, Variant
+from specs.model import VLLM, ModelFamily, Variant
 from tui.cli.arguments import WrongUsage
 from tui.cli.output import note, number
 
@@ -42,6 +42,18 @@ def settings() -> Settings:
     for problem in loaded.problems:
         note(problem)
     return loaded
+
+
+def ray_is_vllm_s(arguments: argparse.Namespace, command: str) -> None:
+    """Refuse a cluster for another engine: it would be asked for nothing. With launch it names vLLM by itself."""
+    if not arguments.ray_address:
+        return
+    if arguments.engine not in (None, VLLM) or getattr(arguments, "url", None):
+        raise WrongUsage(
+            "only vLLM takes a cluster: give --ray-address with --model-engine vLLM, or without one", command
+        )
+    if command == "modeldeck launch":
+        arguments.engine = VLLM
 
 
 def folders() -> tuple[Path, ...]:

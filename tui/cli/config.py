@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from backends.errors import BackendError
-from backends.home import config_file, private_folder
+from backends.home import config_file
 from tui.cli.output import Column, document, lines, note, table
-from tui.settings import PREFIX, Settings, commented_example, load_settings
+from tui.settings import PREFIX, Settings, commented_example, load_settings, make_settings_file
 
 
 def config(arguments: argparse.Namespace) -> int:
@@ -52,10 +52,8 @@ def _keys(*, as_json: bool) -> int:
 
 def _write() -> int:
     path = config_file()
-    private_folder(path.parent)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(commented_example())
+        make_settings_file(path)
     except FileExistsError as error:
         raise BackendError(f"{path} is there already, and is not written over; --example prints the lines") from error
     print(path)

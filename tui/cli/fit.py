@@ -32,6 +32,7 @@ def fit(arguments: argparse.Namespace) -> int:
 
     if arguments.forget:
         return _forget(arguments)
+    choose.ray_is_vllm_s(arguments, "modeldeck fit")
     machine = choose.machine(arguments)
     if arguments.name is None:
         variants = choose.matching(choose.catalog(arguments).variants(), arguments)
@@ -152,8 +153,14 @@ def _forget(arguments: argparse.Namespace) -> int:
 
 
 def print_variants(judged: list[Option], machine: Machine, *, every_engine: bool) -> None:
-    """One row a variant with its best engine, and the reasons below."""
-    rows = judged if every_engine else _best_of_each(judged, lambda one: one.variant.key)
+    """One row a variant with its best engine, and the reasons below; of a single variant one row an engine."""
+    from backends.engines.choice import choices
+
+    alone = len({one.variant.key for one in judged}) == 1 and not every_engine
+    if alone:
+        rows = [one.option for one in choices(judged)]
+    else:
+        rows = judged if every_engine else _best_of_each(judged, lambda one: one.variant.key)
     titles = table(
         [
             Column("SIZE", right=True),
@@ -188,6 +195,8 @@ def print_variants(judged: list[Option], machine: Machine, *, every_engine: bool
     note(f"at a context of {said} tokens" + ("; CONTEXT is how far it goes" if "CONTEXT" in titles else ""))
     if types:
         note(f"with a KV cache of type {types.pop()} where the engine has it")
+    if alone and len(rows) > 1:
+        note("engines best first: what is installed and runs it, then the better place, then the higher speed")
     _note_machine(machine)
     _note_engines(rows)
 

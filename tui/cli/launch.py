@@ -14,9 +14,10 @@ from backends.engines.remote import REMOTE
 from backends.errors import EngineError, NotFound
 from backends.loaded import LoadRequest
 from tui import units
+from tui.cli import choose
 from tui.cli.arguments import WrongUsage
 from tui.cli.conversing import found, keep_turns
-from tui.cli.loading import keep_measured, load, option_for, request_of, weights_here
+from tui.cli.loading import keep_measured, load, option_for, refuse_others_code, request_of, weights_here
 from tui.cli.native import Screen, engine_output_in_log
 from tui.cli.output import clean, document
 from tui.cli.patience import interruptible, leave_at_once, work_is_left
@@ -31,25 +32,29 @@ ENOUGH_TOKENS: Final = 32
 
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
+    choose.ray_is_vllm_s(arguments, "modeldeck launch")
     talks = _talks_plainly(arguments)
     prompt = None if talks else _prompt(arguments)
     conversation = found(arguments.conversation) if arguments.conversation else None
     if arguments.url or arguments.engine == REMOTE:
         return _from_server(arguments, prompt, conversation, talks=talks)
     option, machine = option_for(arguments, force=arguments.force)
+    refuse_others_code(option, arguments.trusted)
     if talks:
         from tui.cli.plain import talk
 
         path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes)
         return talk(arguments, request_of(option, path, arguments.trusted), conversation)
     if prompt is None:
-        if arguments.trusted:
-            raise WrongUsage("--trust-remote-code goes with --prompt or --plain", "modeldeck launch")
         from tui.start import run_app
 
-        return run_app(
-            specs=tuple(arguments.specs), launch=option, conversation=conversation.id if conversation else None
-        )
+        opened = conversation.id if conversation else None
+        if arguments.trusted is None:
+            return run_app(specs=tuple(arguments.specs), launch=option, conversation=opened)
+        # The app itself trusts no repository: it is given this one load, made here.
+        path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes, may_ask=True)
+        request = request_of(option, path, arguments.trusted)
+        return run_app(specs=tuple(arguments.specs), request=request, conversation=opened)
     path = weights_here(option.variant, hub=arguments.hub, yes=arguments.yes, may_ask=not arguments.json)
     answer = _Answer(arguments, request_of(option, path, arguments.trusted), prompt, conversation)
     _run(answer)
@@ -65,7 +70,6 @@ def _from_server(
 ) -> int:
     """Talk to a model of a server, or have it answer one prompt."""
     from backends.servers import models_of, remote_request, server_url
-    from tui.cli import choose
 
     settings = choose.settings()
     text = arguments.url or settings.remote_url or os.environ.get("OPENAI_BASE_URL")

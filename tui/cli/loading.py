@@ -22,7 +22,7 @@ from backends.errors import (
 )
 from backends.fit import Option
 from backends.loaded import load_request
-from specs.model import Variant
+from specs.model import VLLM, Variant
 from tui import units
 from tui.cli import choose
 
@@ -61,11 +61,13 @@ def option_for(arguments: argparse.Namespace, *, force: bool) -> tuple[Option, M
         corrections=measured.corrections,
         speeds=measured.speeds,
     )
-    if getattr(arguments, "ray_address", None):
+    address = getattr(arguments, "ray_address", None)
+    # Without vLLM here nobody could drive a cluster, and that is said instead.
+    if address and any(one.engine == VLLM and one.engine_status == "ready" for one in judged):
         from backends.clustered import on_cluster
         from backends.engines.cluster import cluster_cards
 
-        judged = on_cluster(judged, cluster_cards(arguments.ray_address), arguments.ray_address, known)
+        judged = on_cluster(judged, cluster_cards(address), address, known)
     if arguments.engine is not None:
         judged = [one for one in judged if one.engine == arguments.engine]
     if not judged:
@@ -98,13 +100,18 @@ def request_of(option: Option, path: Path, trusted: str | None) -> LoadRequest:
     Args:
         trusted: The repository whose Python code may run, by its name; None: none may.
     """
+    refuse_others_code(option, trusted)
     request = load_request(option, path)
     if trusted is None:
         return request
-    if trusted != option.variant.model_id:
-        found = option.variant.model_id
-        raise EngineError(f"--trust-remote-code names {trusted}, and what would be loaded is {found}: nothing was run")
     return replace(request, options=replace(request.options, trust_remote_code=True))
+
+
+def refuse_others_code(option: Option, trusted: str | None) -> None:
+    """Raise EngineError where --trust-remote-code names another repository than the one that would be loaded."""
+    found = option.variant.model_id
+    if trusted is not None and trusted != found:
+        raise EngineError(f"--trust-remote-code names {trusted}, and what would be loaded is {found}: nothing was run")
 
 
 def weights_here(variant: Variant, *, hub: str | None, yes: bool, may_ask: bool = False) -> Path:

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from backends.engines.engine import Engine
 from backends.errors import BackendError, EngineCrashed, EngineError
 from backends.failures import failure_about
-from backends.loaded import LoadedModel, LoadedModels, LoadRequest
+from backends.loaded import LoadedModel, LoadedModels, LoadRequest, asked_again
 from specs.text import printable
 from tui import units
 from tui.widgets.frame_line import FrameLine, Part
@@ -205,7 +205,7 @@ class ModelPane(Vertical):
     def load(self, request: LoadRequest) -> None:
         """Take this model instead of the one there was."""
         self.leave()
-        self.request = request
+        self.request = asked_again(request)
         self.model = self._models.open(request, self._model_moved)
         self.state = "loading"
         self._model_is(self.model)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from textual import events
-from textual.app import ComposeResult, SuspendNotSupported
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
@@ -20,6 +17,7 @@ from textual.widgets import Static, TextArea
 
 from specs.text import printable
 from tui.chat_keys import PROMPT
+from tui.editor import edit_file
 from tui.units import file_size
 
 LARGE_PASTE = 8_000
@@ -298,20 +296,9 @@ class Prompt(Vertical):
 
 def edit_in_editor(widget: TextArea, text: str) -> str | None:
     """The text as the user left it in $VISUAL or $EDITOR; None when that did not work, and the screen says why."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="modeldeck-") as folder:
         file = Path(folder) / "prompt.md"
         file.write_text(text, encoding="utf-8")
-        try:
-            with widget.app.suspend():
-                done = subprocess.run([*shlex.split(editor), str(file)], check=False)
-        except SuspendNotSupported:
-            widget.app.notify("This terminal does not let an editor take over", severity="warning", markup=False)
-            return None
-        except (OSError, ValueError) as error:
-            widget.app.notify(f"{editor} does not start: {error}", severity="error", markup=False)
-            return None
-        if done.returncode:
-            widget.app.notify(f"{editor} ended with {done.returncode}; the prompt is as it was", markup=False)
+        if not edit_file(widget.app, file, "the prompt"):
             return None
         return file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")

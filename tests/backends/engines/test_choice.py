@@ -8,7 +8,7 @@ import pytest
 
 from backends.engines.choice import choices
 from backends.engines.engine import EngineStatus
-from backends.fit import Option
+from backends.fit import Option, Speed
 from backends.judge import best_option
 from backends.memory.estimate import MemoryEstimate
 from specs.model import ModelFamily, ModelSpec, Variant
@@ -40,6 +40,31 @@ def test_what_runs_now_stands_before_what_would_have_to_be_installed() -> None:
 def test_of_two_that_are_ready_the_one_on_the_gpu_comes_first() -> None:
     found = choices([option("llama.cpp", "ready", "split"), option("vLLM", "ready", "gpu")])
     assert [one.option.engine for one in found] == ["vLLM", "llama.cpp"]
+
+
+def at(speed: float | None, engine: str) -> Option:
+    known = Speed(speed, "predicted") if speed is not None else None
+    return replace(option(engine, "ready", "gpu"), tokens_per_second=known)
+
+
+def test_of_two_in_the_same_place_the_faster_comes_first_and_the_line_says_so() -> None:
+    options = [at(21.9, "Transformers"), at(48.6, "vLLM"), at(48.6, "SGLang"), at(None, "another")]
+    found = choices(options)
+    does = "is installed and runs all of it on the GPU"
+    assert [(one.option.engine, one.why) for one in found] == [
+        ("vLLM", does),
+        ("SGLang", f"{does}; as fast as vLLM"),
+        ("Transformers", f"{does}; vLLM is about 2.2 times as fast"),
+        ("another", f"{does}; its speed is not known"),
+    ]
+    assert found[0].option == best_option(options)
+
+
+def test_a_faster_engine_that_would_have_to_be_installed_waits_behind_a_slower_one() -> None:
+    missing = replace(at(48.6, "vLLM"), engine_status="not-installed")
+    found = choices([missing, at(21.9, "Transformers")])
+    assert [one.option.engine for one in found] == ["Transformers", "vLLM"]
+    assert "times as fast" not in found[0].why + found[1].why
 
 
 def test_an_engine_that_cannot_is_last_with_its_reason() -> None:

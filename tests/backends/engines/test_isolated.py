@@ -8,13 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
 import pytest
 
 from backends.engines import registry
-from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
+from backends.engines.child import Child
+from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
 from backends.engines.isolated import IsolatedAdapter, IsolatedEngine
 from backends.engines.scripted import ScriptedAdapter
 from backends.engines.wire import error_from, error_to
@@ -99,6 +101,51 @@ def test_a_child_that_aborts_while_it_loads_tells_its_last_words_and_takes_its_g
     while _runs(worker) and time.monotonic() < deadline:
         time.sleep(0.01)  # a signal takes its time on a busy machine
     assert not _runs(worker)
+
+
+class SlowToBegin:
+    """An engine whose answer begins only after a first stop has come, and that forgets stops of before."""
+
+    def __init__(self) -> None:
+        self.stops = threading.Semaphore(0)
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.stops.release()
+
+    def stream(self, turns: list[Turn], sampling: Sampling) -> Iterator[Chunk]:
+        assert self.stops.acquire(timeout=20)
+        self.stopped = False
+        while not self.stopped:
+            yield Chunk("x", tokens=1)
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        self.stop()
+
+
+@pytest.mark.timeout(30)
+def test_a_stop_that_comes_before_its_answer_has_begun_ends_it_all_the_same() -> None:
+    ours, theirs = Pipe()
+    child = Child(theirs)
+    child._engine = engine = SlowToBegin()  # type: ignore[assignment]
+    serving = threading.Thread(target=child.run)
+    serving.start()
+    ours.send((1, "stream", HELLO, Sampling()))
+    ours.send((0, "stop"))
+    while (told := ours.recv())[1] == "chunk":
+        pass
+    assert told == (1, "value", None)
+    engine.stops.release()
+    ours.send((2, "stream", HELLO, Sampling()))
+    assert {ours.recv()[:2] for _ in range(40)} == {(2, "chunk")}, "the next answer is not stopped with it"
+    ours.send((0, "stop"))
+    while (told := ours.recv())[1] == "chunk":
+        pass
+    assert told == (2, "value", None)
+    ours.send((0, "close"))
+    serving.join()
 
 
 class TestWithAModel:

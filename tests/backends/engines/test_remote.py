@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_standin import OpenAiStandin
+from openai_standin import GONE, OpenAiStandin
 
 from backends.engines.engine import Chunk, Engine, LoadOptions, Sampling, Turn, Weights
 from backends.engines.remote import RemoteAdapter, RemoteModel
@@ -161,6 +161,28 @@ def test_the_server_s_own_error_is_shown(server: OpenAiStandin, engine: Engine) 
     server.fault = (401, {"error": {"message": "bad key"}})
     with pytest.raises(EngineError, match="does not take this key"):
         RemoteAdapter(server.url).models()
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("pieces", [["Hel", GONE], [GONE]])
+def test_a_server_that_goes_away_in_an_answer_is_an_error_and_the_answer_not_whole(
+    server: OpenAiStandin, engine: Engine, chunked: bool, pieces: list[object]
+) -> None:
+    server.chunked = chunked
+    server.pieces = pieces
+    heard: list[Chunk] = []
+    with pytest.raises(EngineError) as caught:
+        heard.extend(engine.stream(HELLO, Sampling()))
+    assert server.url in str(caught.value)
+    assert "\n" not in str(caught.value)
+    server.pieces = ["whole"]
+    assert text(list(engine.stream(HELLO, Sampling()))) == "whole"
+
+
+def test_an_answer_in_chunks_of_http_is_whole(server: OpenAiStandin, engine: Engine) -> None:
+    server.chunked = True
+    chunks = list(engine.stream(HELLO, Sampling()))
+    assert (text(chunks), chunks[-1].stats and chunks[-1].stats.stop_reason) == ("Hello there.", "end")
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_sglang
 import pytest
+from fake_tokenizer import END
 from record_contracts import contract
 
 from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
@@ -17,7 +22,7 @@ from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
 from backends.engines.sampling import bounded
 from backends.engines.sglang import sampling_parameters, server_arguments
-from backends.errors import EngineError, PromptTooLong
+from backends.errors import EngineError, EngineMissing, PromptTooLong
 
 QUESTION = [Turn("user", "Count to three.")]
 
@@ -58,6 +63,8 @@ def test_an_answer_comes_token_by_token_and_its_end_token_is_not_counted(library
     assert found is not None
     assert (found.decoded_tokens, found.stop_reason, found.cached_tokens) == (13, "end", 21)
     assert found.prompt_tokens == engine.prompt_tokens(QUESTION) == len(library.world.asked[0]["tokens"])
+    asked = library.world.asked[0]
+    assert (asked["max_new_tokens"], asked["stop_token_ids"]) == (50, [END])
     assert not library.world.aborted
     engine.close()
     engine.close()
@@ -72,21 +79,31 @@ def test_a_stop_aborts_the_request_and_the_next_answer_is_whole(library: Any, we
     assert chunks[-1].stats is not None
     assert chunks[-1].stats.stop_reason == "cancelled"
     assert sum(chunk.tokens for chunk in chunks) <= 3
-    assert len(library.world.aborted) == 1
+    assert library.world.aborted == [library.world.asked[0]["rid"]] == library.world.ended, "read to its end"
     library.world.on_step = None
     library.world.script = "next"
     assert text(list(engine.stream(QUESTION, Sampling()))) == "next"
     engine.close()
 
 
+@pytest.mark.timeout(30)
 def test_a_stop_in_prefill_does_not_wait_for_a_token(library: Any, weights: Weights) -> None:
-    library.world.prefill_steps = 50
+    library.world.hangs_until_aborted = True
     engine = load(weights)
-    library.world.on_step = lambda at: engine.stop() if at == -40 else None
+    library.world.on_step = lambda at: engine.stop()
     chunks = list(engine.stream(QUESTION, Sampling()))
     assert chunks[-1].stats is not None
     assert (chunks[-1].stats.stop_reason, chunks[-1].stats.decoded_tokens) == ("cancelled", 0)
     engine.close()
+
+
+def test_closing_ends_what_runs_on_the_loop_and_the_loop(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    list(engine.stream(QUESTION, Sampling()))
+    engine.close()
+    assert library.world.shut_down == 1
+    assert library.world.watch.cancelled()
+    assert library.world.loops[0].is_closed()
 
 
 def test_the_stand_in_answers_with_what_the_wheel_s_sources_name() -> None:
@@ -135,12 +152,59 @@ def test_a_load_that_fails_says_the_inner_line(library: Any, weights: Weights) -
         load(weights)
 
 
-def test_alternatives_hold_the_chosen_token(library: Any, weights: Weights) -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_alternatives_hold_the_chosen_token(library: Any, weights: Weights, at_once: int) -> None:
+    """Of each token its own, where several come at once too."""
+    library.world.at_once = at_once
     engine = load(weights)
     chunks = list(engine.stream(QUESTION, Sampling(max_tokens=2, logprobs=2)))
     ranked = [token for chunk in chunks for token in chunk.alternatives]
     assert [[one.text for one in token] for token in ranked] == [["A", "o", "B"], ["A", "n", "B"]]
+    assert [one.logprob for one in ranked[1]] == [-0.1, -0.5, -1.1]
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "line"),
+    [
+        (ModuleNotFoundError("No module named 'sglang'", name="sglang"), EngineMissing, "SGLang is not installed"),
+        (ModuleNotFoundError("No module named 'zmq'", name="zmq"), EngineError, "start here: No module named 'zmq'"),
+        (ImportError("libnvrtc.so.13: cannot open"), EngineError, r"start here: libnvrtc\.so\.13: cannot open"),
+    ],
+)
+def test_an_sglang_that_is_not_there_and_one_that_does_not_start_are_told_apart(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[EngineError], line: str
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        found = name == "sglang"
+        return ModuleSpec(name, SimpleNamespace(create_module=lambda _: None, exec_module=fail)) if found else None
+
+    monkeypatch.delitem(sys.modules, "sglang", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=find_spec), *sys.meta_path])
+    with pytest.raises(EngineError, match=line) as caught:
+        load(weights)
+    assert type(caught.value) is kind
+
+
+def test_the_context_asked_for_is_cut_to_what_the_model_was_trained_for(library: Any, weights: Weights) -> None:
+    engine = load(weights, context=100_000, tensor_parallel=2)
+    assert engine.context == library.world.arguments[0]["context_length"] == 4096
+    assert engine.where == "2 GPUs"
+    engine.close()
+
+
+def test_sglang_is_told_to_report_to_nobody(library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DO_NOT_TRACK", "0")  # put back afterwards
+    monkeypatch.delenv("DO_NOT_TRACK")
+    load(weights).close()
+    assert os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_it_belongs_into_a_process_of_its_own() -> None:
+    assert adapter("sglang").prefers_isolation  # type: ignore[attr-defined]
 
 
 def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -> None:
@@ -163,6 +227,24 @@ def test_sampling_reaches_sglang_whole() -> None:
     }  # fmt: skip
     greedy = sampling_parameters(bounded(Sampling(temperature=0, seed=9)), 64, frozenset())
     assert (greedy["temperature"], greedy["top_k"], "sampling_seed" in greedy) == (0.0, -1, False)
+    assert sampling_parameters(bounded(Sampling(seed=-1)), 64, frozenset())["sampling_seed"] == 0x7FFFFFFF
+
+
+def test_sglang_is_set_up_for_one_conversation_that_can_be_stopped(weights: Weights) -> None:
+    """Its own share of the card where the fit gives none: that leaves room for what is beside weights and cache."""
+    assert server_arguments(weights, LoadOptions(4096), 4096) == {
+        "model_path": str(weights.path), "served_model_name": "tiny", "load_format": "safetensors",
+        "trust_remote_code": False, "context_length": 4096, "kv_cache_dtype": "auto", "tp_size": 1, "pp_size": 1,
+        "max_running_requests": 1, "chunked_prefill_size": 2048, "incremental_streaming_output": True,
+        "log_level": "error", "random_seed": 0,
+    }  # fmt: skip
+    told = server_arguments(
+        replace(weights, format="bnb"),
+        LoadOptions(4096, kv_cache_type="q8_0", pipeline_parallel=3, trust_remote_code=True),
+        4096,
+    )
+    assert (told["load_format"], told["kv_cache_dtype"], told["pp_size"]) == ("bitsandbytes", "fp8_e4m3", 3)
+    assert told["trust_remote_code"] is True
 
 
 def test_cards_and_safety_are_as_the_options_say(weights: Weights) -> None:

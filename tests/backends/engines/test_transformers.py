@@ -6,12 +6,14 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from backends.engines import installed, registry
 from backends.engines.engine import LoadOptions, Sampling, Turn, Weights
 from backends.engines.local import LocalEngine
+from backends.engines.transformers import TransformersRunner
 from backends.errors import EngineError, EngineMissing
 from specs.model import LLAMA_CPP, TRANSFORMERS
 from tests.backends.engines import make_weights
@@ -28,6 +30,16 @@ def load(folder: Path, quantization: str = "none", form: str = "pytorch") -> Loc
     engine = registry.adapter(TRANSFORMERS).load(weights, LoadOptions(context=2048))
     assert isinstance(engine, LocalEngine)
     return engine
+
+
+@pytest.mark.parametrize(("device", "taken"), [("cuda:0", 12), ("cuda:1", 12), ("cpu", 0), ("mps", 0)])
+def test_what_is_taken_on_all_cards_counts(tmp_path: Path, device: str, taken: int) -> None:
+    """A model that is laid over two cards has a part on each, and the current one is the first whatever was asked."""
+    runner = TransformersRunner(Weights(tmp_path, "m", "pytorch", "none"), LoadOptions(256))
+    runner._device = device
+    cards = SimpleNamespace(device_count=lambda: 2, memory_allocated=lambda card=0: (5, 7)[card])
+    runner._torch = SimpleNamespace(cuda=cards)
+    assert runner._device_bytes() == taken
 
 
 def test_pickled_weights_are_refused(tiny_folder: Path, tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_vllm
@@ -16,10 +20,9 @@ from fake_tokenizer import END
 from record_contracts import contract
 
 from backends.engines import installed, vllm_arguments
-from backends.engines.engine import Chunk, LoadOptions, Sampling, Turn, Weights
+from backends.engines.engine import Chunk, EngineStatus, LoadOptions, Sampling, Turn, Weights
 from backends.engines.local import LocalEngine
 from backends.engines.registry import adapter
-from backends.engines.sampling import bounded
 from backends.engines.weights_folder import trained_context
 from backends.errors import EngineError, EngineMissing, PromptTooLong
 
@@ -80,12 +83,14 @@ def test_an_answer_comes_token_by_token_and_its_end_token_is_not_counted(library
 
 def test_the_model_is_asked_in_its_own_template_and_by_token_numbers(library: Any, weights: Weights) -> None:
     engine = load(weights)
-    list(engine.stream(QUESTION, Sampling()))
+    list(engine.stream(QUESTION, Sampling(max_tokens=50)))
     tokens, parameters = library.world.asked[0]
+    assert parameters.max_tokens == 50
     mark = tokens[0]
     assert tokens.count(mark) == 2
     assert END in tokens
     assert parameters.output_kind == "delta"
+    assert parameters.stop_token_ids == [END]
     assert parameters.detokenize is False
     assert engine.template_note is None
     engine.close()
@@ -118,6 +123,43 @@ def test_a_stop_in_a_long_prefill_waits_for_one_part_of_it(library: Any, weights
     engine.close()
 
 
+def test_with_a_seed_the_cpu_build_computes_a_long_prompt_in_requests_of_one_part(
+    library: Any, weights: Weights
+) -> None:
+    """A request with a seed may not be computed in parts there: vLLM would end it with an error of torch's."""
+    engine = load(weights, context=4096)
+    long = [Turn("user", "x" * 2000)]
+    library.world.cached = 32
+    chunks = list(engine.stream(long, Sampling(seed=5)))
+    tokens = library.world.asked[-1][0]
+    assert text(chunks) == "one two three"
+    assert chunks[-1].stats is not None
+    assert (chunks[-1].stats.prompt_tokens, chunks[-1].stats.cached_tokens) == (len(tokens), 0), "all was computed now"
+    lengths = [len(asked) for asked, _ in library.world.asked]
+    assert lengths == [*range(256, len(tokens), 256), len(tokens)]
+    assert [parameters.seed for _, parameters in library.world.asked] == [None] * 7 + [5]
+    assert len(library.world.salted) == 1
+    list(engine.stream(long, Sampling(seed=5)))
+    assert len(library.world.salted) == 2, "and again the next time, so that nothing hangs on what was cached"
+    library.world.asked.clear()
+    list(engine.stream(long, Sampling()))
+    assert len(library.world.asked) == 1, "without a seed vLLM cuts the prompt itself"
+    engine.close()
+
+
+def test_a_stop_in_a_long_prompt_with_a_seed_is_heard_after_one_part(library: Any, weights: Weights) -> None:
+    engine = load(weights, context=4096)
+    library.world.on_step = lambda number: engine.stop() if number == 2 else None
+    chunks = list(engine.stream([Turn("user", "x" * 2000)], Sampling(seed=5)))
+    assert chunks[-1].stats is not None
+    assert (chunks[-1].stats.stop_reason, chunks[-1].stats.decoded_tokens) == ("cancelled", 0)
+    assert library.world.steps == 2
+    assert len(library.world.asked) == 3, "two parts, and the answer's own request, which is never computed"
+    library.world.on_step = None
+    assert text(list(engine.stream(QUESTION, Sampling()))) == "one two three"
+    engine.close()
+
+
 def test_a_stop_string_ends_the_request_too(library: Any, weights: Weights) -> None:
     engine = load(weights)
     chunks = list(engine.stream(QUESTION, Sampling(stop=(" three",))))
@@ -135,31 +177,15 @@ def test_a_prompt_that_is_too_long_asks_nobody(library: Any, weights: Weights) -
     engine.close()
 
 
-def test_sampling_reaches_vllm_whole() -> None:
-    told = vllm_arguments.sampling_parameters(
-        bounded(Sampling(temperature=0.8, top_k=0, top_p=0.9, min_p=0.1, repetition_penalty=1.2, seed=-1, logprobs=3)),
-        64,
-        frozenset({5, 2}),
-    )
-    assert told == {
-        "max_tokens": 64, "temperature": 0.8, "top_k": 0, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2,
-        "seed": 0x7FFFFFFFFFFFFFFF, "stop_token_ids": [2, 5], "logprobs": 3, "detokenize": False,
-        "skip_reading_prefix_cache": True,
-    }  # fmt: skip
-
-
-def test_at_temperature_0_nothing_else_decides() -> None:
-    told = vllm_arguments.sampling_parameters(bounded(Sampling(temperature=0, seed=4)), 8, frozenset())
-    assert (told["temperature"], told["top_k"], told["top_p"], told["min_p"]) == (0.0, 0, 1.0, 0.0)
-    assert told["seed"] is None
-    assert told["skip_reading_prefix_cache"] is None
-
-
-def test_alternatives_are_ranked_with_the_chosen_token_among_them(library: Any, weights: Weights) -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_alternatives_are_ranked_with_the_chosen_token_among_them(library: Any, weights: Weights, at_once: int) -> None:
+    """Of each token its own, where a step gives several too."""
+    library.world.at_once = at_once
     engine = load(weights)
     chunks = list(engine.stream(QUESTION, Sampling(max_tokens=3, logprobs=2)))
     ranked = [token for chunk in chunks for token in chunk.alternatives]
     assert [[one.text for one in token] for token in ranked] == [["A", "o", "B"], ["A", "n", "B"], ["A", "e", "B"]]
+    assert [one.logprob for one in ranked[1]] == [-0.1, -0.5, -1.1]
     engine.close()
 
 
@@ -171,6 +197,84 @@ def test_an_answer_that_fails_says_vllm_s_own_line_and_leaves_the_engine_usable(
     library.world.fails = None
     assert text(list(engine.stream(QUESTION, Sampling()))) == "one two three"
     engine.close()
+
+
+def test_an_error_that_points_at_the_log_is_told_by_the_log_s_first_line(library: Any, weights: Weights) -> None:
+    """What other threads log meanwhile belongs to other models, and nothing is listened to afterwards."""
+    log = logging.getLogger("vllm")
+    engine = load(weights)
+    before = list(log.handlers)
+
+    def fail(_: int) -> None:
+        other = threading.Thread(target=log.error, args=("another model's trouble",))
+        other.start()
+        other.join()
+        log.error("\nNCCL error: unhandled system error\nmore of it")
+        log.error("EngineCore has died")
+        raise RuntimeError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
+
+    library.world.on_step = fail
+    with pytest.raises(EngineError, match=r"vLLM failed on tiny: NCCL error: unhandled system error$"):
+        list(engine.stream(QUESTION, Sampling()))
+    engine.close()
+    assert log.handlers == before
+
+
+def test_what_is_left_of_another_request_is_no_part_of_the_answer(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    piece = fake_vllm.CompletionOutput([ord("!")], finish_reason="abort")
+    library.world.late = [fake_vllm.RequestOutput("another", [piece], finished=True)]
+    assert text(list(engine.stream(QUESTION, Sampling()))) == "one two three"
+    engine.close()
+
+
+def test_a_request_that_vllm_loses_is_an_error_and_no_wait_for_ever(library: Any, weights: Weights) -> None:
+    engine = load(weights)
+    library.world.loses = True
+    with pytest.raises(EngineError, match="vLLM failed on tiny: it ended the request without an answer"):
+        list(engine.stream(QUESTION, Sampling()))
+    engine.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_a_failed_load_has_begun_is_torn_down_unless_another_engine_uses_it(
+    library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    torn_down: list[str] = []
+    groups = SimpleNamespace(cleanup_dist_env_and_memory=lambda: torn_down.append("groups"))
+    monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", groups)
+    engines = [load(weights) for _ in range(others)]
+    library.world.load_fails = RuntimeError("out of blocks")
+    with pytest.raises(EngineError, match="out of blocks"):
+        load(weights)
+    assert torn_down == ["groups"] * (1 - others)
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "line"),
+    [
+        (ModuleNotFoundError("No module named 'vllm'", name="vllm"), EngineMissing, "vLLM is not installed"),
+        (ModuleNotFoundError("No module named 'zmq'", name="zmq"), EngineError, "start here: No module named 'zmq'"),
+        (OSError("libcudart.so.13: cannot open"), EngineError, r"start here: libcudart\.so\.13: cannot open"),
+    ],
+)
+def test_a_vllm_that_is_not_there_and_one_that_does_not_start_are_told_apart(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[EngineError], line: str
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
+        found = name == "vllm"
+        return ModuleSpec(name, SimpleNamespace(create_module=lambda _: None, exec_module=fail)) if found else None
+
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=find_spec), *sys.meta_path])
+    with pytest.raises(EngineError, match=line) as caught:
+        load(weights)
+    assert type(caught.value) is kind
 
 
 def test_a_load_that_fails_says_the_inner_line_without_pydantic_s_frame(library: Any, weights: Weights) -> None:
@@ -191,6 +295,35 @@ def test_closing_tears_the_process_groups_down_with_the_last_engine_only(library
     assert text(list(second.stream(QUESTION, Sampling()))) == "one two three"
     second.close()
     assert (library.world.alive, library.world.torn_down) == (0, 1)
+
+
+def test_weights_that_are_not_there_are_an_error_that_names_the_place(library: Any, weights: Weights) -> None:
+    with pytest.raises(EngineError, match=r"vLLM cannot load tiny: .*/nowhere\.gguf is not there"):
+        load(replace(weights, path=weights.path / "nowhere.gguf"))
+    assert not library.world.arguments
+
+
+def test_a_version_that_cannot_skip_its_prefix_cache_is_not_told_to(
+    library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tuple(name for name in fake_vllm.SAMPLING_PARAMETERS if name != "skip_reading_prefix_cache")
+    older = make_dataclass("SamplingParams", [(name, Any, None) for name in known])
+    older.__struct_fields__ = known  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys.modules["vllm"], "SamplingParams", older)
+    engine = load(weights)
+    assert text(list(engine.stream(QUESTION, Sampling(seed=5)))) == "one two three"
+    assert library.world.asked[0][1].seed == 5
+    engine.close()
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_the_cpu_build_says_that_it_uses_no_card(monkeypatch: pytest.MonkeyPatch, card: bool) -> None:
+    monkeypatch.setattr(installed, "status", lambda name: EngineStatus("ready", version="0.32.0"))
+    monkeypatch.setattr("backends.engines.vllm.is_cpu_build", lambda: True)
+    monkeypatch.setattr(installed, "has_nvidia_driver", lambda: card)
+    status = adapter("vLLM").status()
+    assert status.accelerators == ()
+    assert status.reason == ("this is vLLM's CPU build: models run on the CPU" if card else None)
 
 
 def test_pickled_weights_are_never_read(library: Any, weights: Weights) -> None:
@@ -226,53 +359,60 @@ def test_the_cpu_build_gets_a_cache_that_holds_the_context(library: Any, weights
     engine.close()
 
 
-def test_a_build_that_knows_the_variable_alone_gets_whole_gibibytes(
-    monkeypatch: pytest.MonkeyPatch, weights: Weights
+def test_a_cluster_is_joined_at_its_address_before_vllm_asks_for_its_cards(
+    library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
-    options = LoadOptions(context=4096)
-    vllm_arguments.engine_arguments(weights, options, context=4096, cpu=True, known=frozenset())
-    assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "7"
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")
-    told = vllm_arguments.engine_arguments(weights, options, context=4096, cpu=True, known=frozenset())
-    assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "1"
-    assert "kv_cache_memory_bytes" not in told
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")
+    joined: list[tuple[str, int]] = []
+    monkeypatch.setattr("backends.engines.vllm.connect", lambda at: joined.append((at, len(library.world.arguments))))
+    library.world.cpu = False
+    engine = load(weights, ray_address="box:6379", tensor_parallel=8, pipeline_parallel=2)
+    assert joined == [("box:6379", 0)]
+    assert library.world.arguments[0].distributed_executor_backend == "ray"
+    assert (engine.where, engine.measured_bytes()) == ("16 GPUs on two machines", None)
+    engine.close()
+    engine = load(weights, tensor_parallel=2)
+    assert (engine.where, len(joined)) == ("2 GPUs", 1)
+    engine.close()
 
 
-def on_cards(weights: Weights, **options: Any) -> dict[str, Any]:
-    known = frozenset(fake_vllm.ENGINE_ARGUMENTS)
-    return vllm_arguments.engine_arguments(
-        weights, LoadOptions(**({"context": 4096} | options)), context=4096, cpu=False, known=known
-    )
-
-
-def test_cards_are_shared_as_the_options_say(weights: Weights) -> None:
-    alone = on_cards(weights, memory_share=0.72, device="cuda:1")
-    assert (alone["gpu_memory_utilization"], alone["device_ids"]) == (0.72, [1])
-    assert "distributed_executor_backend" not in alone
-    two = on_cards(weights, tensor_parallel=2)
-    assert (two["tensor_parallel_size"], two["distributed_executor_backend"]) == (2, "mp")
-    cluster = on_cards(weights, tensor_parallel=8, pipeline_parallel=2, ray_address="auto")
-    assert cluster["distributed_executor_backend"] == "ray"
-    assert (cluster["tensor_parallel_size"], cluster["pipeline_parallel_size"]) == (8, 2)
+def test_on_one_card_it_takes_what_the_card_has_lost(
+    library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {None: 8 << 30, "cuda:1": 20 << 30}
+    library.world.cpu = False
+    library.world.on_load = lambda: free.update({"cuda:1": 3 << 30})
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[device], 24 << 30))
+    engine = load(weights, device="cuda:1")
+    assert (engine.where, engine.measured_bytes()) == ("GPU", 17 << 30)
+    engine.close()
 
 
 def test_what_vllm_cannot_do_is_refused_before_it_is_started(library: Any, weights: Weights) -> None:
     with pytest.raises(EngineError, match="no KV cache of type 'q4_0'"):
-        on_cards(weights, kv_cache_type="q4_0")
-    assert on_cards(weights, kv_cache_type="q8_0")["kv_cache_dtype"] == "fp8"
+        load(weights, kv_cache_type="q4_0")
+    with pytest.raises(EngineError, match="no KV cache of type 'q8_0' here; it has f16"):
+        load(weights, kv_cache_type="q8_0")
     with pytest.raises(EngineError, match="CPU build refuses Ray"):
         load(weights, ray_address="auto")
     assert not library.world.arguments
 
 
-def test_the_environment_is_set_for_one_process_without_noise(library: Any, weights: Weights) -> None:
-    os.environ.pop("VLLM_CONFIGURE_LOGGING", None)
+def test_the_environment_is_set_for_one_process_without_noise(
+    library: Any, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith(("VLLM_", "TORCH_COMPILE", "TORCHDYNAMO", "DO_NOT_TRACK", "RAY_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("backends.engines.vllm.is_cpu_build", lambda: True)
     os.environ["OMP_NUM_THREADS"] = "3"
+    os.environ["VLLM_LOGGING_LEVEL"] = "DEBUG"
     load(weights, threads=1).close()
-    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
-    assert os.environ["VLLM_CONFIGURE_LOGGING"] == "0"
+    assert {name: os.environ.get(name) for name in (*vllm_arguments.ENVIRONMENT, *vllm_arguments.CPU_ENVIRONMENT)} == {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CONFIGURE_LOGGING": "0", "VLLM_LOGGING_LEVEL": "DEBUG",
+        "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0",
+        "TORCH_COMPILE_DISABLE": "1", "TORCHDYNAMO_DISABLE": "1",
+    }  # fmt: skip
     assert os.environ["OMP_NUM_THREADS"] == "3", "what the user has set stands"
     assert "HF_HUB_OFFLINE" not in os.environ, "modeldeck's own downloads go on"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import pytest
 from chat_app import Chat, RunChat, load_request
@@ -19,6 +20,22 @@ async def test_a_new_pane_shares_the_model(chat: RunChat) -> None:
         await c.until(lambda: len(c.screen.panes) == 2 and c.pane.state == "ready")
         assert len(c.adapter.engines) == 1
         assert c.screen.models.models()[0].users == 2
+
+
+async def test_a_repository_s_code_runs_for_the_one_load_that_was_asked_for(chat: RunChat) -> None:
+    """A further pane shares what is there; a load after that, by whatever way, runs none unasked."""
+    request = load_request()
+    async with chat() as c:
+        pane = await c.load(replace(request, options=replace(request.options, trust_remote_code=True)))
+        await c.pilot.press("ctrl+n")
+        await c.until(lambda: len(c.screen.panes) == 2 and c.pane.state == "ready")
+        assert [options.trust_remote_code for _, options in c.adapter.asked] == [True]
+        c.screen.models.models()[0].close()
+        await c.until(lambda: all(one.state == "unloaded" for one in c.screen.panes))
+        await c.pilot.press("ctrl+l")
+        await c.until(lambda: c.pane.state == "ready")
+        assert pane.request == request
+        assert [options.trust_remote_code for _, options in c.adapter.asked] == [True, False]
 
 
 async def test_one_prompt_goes_to_every_pane(chat: RunChat) -> None:

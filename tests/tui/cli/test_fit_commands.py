@@ -138,6 +138,26 @@ def test_fit_in_words_says_how_far_it_goes_and_for_which_machine(
     assert "not this machine" not in modeldeck(*asked, HF_HUB_OFFLINE="1").err
 
 
+def test_of_one_variant_every_engine_is_told_best_first(
+    spec_file: Path, workstation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from backends.engines import registry
+    from backends.engines.engine import EngineStatus
+    from tui.cli import main
+
+    ready = {name: EngineStatus("ready") for name in ("Transformers", "vLLM", "SGLang")}
+    monkeypatch.setattr(registry, "statuses", lambda: ready)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fit = ["fit", "small-talk", "--specs", str(spec_file), "--machine", str(workstation)]
+    assert main.run([*fit, "--size-in-billions", "1", "--model-format", "pytorch"]) == 0
+    told = capsys.readouterr()
+    rows = told.out.splitlines()[1:]
+    assert [next(name for name in ready if f"  {name}" in row) for row in rows] == ["vLLM", "SGLang", "Transformers"]
+    assert "engines best first: what is installed and runs it, then the better place, then the higher speed" in told.err
+    assert main.run(fit) == 0
+    assert "best first" not in capsys.readouterr().err, "of several variants the best engine alone is told"
+
+
 def test_repositories_with_the_same_variant_are_told_apart(modeldeck: Any, workstation: Path) -> None:
     flags = ("--size-in-billions", "8", "--model-format", "ggufv2", "--machine", workstation)
     ran = modeldeck("fit", "llama-3.1-instruct", *flags, HF_HUB_OFFLINE="1")

@@ -90,6 +90,14 @@ def test_a_repository_s_code_runs_only_where_its_name_is_given(launch: Any, adap
     assert [options.trust_remote_code for _, options in adapter.asked] == [False, True]
 
 
+def test_another_repository_s_name_is_refused_before_anything_is_downloaded(
+    launch: Any, adapter: ScriptedAdapter, downloaded: Any
+) -> None:
+    assert launch("--prompt", "Why?", "--yes", "--trust-remote-code", "someone/else")[0] == 1
+    assert not downloaded.log("small-talk-Q4_K_M.gguf")
+    assert not adapter.asked
+
+
 def test_json_is_the_contract_s_document(launch: Any, adapter: ScriptedAdapter) -> None:
     adapter.script = [Chunk("hm", reasoning=True, tokens=1), " Because."]
     code, out, _ = launch("--prompt", "Why?", "--yes", "--json")
@@ -247,6 +255,28 @@ def test_on_a_terminal_a_launch_opens_the_app_on_the_model(launch: Any, monkeypa
     assert launch()[0] == 0
     assert opened["launch"].variant.quantization == "Q4_K_M"
     assert opened["launch"].engine == "llama.cpp"
+
+
+def test_the_app_is_opened_on_the_one_load_that_may_run_a_repository_s_code(
+    launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tui.start
+    from tui.cli import launch as command
+
+    opened: dict[str, Any] = {}
+    monkeypatch.setattr(command, "_prompt", lambda arguments: None)
+    monkeypatch.setattr(tui.start, "run_app", lambda **arguments: opened.update(arguments) or 0)
+    assert launch("--yes", "--trust-remote-code", "someone/else")[0] == 1
+    assert not opened
+    code, _, err = launch("--yes", "--trust-remote-code", "tests/small-talk-GGUF")
+    assert code == 0, err
+    assert "launch" not in opened
+    request = opened["request"]
+    assert request.options.trust_remote_code is True
+    assert request.weights.path.name == "small-talk-Q4_K_M.gguf"
+    opened.clear()
+    assert launch()[0] == 0
+    assert "request" not in opened, "the next time it is asked for again or not at all"
 
 
 def test_bench_measures_the_median_of_some_runs(launch: Any, adapter: ScriptedAdapter) -> None:
