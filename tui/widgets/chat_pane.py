@@ -315,7 +315,8 @@ class ChatPane(AnsweringPane):
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
         self._draft_counts = False
         if self.budget is not None:
-            self.budget = replace(self.budget, draft=0)
+            # The context too: the model may have been loaded again with a longer one just now.
+            self.budget = replace(self.budget, draft=0, context=self.context or self.budget.context)
         super()._generate(node_id, entry, turns)
 
     def _take(self, generation: Generation) -> None:

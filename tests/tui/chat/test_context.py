@@ -77,6 +77,7 @@ async def test_the_model_can_be_loaded_with_a_longer_context(chat: RunChat) -> N
         await c.until(lambda: len(c.adapter.engines) == 2 and c.engine.calls)
         await c.quiet()
         assert c.engine.context == 200
+        assert str(c.screen.prompt.border_subtitle).endswith("of 200 tokens")
         assert len(c.engine.calls[-1].turns) == 5
 
 
