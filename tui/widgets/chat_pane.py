@@ -13,6 +13,7 @@ from backends.budget import Budget, count_budget, oldest_to_drop
 from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
+from backends.errors import EngineCrashed
 from backends.loaded import LoadedModel, LoadedModels
 from specs.text import printable
 from tui.widgets.answering_pane import AnsweringPane
@@ -47,8 +48,9 @@ class ChatPane(AnsweringPane):
     class Summarised(Message):
         """Turns were put into fewer words. Posted from the model's thread."""
 
-        def __init__(self, node_ids: tuple[str, ...], text: str, error: str) -> None:
+        def __init__(self, model: LoadedModel, node_ids: tuple[str, ...], text: str, error: Exception | None) -> None:
             super().__init__()
+            self.model = model
             self.node_ids = node_ids
             self.text = text
             self.error = error
@@ -398,15 +400,16 @@ class ChatPane(AnsweringPane):
         self.state = "summarising"
 
         def job(engine: Engine) -> None:
-            text, error = "", ""
+            text = ""
+            error: Exception | None = None
             try:
                 for chunk in engine.stream(turns, sampling):
                     text += "" if chunk.reasoning else chunk.text
                     if self._summary_stopped:
                         engine.stop()  # one from before the stream began was meant for this one too
             except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown in the pane
-                error = str(failure)
-            self.post_message(self.Summarised(node_ids, text.strip(), error))
+                error = failure
+            self.post_message(self.Summarised(model, node_ids, text.strip(), error))
 
         model.submit(job)
 
@@ -419,15 +422,17 @@ class ChatPane(AnsweringPane):
 
     def on_chat_pane_summarised(self, event: Summarised) -> None:
         event.stop()
+        if isinstance(event.error, EngineCrashed) and event.model is self.model:
+            event.model.crashed(event.error)
         if self.state == "summarising":
-            self.state = "ready"
+            self.state = "ready" if self.engine is not None else "failed"
         after, self._after_summary = self._after_summary, None
         if after is None:
             return
         then, failed = after
-        if self._summary_stopped or not event.text:
+        if self._summary_stopped or event.error is not None or not event.text:
             if not self._summary_stopped:
-                why = event.error or "the model said nothing"
+                why = str(event.error or "") or "the model said nothing"
                 words = f"The summary failed: {why}; nothing was left out"
                 self.notify(printable(words), severity="error", markup=False)
             failed()

@@ -314,6 +314,9 @@ class ModelPane(Vertical):
             if not done.done():
                 raise EngineError(f"{self.title} was unloaded meanwhile")
             return done.result()
+        except EngineCrashed as error:
+            model.crashed(error)
+            raise
         finally:
             gone.cancel()
             if self.state == state:

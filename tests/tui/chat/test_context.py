@@ -9,6 +9,7 @@ from chat_app import Chat, RunChat, load_request
 
 from backends.engines.engine import Turn
 from backends.engines.scripted import ScriptedAdapter
+from backends.errors import EngineCrashed
 from tui.screens.overflow import Overflow
 
 
@@ -207,3 +208,17 @@ async def test_what_was_too_many_is_not_said_any_more_once_it_answers(chat: RunC
         go.set()
         assert "too many" not in subtitle
         assert "draft" not in subtitle
+
+
+async def test_a_crash_during_a_summary_is_said_at_once_and_the_prompt_comes_back(chat: RunChat) -> None:
+    def script(turns: tuple[Turn, ...]) -> list[str | Exception] | str:
+        return ["We", EngineCrashed("the process ended")] if "Summarise" in turns[-1].text else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        await c.pilot.press("s")
+        await c.until(lambda: c.pane.state == "failed")
+        await c.until(lambda: c.screen.prompt.area.text == "next " * 20)
+        assert "the process ended" in c.notice(c.pane)
+        assert "ctrl+l loads it again in a process of its own" in c.notice(c.pane)
+        assert not c.pane.conversation.dropped
