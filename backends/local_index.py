@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from backends import records
@@ -14,6 +15,7 @@ from backends.errors import BackendError
 from backends.hubs import added_cache, environment, hf_cache, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
+from backends.lengths import length_problem
 from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
 
 
@@ -26,6 +28,8 @@ class LocalIndex:
         self._loose = LooseWeights(folders)
         self._records = {record.key: record for record in records.all_records()}
         self._snapshots = _snapshots()
+        self._untended = frozenset(chain.from_iterable(_lm_studio_repositories().values()))
+        """Folders of a program that leaves files standing that are not whole yet."""
         self._whole: dict[str, Path | None] = {}
         self._listings: dict[Path, Listing] = {}
 
@@ -73,6 +77,8 @@ class LocalIndex:
                 if listing is None:  # a repository's quantizations all ask for the same folder
                     listing = self._listings[folder] = _listing_of(folder, *place)
                 files = needed_files(listing, variant, source)
+                if folder in self._untended and any(length_problem(folder / file.name) for file in files):
+                    continue
                 if variant.spec.format == "ggufv2":
                     return folder / files[0].name
                 if repository_whole(folder, [file.name for file in files]):
@@ -105,10 +111,17 @@ def _snapshots() -> dict[tuple[str, str], list[Path]]:
         found.setdefault((MODELSCOPE, model_id), []).append(folder)
     for hub, model_id, folder in added_cache.stored():
         found.setdefault((hub, model_id), []).append(folder)
+    for model_id, folders in _lm_studio_repositories().items():
+        found.setdefault((HUGGINGFACE, model_id), []).extend(folders)
+    return found
+
+
+def _lm_studio_repositories() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
     for base in lm_studio_folders():
         for owner in _folders(base):
             for folder in _folders(owner):
-                found.setdefault((HUGGINGFACE, f"{owner.name}/{folder.name}"), []).append(folder)
+                found.setdefault(f"{owner.name}/{folder.name}", []).append(folder)
     return found
 
 
