@@ -13,7 +13,7 @@ from typing import Any
 import gguf_writer
 import pytest
 
-from backends import downloads, library, records
+from backends import adoption, downloads, library, records
 from backends.errors import BackendError, BadWeights, NotFound
 from backends.hubs import environment
 from specs.catalog import read_spec_file
@@ -428,3 +428,12 @@ def test_a_shard_that_another_program_left_cut_off_does_not_count_as_here(nobody
     shard.write_bytes(whole[:-1])
     (entry,) = library.scan([]).entries
     assert entry.problem == "model.safetensors: it is cut off: 1 byte is missing"
+
+
+def test_a_size_that_no_name_tells_is_the_header_s_own_count(tmp_path: Path) -> None:
+    tensors = [("token_embd.weight", (512, 262_144), 12, 75_497_472), ("blk.0.ffn_up.weight", (512, 2048), 12, 589_824)]
+    path = gguf_writer.write(tmp_path / "chat-Q2_K.gguf", {"general.architecture": "llama"}, tensors)
+    (spec,) = adoption.local_family(path).specs
+    assert (spec.size_in_billions, spec.quantizations) == (0.135, ("Q2_K",))
+    named = path.rename(tmp_path / "chat-2B-Q2_K.gguf")
+    assert adoption.local_family(named).specs[0].size_in_billions == 2
