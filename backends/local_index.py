@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -64,11 +64,16 @@ class LocalIndex:
         "sum": every file's sum was compared; "size": a file's size alone, because the hub gives no sum or another
         program downloaded it; None: they are not here.
         """
-        if self.path(variant) is None:
+        path = self.path(variant)
+        if path is None:
             return None
-        record = self._records.get(variant.key)
-        weights = [f for f in record.files if f.name.endswith((".gguf", ".safetensors"))] if record else []
-        return "sum" if weights and all(file.sha256 for file in weights) else "size"
+        # Another family may list the same file: whose download compared its sum does not matter.
+        return "sum" if _place(path) in self._summed_places else "size"
+
+    @cached_property
+    def _summed_places(self) -> frozenset[Path]:
+        """Where weights lie of which a download compared every sum, and which still have their lengths."""
+        return frozenset(_place(record.path) for record in self._records.values() if _summed(record) and record.whole())
 
     def _in_snapshots(self, variant: Variant, source: HubSource, place: tuple[str, str]) -> Path | None:
         for folder in self._snapshots[place]:
@@ -94,6 +99,16 @@ def local_index(folders: Sequence[Path] = ()) -> LocalIndex:
 def local_weights(variant: Variant) -> Path | None:
     """Where a variant's whole weights lie on this disk; None: not here. For many variants use local_index()."""
     return LocalIndex().path(variant)
+
+
+def _summed(record: records.Record) -> bool:
+    weights = [file for file in record.files if file.name.endswith((".gguf", ".safetensors"))]
+    return bool(weights) and all(file.sha256 for file in weights)
+
+
+def _place(path: Path) -> Path:
+    """The same for all links to a file that is whole by itself; one of several parts tells nothing of the others."""
+    return path if "-of-" in path.name else path.resolve()
 
 
 def _snapshots() -> dict[tuple[str, str], list[Path]]:
