@@ -21,16 +21,26 @@ def length_problem(path: Path) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _length_problem(path: Path, file_bytes: int, _modified: int) -> str | None:
-    from backends.memory import gguf, safetensors
-
+def _length_problem(path: Path, _file_bytes: int, _modified: int) -> str | None:
     try:
-        if path.suffix.lower() == ".gguf":
-            gguf.check_length(path, gguf.read_header(path))
-        elif path.suffix.lower() == ".safetensors":
-            safetensors.read_header(path, file_bytes=file_bytes)
+        check_length(path)
     except CutOff as error:
         return str(error)
     except BadWeights:
         return None
     return None
+
+
+def check_length(path: Path) -> None:
+    """Read a weights file's header. Other files are passed over.
+
+    Raises:
+        CutOff: it ends before its header says.
+        BadWeights: its header cannot be read.
+    """
+    from backends.memory import gguf, safetensors
+
+    if path.suffix.lower() == ".gguf":
+        gguf.check_length(path, gguf.read_header(path))
+    elif path.suffix.lower() == ".safetensors":
+        safetensors.read_header(path)

@@ -12,6 +12,7 @@ from typing import Any
 from backends import records
 from backends.errors import BadWeights, Cancelled
 from backends.hubs import listings
+from backends.lengths import check_length
 from backends.shelves import Entry, StoredFile
 
 
@@ -101,13 +102,8 @@ def _sum(
 
 def _length_problem(path: Path) -> str | None:
     """What a weights file's own header says about its length."""
-    from backends.memory import gguf, safetensors
-
     try:
-        if path.suffix.lower() == ".gguf":
-            gguf.check_length(path, gguf.read_header(path))
-        elif path.suffix.lower() == ".safetensors":
-            safetensors.read_header(path, file_bytes=path.stat().st_size)
+        check_length(path)
     except BadWeights as error:
         return str(error)
     return None
