@@ -129,7 +129,7 @@ async def test_removing_says_exactly_what_goes_and_asks() -> None:
         await press(pilot, "escape")
         assert removed == []
         await press(pilot, "down", "x")
-        assert "Ollama's own: it will miss them" in screen_text(app)
+        assert "This file is Ollama's own, and Ollama will miss it." in screen_text(app)
         await press(pilot, "enter")
         assert [plan.entry for plan in removed] == [THEIRS]
 

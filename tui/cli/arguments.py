@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from specs import extensions
 from specs.model import ENGINES, FORMATS, Number
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS: Final = {
     "list": "tui.cli.catalog:list_families",
@@ -65,6 +69,11 @@ class _Parser(argparse.ArgumentParser):
             near = next((flag for flag in flags if flag.startswith(typed)), None) or nearest(typed, flags)
             message += f"; did you mean {near}?" if near else ""
         raise WrongUsage(message, self.prog)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own keeps silent where it cannot write, and --help on a full disk would look like success.
+        if message and (stream := file or sys.stderr) is not None:
+            stream.write(message)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -277,5 +277,5 @@ def stats_document(stats: Stats) -> dict[str, Any]:
 
 
 def _summary(stats: Stats) -> str:
-    decoded = f"{units.count(stats.decoded_tokens)} tokens"
+    decoded = units.counted(stats.decoded_tokens, "token")
     return f"{decoded}, {units.tokens_per_second(stats.tokens_per_second)}, first after {stats.prefill_seconds:.2f} s"

@@ -51,7 +51,8 @@ def specs(arguments: argparse.Namespace) -> int:
         for target, (_, found) in zip(targets, read, strict=False):
             print(f"{clean(target)}: {_counts(found)}")
     if wrong:
-        note(f"modeldeck specs {arguments.action}: {len(wrong)} of {len(arguments.files)} files cannot be read")
+        asked = units.counted(len(arguments.files), "file")
+        note(f"modeldeck specs {arguments.action}: {len(wrong)} of {asked} cannot be read")
         return 1
     return 0
 

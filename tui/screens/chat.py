@@ -175,7 +175,7 @@ class ChatScreen(TurnScreen):
             words = " · ".join(f"{name} {units.count(tokens)}" for name, tokens in parts if tokens)
             words = f"{words} of {units.count(budget.context)} tokens" if words else ""
             if over:
-                words = f"{units.count(over)} tokens too many: {words}"
+                words = f"{units.counted(over, 'token')} too many: {words}"
         prompt.border_subtitle = Content(words)
         prompt.set_class(over > 0, "-over")
         area = prompt.area
@@ -223,7 +223,7 @@ class ChatScreen(TurnScreen):
             over = self._over(pane, draft) if len(targets) > 1 else 0
             if over:
                 waiting = (
-                    f"{units.count(over)} tokens too many for the context of {pane.title}, so it did not go there; "
+                    f"{units.counted(over, 'token')} too many for the context of {pane.title}, so it did not go there; "
                     "up brings the prompt back, and sent there alone it offers what can be done"
                 )
             elif pane.send(draft.whole):

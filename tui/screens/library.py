@@ -327,12 +327,14 @@ class LibraryScreen(Screen[None]):
 
     def on_library_screen_removal_planned(self, message: RemovalPlanned) -> None:
         plan = message.plan
-        noun = "file" if len(plan.paths) == 1 else "files"
         lines = [f"{clean(plan.entry.name)} at {near_home(plan.entry.path)}"]
         if plan.foreign:
-            lines.append(f"These files are {plan.owner}'s own: it will miss them.")
+            one = len(plan.paths) == 1
+            what, missed = ("This file is", "it") if one else ("These files are", "them")
+            lines.append(f"{what} {plan.owner}'s own, and {plan.owner} will miss {missed}.")
         if plan.paths:
-            lines.append(f"{len(plan.paths)} {noun} will go, which frees {units.file_size(plan.freed_bytes)}.")
+            files, freed = units.counted(len(plan.paths), "file"), units.file_size(plan.freed_bytes)
+            lines.append(f"{files} will go, which frees {freed}.")
         lines += list(plan.kept[:MOST_KEPT])
         if len(plan.kept) > MOST_KEPT:
             lines.append(f"and {len(plan.kept) - MOST_KEPT} more that stay")

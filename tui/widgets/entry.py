@@ -11,6 +11,7 @@ from rich.style import Style
 
 from backends.conversation import Spot
 from specs.text import printable
+from tui import units
 from tui.widgets.inline import wrapped_plain
 from tui.widgets.markdown_lines import Line, draw
 from tui.widgets.markdown_pieces import Piece, PieceStream
@@ -259,7 +260,7 @@ class Entry:
             return len(self._head)
         sign = "▸" if self.folded else "▾"
         state = "thinking" if self.streaming and not self._body.text else "thought"
-        count = f", {self.reasoning_tokens:,} tokens" if self.reasoning_tokens else ""
+        count = f", {units.counted(self.reasoning_tokens, 'token')}" if self.reasoning_tokens else ""
         text = f"{sign} {state}{count}"
         self.fold_line = len(self._head)
         changed = 1 << 30

@@ -152,6 +152,13 @@ async def test_the_room_that_an_answer_needs_is_counted_and_said(chat: RunChat) 
         assert f"draft {budget.draft} · answer 12 of 100 tokens" in subtitle
 
 
+async def test_a_single_token_too_many_is_one_token(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("short"), size=(110, 30)) as c:
+        await c.load(load_request(context=64))
+        await c.type("word " * 55)  # 57 tokens in its template, and 8 for an answer
+        await c.until(lambda: str(c.screen.prompt.border_subtitle).startswith("1 token too many: "))
+
+
 async def test_a_summary_can_be_stopped_and_the_prompt_comes_back(chat: RunChat) -> None:
     go = threading.Event()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
 from chat_app import ChatApp, RunChat, load_request
 
-from backends.engines.engine import Turn
+from backends.engines.engine import Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import DamagedWeights, EngineCrashed, EngineError
 from tui.settings import Settings
@@ -190,6 +191,13 @@ async def test_thinking_folds_and_counts_its_tokens(chat: RunChat) -> None:
         await c.pilot.press("tab", "space")
         await c.pilot.pause()
         assert "Let me see now" in c.shown()
+
+
+async def test_a_thought_of_one_token_counts_as_one(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter([Chunk("hm", reasoning=True, tokens=1), "Blue light scatters."])) as c:
+        await c.load()
+        await c.say("go")
+        assert re.search(r"thought, 1 token(?!s)", c.shown())
 
 
 async def test_scrolled_up_it_stays_there_while_the_answer_grows(chat: RunChat) -> None:

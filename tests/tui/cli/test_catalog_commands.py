@@ -157,6 +157,14 @@ def test_check_says_the_line(modeldeck: Any, tmp_path: Path) -> None:
     assert modeldeck("specs", "check", path).out.startswith(f"{path}:2: ")
 
 
+@pytest.mark.parametrize(("bad", "said"), [(1, "1 of 1 file cannot be read"), (2, "2 of 2 files cannot be read")])
+def test_check_counts_one_file_as_one(modeldeck: Any, tmp_path: Path, bad: int, said: str) -> None:
+    paths = [tmp_path / f"{n}.toml" for n in range(bad)]
+    for path in paths:
+        path.write_text("[1, 2, 3]")
+    assert modeldeck("specs", "check", *paths).err.strip() == f"modeldeck specs check: {said}"
+
+
 def test_a_page_of_an_embedding_model_is_refused_politely(modeldeck: Any, tmp_path: Path) -> None:
     path = tmp_path / "embedding.rst"
     path.write_text(

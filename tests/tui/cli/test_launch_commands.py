@@ -113,6 +113,17 @@ def test_json_is_the_contract_s_document(launch: Any, adapter: ScriptedAdapter) 
     assert answer["stats"]["stop_reason"] == "end"
 
 
+@pytest.mark.parametrize(("answer", "said"), [("Because", "1 token, "), ("Because air", "2 tokens, ")])
+def test_what_an_answer_took_is_said_to_a_terminal(
+    launch: Any, adapter: ScriptedAdapter, monkeypatch: pytest.MonkeyPatch, answer: str, said: str
+) -> None:
+    adapter.script = answer
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    code, _, err = launch("--prompt", "Why?", "--yes")
+    assert code == 0
+    assert err.splitlines()[-1].removeprefix("\x1b[K").startswith(said)
+
+
 @pytest.mark.parametrize("flags", [(), ("--prompt", "-")])
 def test_standard_input_is_the_prompt(
     launch: Any, adapter: ScriptedAdapter, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]

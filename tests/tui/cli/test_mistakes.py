@@ -150,7 +150,7 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-@pytest.mark.parametrize("command", ["list", "list qwen", "--version", "hardware --json"])
+@pytest.mark.parametrize("command", ["list", "list qwen", "--version", "--help", "list --help", "hardware --json"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_standard_output_is_named(command: str, unbuffered: str) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
