@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from backends.engines.engine import Adapter
-from backends.errors import BackendError
+from backends.errors import BackendError, Cancelled
 from backends.loaded import load_request
 from specs.text import printable
 from tui import units
@@ -39,6 +39,7 @@ from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
 IDLE_CHECK_SECONDS = 30.0
+DUEL_STOPPED = "The duel was stopped before the first place"
 WITHOUT_MODEL: dict[State, str] = {
     "loading": "is still loading",
     "failed": "failed; ctrl+l loads it again",
@@ -315,7 +316,8 @@ class ChatScreen(TurnScreen):
         if self._editing is not None:
             self._stop_editing()
             return
-        panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
+        # A duel is one thing in two panes.
+        panes = [p for p in self.panes if self.broadcast or p.active or p.state == "scoring"]
         stopped = [pane.stop() for pane in panes]
         if not any(stopped) and sum(pane.leave_duel() for pane in panes) == 0:
             self.prompt.area.focus()
@@ -416,12 +418,15 @@ class ChatScreen(TurnScreen):
         asked = [turn.text for turn in first.conversation.path() if turn.role == "user"]
         try:
             made = await run_duel(first, second, self._room_of, lambda what: self.notify(printable(what), markup=False))
+        except Cancelled:
+            self.notify(DUEL_STOPPED)
+            return
         except (BackendError, DuelRefused) as error:
             self.notify(printable(str(error)), severity="error", markup=False)
             return
         second.show_duel(made, asked[-1] if asked else "")
         if not made.scores:
-            self.notify("The duel was stopped before the first place")
+            self.notify(DUEL_STOPPED)
 
     def action_widen(self, step: int) -> None:
         """Give the pane's column more or less of the width."""

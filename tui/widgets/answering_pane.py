@@ -181,14 +181,12 @@ class AnsweringPane(ModelPane):
         """End the answer; what came is kept. False: there was none."""
         if super().stop():
             return True
-        if self.generation is None or self.generation.done:
+        generation = self.generation
+        if generation is None or generation.done:
             return False
-        self.generation.stop()
-        if not self.generation.running:
+        if not generation.stop(self.model.engine if self.model is not None else None):
             # Its turn may come much later, behind another pane's answer; then it ends before it begins.
-            self._finish(self.generation)
-        elif self.model is not None and self.model.engine is not None:
-            self.model.engine.stop()
+            self._finish(generation)
         return True
 
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
@@ -206,7 +204,7 @@ class AnsweringPane(ModelPane):
         generation: Generation
 
         def wake() -> None:
-            self.post_message(self.Arrived(generation))
+            self.post_from_thread(self.Arrived(generation))
 
         generation = Generation(node_id, wake)
         self.generation = self._last = generation
