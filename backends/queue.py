@@ -318,8 +318,9 @@ class Queue:
             if entry.wish != "go" or entry.stop.is_set() or progress.state == "done":
                 return  # the state that was wished for is on the screen already
             entry.progress = progress
-        if self._on_change is not None:
-            self._on_change(entry.job())
+            # Under the lock: told after it, a pause could be followed by "running", and nothing would come after that.
+            if self._on_change is not None:
+                self._on_change(entry.job())
 
     def _enter(self, entry: _Entry, state: State, note: str | None, denied: AccessDenied | None = None) -> None:
         """Called under the lock."""

@@ -303,7 +303,8 @@ class Deck(Talking):
 
         def work() -> None:
             file = self.services.keep_family(family)
-            self._post(self.Learned("catalog", self.services.load_catalog()))
+            turn = self.next_turn()
+            self._post(self.Learned("catalog", self.services.load_catalog(), turn))
             self._post(self.Learned("guests", tuple(one for one in self.guests if one != family)))
             self._post(self.Said(f"{family.name} is in your catalog now; its spec file is {file}"))
 

@@ -48,6 +48,8 @@ class Talking(Fetching):
         super().__init__(services)
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
+        self._wish = 0
+        """Counts what was wanted for the pane that is talked to: finding out how to load takes its time."""
 
     def watch_crashed_loads(self, crashed_loads: tuple[Crashed, ...]) -> None:
         for one in crashed_loads:
@@ -154,6 +156,8 @@ class Talking(Fetching):
         self._awaited = None
         self.switch_mode("chat")
         screen, machine, statuses, measured = self.screen, self.machine, self.statuses, self.measured
+        self._wish += not beside
+        wish = self._wish
         if option.verdict == "no" or machine is None or statuses is None:
             screen.post_message(LoadAndTalk(option, path, beside=beside))
             return
@@ -170,6 +174,8 @@ class Talking(Fetching):
             else:
                 # Where the installed build has no room for it the engine says so itself.
                 chosen = built if built.verdict != "no" else option
+            if not beside and wish != self._wish:
+                return  # another model was wanted for this pane meanwhile
             screen.post_message(LoadAndTalk(chosen, path, beside=beside))
 
         self.in_background(work, "finding out how to load it")
@@ -229,6 +235,7 @@ class Talking(Fetching):
 
     def _talk_to(self, request: LoadRequest) -> None:
         self._awaited = None
+        self._wish += 1
         self.switch_mode("chat")
         self.screen.post_message(LoadWanted(request))
 
