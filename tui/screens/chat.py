@@ -27,9 +27,8 @@ from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
 from tui.screens.dueling import DuelRefused, pair, run_duel
 from tui.screens.loaded import Loaded
-from tui.screens.overflow import Overflow, Way, larger_context, ways
+from tui.screens.making_room import RoomScreen
 from tui.screens.panes import MOST_PANES
-from tui.screens.turns import TurnScreen
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
@@ -48,7 +47,7 @@ WITHOUT_MODEL: dict[State, str] = {
 """Why a pane cannot answer."""
 
 
-class ChatScreen(TurnScreen):
+class ChatScreen(RoomScreen):
     """Talk to the models that are loaded."""
 
     CSS_PATH = "chat.tcss"
@@ -198,6 +197,10 @@ class ChatScreen(TurnScreen):
     def on_chat_pane_answered(self, _event: ChatPane.Answered) -> None:
         self.refresh_bindings()
 
+    def on_chat_pane_grew(self, event: ChatPane.Grew) -> None:
+        if event.pane is self.active_pane:
+            self._say_prompt()
+
     def on_prompt_edited(self, event: Prompt.Edited) -> None:
         pane = self.active_pane
         if pane is not None and not self.broadcast and self._editing is None:
@@ -246,52 +249,6 @@ class ChatScreen(TurnScreen):
             self.prompt.remember(draft.text)
             self.prompt.clear()
 
-    @staticmethod
-    def _over(pane: ChatPane, draft: Draft) -> int:
-        """Tokens too many for the pane's context; 0: it fits, or that cannot be known."""
-        budget = pane.measure(draft.whole)
-        return budget.over if budget is not None else 0
-
-    def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
-        """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
-        budget = pane.measure(draft.whole)
-        if budget is None or not budget.over or pane.request is None:
-            return False
-        if pane.generation is None:
-            # What the question speaks of stands behind it too, however soon it comes after the typing.
-            pane.take_budget(budget)
-            self._say_prompt()
-        oldest = pane.oldest_to_drop(budget.over)
-        context = larger_context(budget)
-
-        def go() -> None:
-            # A summary, or turns that were longer than thought, may still be too much.
-            if not self._too_long(pane, draft):
-                pane.send(draft.whole)
-            else:
-                give_back()
-
-        def give_back() -> None:
-            if pane is self.active_pane and not self.prompt.draft:
-                self.prompt.draft = pane.draft = draft
-
-        def chosen(way: Way | None) -> None:
-            if way is None:
-                return
-            self.prompt.remember(draft.text)
-            self.prompt.clear()
-            if way == "drop":
-                pane.drop(oldest)
-                go()
-            elif way == "summarise":
-                pane.summarise(oldest, go, give_back)
-            else:
-                pane.enlarge(context, go)
-
-        may_drop = len(oldest) if not pane.completes else 0
-        self.app.push_screen(Overflow(budget, ways(budget, may_drop, context, pane.request.max_context)), chosen)
-        return True
-
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
@@ -328,7 +285,10 @@ class ChatScreen(TurnScreen):
                 self._say_why_not(pane, "There is no prompt to answer again")
 
     def action_continue(self) -> None:
-        for pane in self._targets():
+        targets = self._targets()
+        if len(targets) == 1 and self._full(targets[0]):
+            return
+        for pane in targets:
             if not pane.go_on() and pane.generation is None:
                 self._say_why_not(pane, "There is nothing to go on with")
 

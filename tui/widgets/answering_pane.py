@@ -21,9 +21,10 @@ from tui.widgets.entry import Entry
 from tui.widgets.frame_line import Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
 from tui.widgets.model_pane import ModelPane
-from tui.widgets.pane_words import context_words, note_of, state_words
+from tui.widgets.pane_words import CONTEXT_FULL, context_words, note_of, state_words
 from tui.widgets.passage import Passage, tokens_of
 
+PULSE_SECONDS = 0.25
 LEFT_OUT = "left out of the context"
 ALTERNATIVES = 5
 """Alternatives that a completion pane asks for at each token."""
@@ -46,6 +47,17 @@ class AnsweringPane(ModelPane):
             super().__init__()
             self.pane = pane
             self.node_id = node_id
+
+        @property
+        def control(self) -> AnsweringPane:
+            return self.pane
+
+    class Grew(Message, namespace="chat_pane"):
+        """The answer takes more of the context than it did; now and then while it comes."""
+
+        def __init__(self, pane: AnsweringPane) -> None:
+            super().__init__()
+            self.pane = pane
 
         @property
         def control(self) -> AnsweringPane:
@@ -218,7 +230,11 @@ class AnsweringPane(ModelPane):
         self.state = "waiting" if model.busy and model.users > 1 else "reading"
         model.submit(lambda engine: generation.run(engine, ask, count))
         if self._pulse is None:
-            self._pulse = self.set_interval(0.25, self._say_foot)
+            self._pulse = self.set_interval(PULSE_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        self._say_foot()
+        self.post_message(self.Grew(self))
 
     def on_answering_pane_arrived(self, event: Arrived) -> None:
         event.stop()
@@ -280,7 +296,11 @@ class AnsweringPane(ModelPane):
             return
         generation.thinking = False
         stats = generation.stats
-        reason = stats.stop_reason if stats is not None else "error" if generation.error is not None else "cancelled"
+        reason: str = (
+            stats.stop_reason if stats is not None else "error" if generation.error is not None else "cancelled"
+        )
+        if reason == "length" and stats is not None and self._is_full(stats):
+            reason = CONTEXT_FULL
         old = self.conversation.node(generation.node_id)
         finished = replace(
             old,
@@ -309,6 +329,15 @@ class AnsweringPane(ModelPane):
             self.state = "ready" if self.engine is not None else self.state
             self.say_all()
             self.post_message(self.Answered(self, generation.node_id))
+
+    def _is_full(self, stats: Stats) -> bool:
+        """Whether an answer ended where the context does, and not at a limit of its own."""
+        context = self.context
+        return (
+            context is not None
+            and stats.prompt_tokens is not None
+            and stats.prompt_tokens + stats.decoded_tokens >= context
+        )
 
     def _is_finished(self) -> None:
         """An answer ended: what it took is known."""

@@ -376,9 +376,16 @@ class ChatPane(AnsweringPane):
         except Exception:  # noqa: BLE001 - the engine will say it when it is asked to answer
             return None
 
-    def oldest_to_drop(self, tokens: int) -> tuple[str, ...]:
-        """The oldest turns that together hold about so many tokens, never half of a question and its answer."""
-        return oldest_to_drop(self.conversation, self.budget.history if self.budget is not None else 0, tokens)
+    def oldest_to_drop(self, tokens: int, *, but_last: bool = False) -> tuple[str, ...]:
+        """The oldest turns that together hold about so many tokens, never half of a question and its answer.
+
+        Args:
+            tokens: What must become free.
+            but_last: Without the last question and its answer, which is to go on; (): the others are not enough.
+        """
+        found = oldest_to_drop(self.conversation, self.budget.history if self.budget is not None else 0, tokens)
+        last = [n.id for n in self.conversation.path()[-2:]]
+        return () if but_last and any(name in found for name in last) else found
 
     def drop(self, node_ids: tuple[str, ...]) -> None:
         """Leave turns out of the context; they stay on the screen, and say so."""
