@@ -181,6 +181,8 @@ class ModelPane(Vertical):
 
     def _hint_words(self) -> str | Content:
         """What helps while the model is there; empty: nothing."""
+        if self.transcript.entries:
+            return ""  # said once, before the first prompt: afterwards the lines are the conversation's
         engine = self.model.engine if self.model is not None else None
         return printable(engine.template_note) if engine is not None and engine.template_note else ""
 
