@@ -48,6 +48,8 @@ class LoadRequest:
     comparable_bytes: int | None = None
     """What the uncorrected estimate says of the parts that the engine's own report counts; None: they cannot be
     compared, as vLLM's and SGLang's, which take their share of a card whole."""
+    short_bytes: int = field(default=0, compare=False)
+    """What the fit found missing as memory stood then; 0: nothing. It makes no other model of it."""
     isolated: bool = False
     """In a process of its own whatever the settings say, as after a crash."""
 
@@ -76,7 +78,14 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         option.where,
         option.max_context,
         _comparable_bytes(option),
+        short_bytes=_short_bytes(option),
     )
+
+
+def _short_bytes(option: Option) -> int:
+    if option.verdict != "no" or option.budget_bytes is None:
+        return 0
+    return max(0, option.memory.total_bytes - option.budget_bytes)
 
 
 def asked_again(request: LoadRequest) -> LoadRequest:

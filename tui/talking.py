@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from specs.model import Variant
+    from tui.screens.chat import ChatScreen
     from tui.widgets.chat_pane import ChatPane
 
 logger = logging.getLogger("modeldeck")
@@ -48,6 +49,8 @@ class Talking(Fetching):
         super().__init__(services)
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
+        self._chat_screen: ChatScreen | None = None
+        """None: nobody talked yet."""
         self._wish = 0
         """Counts what was wanted for the pane that is talked to: finding out how to load takes its time."""
 
@@ -95,14 +98,22 @@ class Talking(Fetching):
         path = message.path or self.library.path(option.variant)
         if path is None:
             self._offer_download(message)
-        elif option.verdict == "no":
+        elif option.verdict == "no" and not self._has_room_to_make(option, path):
+            reason = option.reason or "This machine has not enough memory for it"
             self._ask(
                 "It does not fit",
-                f"{option.reason or 'This machine has not enough memory for it.'} Load it all the same?",
+                f"{reason.removesuffix('.')}. Load it all the same?",
                 partial(self._talk, option, path, message.beside),
             )
         else:
             self._talk(option, path, message.beside)
+
+    def _has_room_to_make(self, option: Option, path: Path) -> bool:
+        """Whether models of ours are in its way: the chat then asks which of them is to go."""
+        from backends.loaded import load_request
+
+        chat = self._chat_screen
+        return chat is not None and chat.has_room_to_make(load_request(option, path))
 
     def _offer_download(self, message: ChatWanted) -> None:
         option = message.option

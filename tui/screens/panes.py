@@ -169,6 +169,10 @@ class PaneScreen(Screen[None]):
         self.prompt.area.focus()
         return pane
 
+    def has_room_to_make(self, request: LoadRequest) -> bool:
+        """Whether what the fit found missing is held by models of ours, so that which of them goes is the question."""
+        return 0 < request.short_bytes <= sum(held_bytes(model) for model in self.models.models())
+
     def _load_into(self, pane: ChatPane, request: LoadRequest) -> None:
         """Load it, or ask first where it does not fit beside the models that are there."""
         own = pane.model
