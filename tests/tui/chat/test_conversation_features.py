@@ -17,6 +17,7 @@ from backends.history import History
 from tui.screens.chat_settings import ChatSettings, Cycle
 from tui.screens.conversations import Conversations
 from tui.screens.loaded import Loaded, ModelList
+from tui.widgets.prompt import Attachment
 
 
 async def test_an_edited_prompt_is_answered_on_its_own_branch(chat: RunChat) -> None:
@@ -119,6 +120,14 @@ async def test_a_file_that_cannot_go_along_says_why(chat: RunChat, tmp_path: Pat
     async with chat() as c:
         assert "no UTF-8" in (c.screen.prompt.attach_file(tmp_path / "picture") or "")
         assert "no such file" in (c.screen.prompt.attach_file(tmp_path / "none") or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("def f():\n    return 1\n", "2 lines"), ("a\nb", "2 lines"), ("a", "1 line"), ("a\n", "1 line")],
+)
+def test_an_attachments_lines_are_counted_as_an_editor_counts_them(text: str, lines: str) -> None:
+    assert Attachment("f.py", text).label.endswith(f" B, {lines}")
 
 
 async def test_two_megabytes_pasted_become_a_block(chat: RunChat) -> None:
