@@ -165,6 +165,8 @@ class LoadedModel:
     users: int = 0
     """Panes that hold it."""
     load_seconds: float | None = None
+    idle: bool = False
+    """Whether it was unloaded because nobody used it."""
     used_at: float = 0.0
     """time.monotonic() when it last ended an answer."""
     _jobs: queue.SimpleQueue[Callable[[], None] | None] = field(default_factory=queue.SimpleQueue)
@@ -327,6 +329,7 @@ class LoadedModel:
         with self._lock:
             if self._given or self._closing.is_set() or time.monotonic() - self.used_at < idle_seconds:
                 return False
+            self.idle = True
             self._closing.set()
         self._end()
         return True

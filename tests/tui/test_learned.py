@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import fake_services as fake
+import pytest
 from textual.pilot import Pilot
 
 from backends.downloads import Job
 from tui.app import Deck
-from tui.messages import JobChanged, LibraryChanged
+from tui.messages import JobChanged, LibraryChanged, LoadAndTalk
 from tui.services import NothingHere
 
 Q4 = fake.variant(fake.LLAMA3, 8, "Q4_K_M")
+Q8 = fake.variant(fake.LLAMA3, 8, "Q8_0")
 
 
 class Held:
@@ -93,3 +96,24 @@ async def test_a_download_that_was_taken_off_the_list_goes_and_one_of_an_earlier
         other = replace(job, id="other")
         app.jobs = {"other": other}
         assert dict(app.jobs) == {"other": other}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_of_two_models_wanted_for_one_pane_the_later_is_loaded_however_long_the_first_took(beside: bool) -> None:
+    held = Held()
+    app = Deck(fake.services(background=held, on_disk=(Q4, Q8)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        first, second = fake.options([Q4, Q8], fake.MACHINE, fake.Wish(), fake.STATUSES, {})[::2]
+        assert [first.variant, second.variant] == [Q4, Q8]
+        app.switch_mode = lambda mode: None  # type: ignore[method-assign,assignment,return-value]
+        wanted: list[object] = []
+        app.screen.post_message = wanted.append  # type: ignore[method-assign,assignment]
+        held.holds = True
+        app._talk(first, Path("first"), False)
+        app._talk(second, Path("second"), beside)
+        for work in reversed(held.waiting[-2:]):
+            work()
+        del app.screen.post_message
+        loads = [message.path.name for message in wanted if isinstance(message, LoadAndTalk)]
+        assert loads == (["second", "first"] if beside else ["second"])

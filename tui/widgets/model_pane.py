@@ -85,6 +85,8 @@ class ModelPane(Vertical):
         self._notice = Static(id="notice")
         self._foot = FrameLine("╰╯", id="foot")
         self._gone = False
+        self._was_idle = False
+        """Whether its model was unloaded because nobody used it."""
         self._then: Callable[[], None] | None = None
         """Done once when the model is ready."""
         self._stop_work: Callable[[], None] | None = None
@@ -161,7 +163,8 @@ class ModelPane(Vertical):
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
             text = self._failure_words(self.model.error)
         elif self.state == "unloaded":
-            text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
+            why = " because nobody talked to it" if self._was_idle else ""
+            text = f"This model was unloaded{why}. Your next prompt or ctrl+l loads it again; the conversation stays."
         else:
             text = self._hint_words()
         if self.trouble:
@@ -212,6 +215,7 @@ class ModelPane(Vertical):
     def load(self, request: LoadRequest) -> None:
         """Take this model instead of the one there was."""
         self.leave()
+        self._was_idle = False
         self.request = asked_again(request)
         self.model = self._models.open(request, self._model_moved)
         self.state = "loading"
@@ -273,6 +277,7 @@ class ModelPane(Vertical):
         elif model.state == "failed":
             self.state = "failed"
         else:
+            self._was_idle = model.idle
             self.model = None
             self._models.release(model, self._model_moved)
             self.state = "unloaded"
