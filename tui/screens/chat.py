@@ -156,7 +156,8 @@ class ChatScreen(RoomScreen):
         if pane is None:
             title = ""
         elif self._editing is not None:
-            title = "another text for this turn: enter branches, esc leaves it as it is"
+            what = "another text" if pane.completes else "another text for this turn"
+            title = f"{what}: enter branches, esc leaves it as it is"
         elif self.broadcast and len(self.panes) > 1:
             title = "to both panes" if len(self.panes) == 2 else f"to all {len(self.panes)} panes"
         elif pane.completes:

@@ -49,6 +49,9 @@ async def test_a_completed_text_offers_tokens_and_neither_folding_nor_branches(c
         assert (keys(c)["turn.up"], keys(c)["turn.next"]) == ("scroll", "token")
         assert {"turn.copy", "turn.edit"} <= keys(c).keys()
         assert "turn.fold" not in keys(c)
+        await c.pilot.press("e")
+        await c.pilot.pause()
+        assert str(c.screen.prompt.border_title) == "another text: enter branches, esc leaves it as it is"
 
 
 async def test_a_duel_offers_its_places_alone_until_it_is_left(chat: RunChat) -> None:
