@@ -8,7 +8,7 @@ from typing import Final
 from backends import home, records
 from backends.errors import BadWeights, NotFound
 from backends.hubs.hub import Listing, RepoFile
-from backends.hubs.repository import family_of, quantization_of
+from backends.hubs.repository import billions, family_of, quantization_of, told_size
 from backends.plans import FileOutcome
 from specs.model import ModelFamily, ModelSpec, Variant
 from specs.writing import keep_family
@@ -51,6 +51,8 @@ def local_family(path: Path, *, name: str | None = None) -> ModelFamily:
 
     Raises NotFound or BadWeights when it does not hold whole weights.
     """
+    from backends.memory import gguf
+
     target, root, names = _weights(path)
     listing = Listing("local", name or target.stem, "", tuple(RepoFile(n, (root / n).stat().st_size) for n in names))
     config = root / "config.json"
@@ -61,9 +63,13 @@ def local_family(path: Path, *, name: str | None = None) -> ModelFamily:
         listing = Listing("local", listing.model_id, "", (file,))
     found = family_of(listing, config=content, chats=chats)
     spec = found.specs[0]
+    size = spec.size_in_billions
+    if target.is_file() and told_size(target.name, listing.model_id) is None:
+        # The bytes tell it badly: a mix keeps the embeddings, a great part of a small model, in more bits.
+        size = billions(sum(gguf.read_header(root / part).parameters for part in names))
     local = ModelSpec(
         spec.format,
-        spec.size_in_billions,
+        size,
         spec.quantizations[:1],
         active_size_in_billions=spec.active_size_in_billions,
         architecture=spec.architecture,

@@ -76,6 +76,10 @@ class BadWeights(BackendError):
     """A weights file that is cut off, hostile or of a kind that nothing here reads."""
 
 
+class CutOff(BadWeights):
+    """A weights file that ends before its own header says."""
+
+
 class EngineError(BackendError):
     """An engine failed; detail holds the library's own inner line, or None."""
 

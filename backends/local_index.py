@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 from backends import records
@@ -14,6 +15,7 @@ from backends.errors import BackendError
 from backends.hubs import added_cache, environment, hf_cache, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.selection import needed_files
+from backends.lengths import length_problem
 from specs.model import HUGGINGFACE, MODELSCOPE, HubSource, Variant
 
 
@@ -26,6 +28,8 @@ class LocalIndex:
         self._loose = LooseWeights(folders)
         self._records = {record.key: record for record in records.all_records()}
         self._snapshots = _snapshots()
+        self._untended = frozenset(chain.from_iterable(_lm_studio_repositories().values()))
+        """Folders of a program that leaves files standing that are not whole yet."""
         self._whole: dict[str, Path | None] = {}
         self._listings: dict[Path, Listing] = {}
 
@@ -60,11 +64,16 @@ class LocalIndex:
         "sum": every file's sum was compared; "size": a file's size alone, because the hub gives no sum or another
         program downloaded it; None: they are not here.
         """
-        if self.path(variant) is None:
+        path = self.path(variant)
+        if path is None:
             return None
-        record = self._records.get(variant.key)
-        weights = [f for f in record.files if f.name.endswith((".gguf", ".safetensors"))] if record else []
-        return "sum" if weights and all(file.sha256 for file in weights) else "size"
+        # Another family may list the same file: whose download compared its sum does not matter.
+        return "sum" if _place(path) in self._summed_places else "size"
+
+    @cached_property
+    def _summed_places(self) -> frozenset[Path]:
+        """Where weights lie of which a download compared every sum, and which still have their lengths."""
+        return frozenset(_place(record.path) for record in self._records.values() if _summed(record) and record.whole())
 
     def _in_snapshots(self, variant: Variant, source: HubSource, place: tuple[str, str]) -> Path | None:
         for folder in self._snapshots[place]:
@@ -73,6 +82,8 @@ class LocalIndex:
                 if listing is None:  # a repository's quantizations all ask for the same folder
                     listing = self._listings[folder] = _listing_of(folder, *place)
                 files = needed_files(listing, variant, source)
+                if folder in self._untended and any(length_problem(folder / file.name) for file in files):
+                    continue
                 if variant.spec.format == "ggufv2":
                     return folder / files[0].name
                 if repository_whole(folder, [file.name for file in files]):
@@ -90,6 +101,16 @@ def local_weights(variant: Variant) -> Path | None:
     return LocalIndex().path(variant)
 
 
+def _summed(record: records.Record) -> bool:
+    weights = [file for file in record.files if file.name.endswith((".gguf", ".safetensors"))]
+    return bool(weights) and all(file.sha256 for file in weights)
+
+
+def _place(path: Path) -> Path:
+    """The same for all links to a file that is whole by itself; one of several parts tells nothing of the others."""
+    return path if "-of-" in path.name else path.resolve()
+
+
 def _snapshots() -> dict[tuple[str, str], list[Path]]:
     """Folders by hub and repository: the branch's current snapshot first, then the newest, then LM Studio's."""
     found: dict[tuple[str, str], list[Path]] = {}
@@ -105,10 +126,17 @@ def _snapshots() -> dict[tuple[str, str], list[Path]]:
         found.setdefault((MODELSCOPE, model_id), []).append(folder)
     for hub, model_id, folder in added_cache.stored():
         found.setdefault((hub, model_id), []).append(folder)
+    for model_id, folders in _lm_studio_repositories().items():
+        found.setdefault((HUGGINGFACE, model_id), []).extend(folders)
+    return found
+
+
+def _lm_studio_repositories() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
     for base in lm_studio_folders():
         for owner in _folders(base):
             for folder in _folders(owner):
-                found.setdefault((HUGGINGFACE, f"{owner.name}/{folder.name}"), []).append(folder)
+                found.setdefault(f"{owner.name}/{folder.name}", []).append(folder)
     return found
 
 

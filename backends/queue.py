@@ -33,7 +33,12 @@ _UNFINISHED: tuple[State, ...] = ("queued", "running", "verifying", "paused", "f
 _ACTIVE: tuple[State, ...] = ("running", "verifying")
 _TRIES = 4
 _BACK_OFF_SECONDS = 15.0
+_LONG_WAIT_SECONDS = 10.0
+"""A wait in which another download may go ahead; a shorter one is over before that has begun."""
+_TURN_SECONDS = 1.0
+"""Between two looks whether a download that waits for its turn holds up one that runs."""
 _INTERRUPTED = "interrupted when modeldeck ended; resume to go on"
+_TURN = "waits for its turn: others went ahead while it waited for the hub"
 
 Wish = Literal["go", "pause", "cancel", "close"]
 
@@ -50,6 +55,8 @@ class _Entry:
     thread: threading.Thread | None = None
     stale: bool = False
     """Whether the plan must be asked for again before going on."""
+    aside: Literal["waiting", "ready"] | None = None
+    """It has given up its place among those that run: for a long wait, or until its turn comes; None: it has not."""
 
     def job(self) -> Job:
         return Job(self.id, self.plan, self.progress)
@@ -195,10 +202,16 @@ class Queue:
 
     def _start_next(self) -> None:
         """Called under the lock."""
-        running = sum(entry.thread is not None for entry in self._entries)
-        for entry in self._entries:
+        running = sum(entry.thread is not None and entry.aside is None for entry in self._entries)
+        # What has begun comes first: it may hold files that those behind it want.
+        for entry in (*(e for e in self._entries if e.aside == "ready"), *self._entries):
             if self._closed or running >= self._at_once:
                 return
+            if entry.aside == "ready":
+                entry.aside = None
+                entry.wake.set()
+                running += 1
+                continue
             if entry.progress.state == "queued" and entry.thread is None:
                 entry.stop, entry.wake = threading.Event(), threading.Event()
                 entry.wish = "go"
@@ -225,7 +238,7 @@ class Queue:
         except Exception as error:  # noqa: BLE001 — a thread's edge: shown on the job instead of lost
             state, note = "failed", f"the download stopped: {type(error).__name__}: {error}"
         with self._lock:
-            entry.thread = None
+            entry.thread = entry.aside = None
             if entry.wish == "cancel" and state != "done":
                 state, note = "cancelled", None
                 self._discard(entry)
@@ -271,11 +284,40 @@ class Queue:
 
     def _pause(self, entry: _Entry, seconds: float) -> None:
         """Wait for the next try, or until the user wants it at once; raises Cancelled when it is to stop."""
+        long = seconds >= _LONG_WAIT_SECONDS
+        if long:
+            with self._lock:
+                entry.aside = "waiting"
+                self._start_next()
         with contextlib.suppress(Cancelled):
             self._patience.pause(seconds, entry.wake)
+        wanted_now = entry.wake.is_set()
         entry.wake.clear()
+        if long and not wanted_now:
+            self._await_turn(entry)
+        entry.aside = None
         if entry.stop.is_set():
             raise Cancelled("stopped")
+
+    def _await_turn(self, entry: _Entry) -> None:
+        """Come back among those that run once one of them has ended."""
+        with self._lock:
+            entry.aside = "ready"
+            self._start_next()
+        while entry.aside == "ready" and not entry.stop.is_set() and not self._holds_up(entry):
+            self._progress(entry, entry.progress)
+            entry.wake.wait(_TURN_SECONDS)
+            entry.wake.clear()
+        entry.wake.clear()
+
+    def _holds_up(self, entry: _Entry) -> bool:
+        """Whether one that runs may wait for files that this one holds: each would wait for the other for ever."""
+        ours = (entry.plan.hub, entry.plan.model_id)
+        with self._lock:
+            return any(
+                other.thread is not None and other.aside is None and (other.plan.hub, other.plan.model_id) == ours
+                for other in self._entries
+            )
 
     def _plan_again(self, entry: _Entry) -> None:
         """Meet the repository as it is now: files that stayed the same are kept by their sums."""
@@ -317,6 +359,8 @@ class Queue:
         with self._lock:
             if entry.wish != "go" or entry.stop.is_set() or progress.state == "done":
                 return  # the state that was wished for is on the screen already
+            if entry.aside == "ready":
+                progress = replace(progress, note=_TURN, next_try_seconds=None)
             entry.progress = progress
             # Under the lock: told after it, a pause could be followed by "running", and nothing would come after that.
             if self._on_change is not None:

@@ -19,6 +19,7 @@ from backends.hubs import added_cache, environment, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.hubs.repository import quantization_of
 from backends.hubs.selection import gguf_groups, needed_repository_files
+from backends.lengths import length_problem
 from backends.local_index import lm_studio_folders, repository_whole
 from specs.model import HUGGINGFACE, MODELSCOPE
 
@@ -271,7 +272,7 @@ def _loadable(
         stored = tuple(by_name[part.name] for part in parts)
         yield Entry(
             owner, key.rpartition("/")[2], stored[0].path, root, stored, "ggufv2", quantization_of(key),
-            hub, model_id, revision,
+            hub, model_id, revision, problem=_cut_off(owner, stored),
         )  # fmt: skip
     for key, held in _cut_groups(listed, groups).items():
         stored = tuple(by_name[name] for name in held)
@@ -285,8 +286,15 @@ def _loadable(
         name = (model_id or root.name).rpartition("/")[2]
         yield Entry(
             owner, name, root, root, stored, "safetensors", None, hub, model_id, revision,
-            problem=_repository_problem(root, [file.name for file in stored]),
+            problem=_repository_problem(root, [file.name for file in stored]) or _cut_off(owner, stored),
         )  # fmt: skip
+
+
+def _cut_off(owner: str, files: Iterable[StoredFile]) -> str | None:
+    """What is cut off where nobody else sees to it: the hubs' own clients put only whole files into their caches."""
+    if owner not in {LM_STUDIO, LLAMA_CPP_CACHE, FOLDER}:
+        return None
+    return next((problem for file in files if (problem := length_problem(file.path)) is not None), None)
 
 
 def _cut_groups(listed: Iterable[RepoFile], whole: Iterable[str]) -> dict[str, list[str]]:

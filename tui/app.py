@@ -209,7 +209,7 @@ class Deck(Talking):
 
     def on_ready(self) -> None:
         """Begin once the first frame stands, whatever a quick key has put over the first screen by then."""
-        if self.tour_wanted:
+        if self.tour_wanted and not self.screen.is_modal:  # else somebody knows already what to do
             self._show_tour()
         if self.is_headless:
             self._learn_everything()
@@ -339,6 +339,17 @@ class Deck(Talking):
             "Context, cache type, theme, keys and all other settings, in your editor, each with its explanation",
             self.action_edit_settings,
         )
+
+    def action_command_palette(self) -> None:
+        """Every action and every model; over a question there is none, and the tour ends for it."""
+        from tui.palette import Palette
+        from tui.screens.tour import Tour
+
+        if isinstance(self.screen, Tour):
+            self.screen.dismiss()
+        elif self.screen.is_modal:
+            return
+        self.push_screen(Palette(id="--command-palette"))
 
     def action_edit_settings(self) -> None:
         """Open the configuration file in the user's editor; without one, first one with every key in comments."""

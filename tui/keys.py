@@ -20,8 +20,15 @@ def _quiet(name: str, key: str, action: str, label: str, tooltip: str = "", show
 
 
 APP: Final = (
-    _key(
-        "app.palette", "ctrl+p", "command_palette", "everything", "Find any action or model by a few letters", "ctrl+p"
+    # First of all, so that the letters typed right after it find the palette and do nothing else.
+    Binding(
+        "ctrl+p",
+        "command_palette",
+        "everything",
+        key_display="ctrl+p",
+        tooltip="Find any action or model by a few letters",
+        id="app.palette",
+        priority=True,
     ),
     _key("app.help", "question_mark,f1", "help", "help", "What the signs mean, and every key", "?"),
     Binding("ctrl+q", "quit", "quit", key_display="ctrl+q", tooltip="Leave at once", id="app.quit", priority=True),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.events import Key
 
 from tui.guide import PLACES, spelled
 from tui.keys import GUIDE
@@ -26,6 +27,18 @@ CATALOG_SECONDS = 0.02
 """How often a search looks whether the catalog is read by now."""
 ELSEWHERE = 0.5
 """How much less an action counts that first needs another screen."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette, which also takes what is typed before its line is there to be typed into."""
+
+    def on_key(self, event: Key) -> None:
+        typed = event.character
+        if typed is None or not event.is_printable or isinstance(self.focused, CommandInput):
+            return
+        event.stop()
+        event.prevent_default()
+        self.query_one(CommandInput).insert_text_at_cursor(typed)
 
 
 @dataclass(frozen=True, slots=True)

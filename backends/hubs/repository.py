@@ -163,7 +163,7 @@ def _gguf(listing: Listing, revision: str | None) -> Iterable[ModelSpec]:
         if quantization is None:
             continue
         file_bytes = sum(file.file_bytes or 0 for file in files)
-        size = _size(key, listing.model_id) or _size_from_bytes(file_bytes, "ggufv2", quantization)
+        size = told_size(key, listing.model_id) or _size_from_bytes(file_bytes, "ggufv2", quantization)
         held = by_size.setdefault((size, _active(key, listing.model_id)), {})
         held.setdefault(quantization, files)
     for (size, active), held in by_size.items():
@@ -209,7 +209,7 @@ def _tensors(
         return
     weights_bytes = sum(file.file_bytes or 0 for file in files if file.name.endswith(".safetensors"))
     kind, quantization = _format(listing, known, config)
-    size = _size(listing.model_id) or _size_from_bytes(weights_bytes, kind, quantization)
+    size = told_size(listing.model_id) or _size_from_bytes(weights_bytes, kind, quantization)
     yield ModelSpec(
         kind,
         size,
@@ -254,7 +254,7 @@ def _is_mlx(config: bytes | None) -> bool:
     return isinstance(found, dict) and isinstance(found.get("quantization"), dict)
 
 
-def _size(*names: str) -> Number | None:
+def told_size(*names: str) -> Number | None:
     """Billions of parameters that a name tells."""
     for name in names:
         for experts, number, unit in _SIZE.findall(name.rpartition("/")[2]):
@@ -274,5 +274,10 @@ def _active(*names: str) -> Number | None:
 def _size_from_bytes(weights_bytes: int, kind: str, quantization: str) -> Number:
     """Billions of parameters from the weights' bytes: about, since a name that tells it is missing."""
     bits = parse_quantization(kind, quantization).bits_per_weight or 16
-    billions = weights_bytes * 8 / bits / 1e9
-    return max(0.001, round(billions, 1) if billions >= 1 else round(billions, 3))
+    return billions(round(weights_bytes * 8 / bits))
+
+
+def billions(parameters: int) -> Number:
+    """A count of parameters as a size that is short enough to read."""
+    count = parameters / 1e9
+    return max(0.001, round(count, 1) if count >= 1 else round(count, 3))

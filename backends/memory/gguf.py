@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from backends.errors import BadWeights
+from backends.errors import BadWeights, CutOff
 from backends.memory.kv_cache import GUESSING
 from specs.contradictions import contradiction
 from specs.formats import TYPES_BY_ID, TensorType
@@ -150,7 +150,7 @@ class _Cursor:
         start = self.at
         stop = start + count
         if stop > self.limit:
-            raise BadWeights(f"the GGUF header claims {count:,} bytes at {start:,}, beyond what the file can hold")
+            raise CutOff(f"the GGUF header claims {count:,} bytes at {start:,}, beyond what the file can hold")
         if stop > len(self.data):
             raise _Short(stop)
         self.at = stop
@@ -232,13 +232,11 @@ def _parse(cursor: _Cursor, stop_at_vocabulary: bool) -> GgufHeader:
     tensor_count, pair_count = struct.unpack_from("<QQ", cursor.data, 8)
     # A tensor takes at least 24 bytes of header, a pair 13.
     if tensor_count > MAX_TENSORS or tensor_count * 24 > cursor.limit:
-        raise BadWeights(
+        raise CutOff(
             f"the GGUF header claims {tensor_count:,} tensors, more than the file can hold: cut off, or damaged"
         )
     if pair_count > MAX_PAIRS or pair_count * 13 > cursor.limit:
-        raise BadWeights(
-            f"the GGUF header claims {pair_count:,} keys, more than the file can hold: cut off, or damaged"
-        )
+        raise CutOff(f"the GGUF header claims {pair_count:,} keys, more than the file can hold: cut off, or damaged")
     metadata: dict[str, Any] = {}
     for _ in range(pair_count):
         key = cursor.text(MAX_KEY_BYTES, "a key")
@@ -312,12 +310,12 @@ def _read_file(path: Path, whole: bool) -> GgufHeader:
                     return _parse(_Cursor(data, size), not whole)
                 except _Short as short:
                     if len(data) < want:
-                        raise BadWeights(f"{path.name} is cut off within its header") from None
+                        raise CutOff("it is cut off within its header") from None
                     want = max(2 * want, short.position)
     except OSError as error:
         raise BadWeights(f"{path} cannot be read: {error.strerror or error}") from error
     except BadWeights as error:
-        raise BadWeights(f"{path.name}: {error}") from error
+        raise type(error)(f"{path.name}: {error}") from error
 
 
 def _read_ranges(read: RangeReader, file_bytes: int | None, whole: bool) -> GgufHeader:
@@ -335,7 +333,7 @@ def _read_ranges(read: RangeReader, file_bytes: int | None, whole: bool) -> Gguf
         except _Short as short:
             wanted = short.position
             if len(data) < stop or stop == file_bytes:
-                raise BadWeights("the GGUF file is cut off within its header") from None
+                raise CutOff("the GGUF file is cut off within its header") from None
     if whole:
         raise BadWeights("the GGUF header is larger than any that is published")
     raise BadWeights(f"the hyper-parameters do not stand in the first {FIRST_READS[-1] >> 10} KiB of the GGUF file")
@@ -346,7 +344,7 @@ def check_length(path: Path, header: GgufHeader) -> None:
     size = path.stat().st_size
     if size < header.end_bytes:
         missing = header.end_bytes - size
-        raise BadWeights(f"{path.name} is cut off: {missing:,} of {header.end_bytes:,} bytes are missing")
+        raise CutOff(f"{path.name} is cut off: {missing:,} of {header.end_bytes:,} bytes are missing")
 
 
 _FIELDS: Final = {

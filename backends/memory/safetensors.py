@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from backends.errors import BadWeights
+from backends.errors import BadWeights, CutOff
 from backends.memory.gguf import RangeReader
 
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -69,7 +69,7 @@ def read_header(source: Path | str | RangeReader, *, file_bytes: int | None = No
         except OSError as error:
             raise BadWeights(f"{path} cannot be read: {error.strerror or error}") from error
         except BadWeights as error:
-            raise BadWeights(f"{path.name}: {error}") from error
+            raise type(error)(f"{path.name}: {error}") from error
     return _read(source, file_bytes)
 
 
@@ -84,7 +84,7 @@ def _read(read: RangeReader, file_bytes: int | None) -> SafetensorsHeader:
     if 8 + length > len(data):
         data += read(len(data), 8 + length)
     if len(data) < 8 + length:
-        raise BadWeights("the safetensors file is cut off within its header")
+        raise CutOff("it is cut off within its header")
     try:
         document = json.loads(data[8 : 8 + length])
     except (ValueError, RecursionError) as error:
@@ -96,7 +96,7 @@ def _read(read: RangeReader, file_bytes: int | None) -> SafetensorsHeader:
     end = max((entry["data_offsets"][1] for entry in document.values()), default=0)
     if file_bytes is not None and 8 + length + end > file_bytes:
         missing = 8 + length + end - file_bytes
-        raise BadWeights(f"the safetensors file is cut off: {missing:,} bytes are missing")
+        raise CutOff(f"it is cut off: {missing:,} {'byte is' if missing == 1 else 'bytes are'} missing")
     kept = {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}
     return SafetensorsHeader(tensors, 8 + length, kept)
 

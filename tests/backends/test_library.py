@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf_writer
 import pytest
 
-from backends import downloads, library, records
+from backends import adoption, downloads, library, records
 from backends.errors import BackendError, BadWeights, NotFound
 from backends.hubs import environment
 from specs.catalog import read_spec_file
@@ -386,3 +388,52 @@ def test_the_library_in_json_keeps_unknown_as_null(nobody_elses_home: Path) -> N
     (entry,) = document["entries"]
     assert (entry["quantization"], entry["hub"], entry["files"][0]["sha256"]) == (None, None, None)
     assert json.loads(json.dumps(document)) == document
+
+
+PLACES = {
+    "LM Studio": ".lmstudio/models/maker/Tiny-GGUF/tiny-Q4_K_M.gguf",
+    "llama.cpp cache": "llama/maker_Tiny-GGUF_tiny-Q4_K_M.gguf",
+    "your folder": "mine/tiny-Q4_K_M.gguf",
+}
+
+
+@pytest.mark.parametrize("owner", PLACES)
+@pytest.mark.parametrize("missing", [1, 20_000])
+def test_what_another_program_left_cut_off_does_not_count_as_here(
+    nobody_elses_home: Path, owner: str, missing: int
+) -> None:
+    file = nobody_elses_home / PLACES[owner]
+    file.parent.mkdir(parents=True)
+    gguf_writer.write(file, {"general.architecture": "llama"}, [("token_embd.weight", (64, 64), 0, 64 * 64 * 4)])
+    variant, folders = make_variant(), [nobody_elses_home / "mine"]
+    (entry,) = library.scan([variant], folders).entries
+    assert entry.whole
+    assert downloads.local_index(folders).path(variant) == file
+    whole = file.read_bytes()
+    file.write_bytes(whole[: max(100, len(whole) - missing)])
+    (entry,) = library.scan([variant], folders).entries
+    assert re.search(r"tiny-Q4_K_M\.gguf( is cut off|: .* beyond what the file can hold)", entry.problem or "")
+    assert downloads.local_index(folders).path(variant) is None
+    file.write_bytes(whole)
+    assert downloads.local_index(folders).path(variant) == file
+
+
+def test_a_shard_that_another_program_left_cut_off_does_not_count_as_here(nobody_elses_home: Path) -> None:
+    folder = nobody_elses_home / ".lmstudio/models/maker/Tiny-MLX"
+    header = json.dumps({"w": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}}).encode()
+    whole = len(header).to_bytes(8, "little") + header + bytes(32)
+    put(folder / "config.json", b"{}")
+    shard = put(folder / "model.safetensors", whole)
+    assert [entry.problem for entry in library.scan([]).entries] == [None]
+    shard.write_bytes(whole[:-1])
+    (entry,) = library.scan([]).entries
+    assert entry.problem == "model.safetensors: it is cut off: 1 byte is missing"
+
+
+def test_a_size_that_no_name_tells_is_the_header_s_own_count(tmp_path: Path) -> None:
+    tensors = [("token_embd.weight", (512, 262_144), 12, 75_497_472), ("blk.0.ffn_up.weight", (512, 2048), 12, 589_824)]
+    path = gguf_writer.write(tmp_path / "chat-Q2_K.gguf", {"general.architecture": "llama"}, tensors)
+    (spec,) = adoption.local_family(path).specs
+    assert (spec.size_in_billions, spec.quantizations) == (0.135, ("Q2_K",))
+    named = path.rename(tmp_path / "chat-2B-Q2_K.gguf")
+    assert adoption.local_family(named).specs[0].size_in_billions == 2

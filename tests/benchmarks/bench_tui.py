@@ -30,6 +30,8 @@ FILTER_BOUND_MS = 40.0
 MOVE_BOUND_BYTES = 600.0
 IDLE_BOUND_PERCENT = 1.0
 LONGEST_START_SECONDS = 30.0
+CALM_WINDOWS = 3
+"""Of two seconds in a row: the start's last work, as looking for engines, begins only after the first ones."""
 QUIT_BOUND_MS = 400.0
 LOW_BANDWIDTH_BOUND = 0.5
 HELD_KEYS = 60
@@ -197,12 +199,11 @@ def until_idle(session: TtySession) -> float:
     An app that never rests is measured after LONGEST_START_SECONDS as it is.
     """
     began = session.cpu_time()
-    deadline = time.monotonic() + LONGEST_START_SECONDS
-    while time.monotonic() < deadline:
+    deadline, calm = time.monotonic() + LONGEST_START_SECONDS, 0
+    while calm < CALM_WINDOWS and time.monotonic() < deadline:
         before = session.cpu_time()
         session.pump(2.0)
-        if session.cpu_time() - before <= 0.02:
-            break
+        calm = calm + 1 if session.cpu_time() - before <= 0.02 else 0
     return session.cpu_time() - began
 
 

@@ -205,7 +205,7 @@ class Soak:
         self.find()
         self.press("e wait:200 e wait:200 home d wait:500 right d wait:500 f6 wait:300 p wait:500 p")
         self.session.pump(6.0)
-        if self.see(r"100% +done.*\n.*100% +done", 60):
+        if self.see(r"100% +done(?:.*\n){1,2}.*100% +done", 60):
             self.compare("downloads")
         self.press("home x wait:300 x wait:300")
         self.see("No downloads yet")

@@ -145,6 +145,23 @@ async def test_a_disk_that_is_too_small_says_by_how_much() -> None:
         assert "900 MB too little" in screen_text(app)
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(
+    ("left_bytes", "lack"), [(50_000_000, "17.1 MB too little, as 67.1 MB should stay free"), (67_108_864, None)]
+)
+async def test_a_disk_that_would_be_left_too_full_says_by_how_much(
+    columns: int, left_bytes: int, lack: str | None
+) -> None:
+    queue = fake.FakeQueue(lambda job: None)
+    free = queue.add(fake.plan(Q4)).plan.total_bytes + left_bytes
+    app = Deck(fake.services(open_queue=lambda on_change: queue, disk_free_bytes=lambda: free))
+    async with app.run_test(size=(columns, 24)) as pilot:
+        await press(pilot, "f6")
+        text = " ".join(screen_text(app).split())
+        assert "4.90 GB to come" in text
+        assert (lack in text) if lack else ("too little" not in text)
+
+
 async def test_what_is_done_can_be_taken_off_the_list() -> None:
     app, queue = deck_with(Q4)
     queue.progress("job-1", state="done", done_bytes=4_900_000_000)

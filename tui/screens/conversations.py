@@ -238,14 +238,14 @@ class Conversations(Dialog[str | None]):
         if summary is None:
             return
         words = "".join(c if c.isalnum() else "-" for c in summary.name.lower())[:40].strip("-") or "conversation"
-        ending = {"markdown": "md", "json": "json"}[kind]
+        what, ending = {"markdown": ("Markdown", "md"), "json": ("JSON", "json")}[kind]
         write = {"markdown": exports.to_markdown, "json": exports.to_json}[kind]
 
         def named(name: str | None) -> None:
             if name and name.strip():
                 self._export(summary, Path(name.strip()).expanduser(), write)
 
-        self.app.push_screen(AskLine(f"Write {kind.capitalize()} to", str(Path.cwd() / f"{words}.{ending}")), named)
+        self.app.push_screen(AskLine(f"Write {what} to", str(Path.cwd() / f"{words}.{ending}")), named)
 
     def _export(self, summary: Summary, path: Path, write: Callable[[Conversation], str]) -> None:
         try:

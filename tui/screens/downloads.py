@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from backends.disk import RESERVE_BYTES
 from backends.downloads import Job
 from specs.model import HUBS
 from tui import units
@@ -141,8 +142,14 @@ class Downloads(Screen[None]):
         to_come = sum(max(0, job.progress.total_bytes - job.progress.done_bytes) for job in jobs)
         speeds = [job.progress.bytes_per_second for job in jobs if job.progress.bytes_per_second]
         lacks = None
-        if self._free_bytes is not None and to_come > self._free_bytes:
-            lacks = f"{units.file_size(to_come - self._free_bytes)} too little: free some room before they end"
+        if self._free_bytes is not None and to_come and to_come + RESERVE_BYTES > self._free_bytes:
+            reserve = units.file_size(RESERVE_BYTES)
+            if to_come > self._free_bytes:
+                lacks = f"{units.file_size(to_come - self._free_bytes)} too little, and {reserve} should stay free"
+            else:
+                short = units.file_size(to_come + RESERVE_BYTES - self._free_bytes)
+                lacks = f"{short} too little, as {reserve} should stay free"
+            lacks += ": free some room before they end"
         words = joined(
             (
                 f"disk {units.file_size(self._free_bytes)} free"

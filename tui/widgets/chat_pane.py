@@ -13,6 +13,7 @@ from backends.budget import Budget, count_budget, oldest_to_drop
 from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
+from backends.errors import EngineCrashed, EngineError
 from backends.loaded import LoadedModel, LoadedModels
 from backends.stoppable import Stoppable
 from specs.text import printable
@@ -49,8 +50,11 @@ class ChatPane(AnsweringPane):
     class Summarised(Message):
         """Turns were put into fewer words. Posted from the model's thread."""
 
-        def __init__(self, work: Stoppable, node_ids: tuple[str, ...], text: str, error: str) -> None:
+        def __init__(
+            self, model: LoadedModel, work: Stoppable, node_ids: tuple[str, ...], text: str, error: Exception | None
+        ) -> None:
             super().__init__()
+            self.model = model
             self.work = work
             self.node_ids = node_ids
             self.text = text
@@ -417,19 +421,20 @@ class ChatPane(AnsweringPane):
         self.state = "summarising"
 
         def job(engine: Engine) -> None:
-            text, error = "", ""
+            text = ""
+            error: Exception | None = None
             if not work.begin():
                 return
             try:
                 for chunk in engine.stream(turns, sampling):
                     text += "" if chunk.reasoning else chunk.text
                     if chunk.stats is not None and chunk.stats.stop_reason == "cancelled":
-                        error = "it was stopped before its end"
+                        error = EngineError("it was stopped before its end")
             except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown in the pane
-                error = str(failure)
+                error = failure
             finally:
                 work.end()
-            self.post_from_thread(self.Summarised(work, node_ids, text.strip(), error))
+            self.post_from_thread(self.Summarised(model, work, node_ids, text.strip(), error))
 
         model.submit(job)
 
@@ -446,8 +451,10 @@ class ChatPane(AnsweringPane):
         event.stop()
         if event.work is not self._summary:
             return
-        if event.work.stopping or event.error or not event.text:
-            why = event.error or "the model said nothing"
+        if isinstance(event.error, EngineCrashed) and event.model is self.model:
+            event.model.crashed(event.error)
+        if event.work.stopping or event.error is not None or not event.text:
+            why = str(event.error or "") or "the model said nothing"
             self._end_summary(event.work, "" if event.work.stopping else why)
             return
         then = self._summary_ended()
@@ -460,7 +467,7 @@ class ChatPane(AnsweringPane):
 
     def _summary_ended(self) -> tuple[Callable[[], None], Callable[[], None]] | None:
         if self.state == "summarising":
-            self.state = "ready" if self.engine is not None else self.state
+            self.state = "ready" if self.engine is not None else "failed"
         self._summary = None
         after, self._after_summary = self._after_summary, None
         return after

@@ -342,6 +342,9 @@ class ModelPane(Vertical):
             if not done.done():
                 raise EngineError(f"{self.title} was unloaded meanwhile")
             return done.result()
+        except EngineCrashed as error:
+            model.crashed(error)
+            raise
         finally:
             gone.cancel()
             if self._stop_work is stop:

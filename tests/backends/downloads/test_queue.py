@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,63 @@ def test_the_queue_s_own_wait_between_attempts_is_counted_down_and_can_be_cut_sh
         screen.wait_for(job, "done")
     finally:
         queue.close()
+
+
+def test_another_goes_ahead_of_what_waits_long_and_each_comes_to_its_end(hub: Any, screen: Screen) -> None:
+    variants = publish(hub, "Q4_K_M", "Q8_0")
+    plans = [downloads.plan(variant) for variant in variants]
+    hub.fault(match="/resolve/.*Q4_K_M", kind="status", status=429, retry_after=600, times=1)
+    queue = Queue(screen, at_once=1)  # the patience of every day: it does wait
+    try:
+        waits, goes = [queue.add(plan) for plan in plans]
+        screen.wait_for(waits, "running", note="next try in 10 min 00 s")
+        screen.wait_for(goes, "done")
+        assert queue.jobs()[0].progress.next_try_seconds == pytest.approx(600, abs=20)
+        queue.retry_now(waits.id)
+        screen.wait_for(waits, "done")
+    finally:
+        queue.close()
+
+
+def test_after_a_long_wait_it_comes_back_when_one_that_went_ahead_has_ended(
+    hub: Any, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "_LONG_WAIT_SECONDS", 1.0)
+    other = "maker/Other-GGUF"
+    hub.add(other, {"tiny-Q8_0.gguf": GGUF})
+    publish(hub, "Q4_K_M")
+    plans = [downloads.plan(make_variant()), downloads.plan(make_variant("Q8_0", repo=other))]
+    hub.fault(match="/resolve/.*Q4_K_M", kind="status", status=429, retry_after=2, times=1)
+    hub.fault(match=f"{CDN[1:]}{other}", kind="hang", after=1_000_000, times=1)
+    queue = Queue(screen, at_once=1, patience=Patience(stall_seconds=600))
+    try:
+        waits, goes = [queue.add(plan) for plan in plans]
+        screen.wait_for(waits, "running", note="waits for its turn")
+        assert not [line for line in hub.log("-cdn") if "Q4_K_M" in line["path"]]
+        queue.pause(goes.id)
+        screen.wait_for(waits, "done")
+        queue.resume(goes.id)
+        screen.wait_for(goes, "done")
+    finally:
+        queue.close()
+
+
+def test_what_waits_for_its_turn_does_not_hold_up_another_of_its_repository(
+    hub: Any, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "_LONG_WAIT_SECONDS", 1.0)
+    (variant,) = publish(hub, "Q4_K_M")
+    twin = replace(variant, family=replace(variant.family, name="tiny-by-another-name"))
+    plans = [downloads.plan(variant), downloads.plan(twin)]
+    hub.fault(match="/resolve/", kind="status", status=429, retry_after=2, times=1)
+    queue = Queue(screen, at_once=1, patience=Patience())
+    try:
+        jobs = [queue.add(plan) for plan in plans]  # the second waits for the lock that the first holds
+        for job in jobs:
+            screen.wait_for(job, "done")
+    finally:
+        queue.close()
+    assert sum(line["bytes"] for line in hub.log("-cdn")) == SIZE
 
 
 def test_without_room_for_everything_queued_it_pauses_and_says_how_much_is_missing(

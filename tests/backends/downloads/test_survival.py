@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,38 @@ def test_what_another_program_left_damaged_in_the_cache_is_found_and_replaced(hu
     assert "verifying" in {progress.state for progress in seen}
     assert any("is damaged on this disk" in (progress.note or "") for progress in seen)
     assert downloads.local_index().checked(variant) == "sum"
+
+
+def test_a_file_whose_sum_one_family_s_download_compared_is_checked_for_another_family_too(
+    hub: Any, variant: Variant
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    other = replace(variant, family=replace(variant.family, name="tiny-by-another-name"))
+    assert downloads.local_index().checked(other) is None
+    path = downloads.fetch(downloads.plan(variant)).path
+    index = downloads.local_index()
+    assert (index.path(other), index.checked(other)) == (path, "sum")
+    hub.add(REPO, {NAME: GGUF, "README.md": b"new"})  # another commit with the same file
+    from huggingface_hub import hf_hub_download
+
+    theirs = Path(hf_hub_download(REPO, NAME, endpoint=hub.url, cache_dir=path.parents[3], token=False))
+    assert theirs != path
+    assert downloads.local_index().checked(other) == "sum"
+
+
+def test_another_program_s_copy_is_not_what_a_download_checked_elsewhere(
+    hub: Any, variant: Variant, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, {NAME: GGUF})
+    path = downloads.fetch(downloads.plan(variant)).path
+    assert downloads.local_index().checked(variant) == "sum"
+    theirs = home / ".lmstudio" / "models" / REPO / NAME
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(GGUF)
+    path.unlink()
+    monkeypatch.setenv("HOME", str(home))
+    index = downloads.local_index()
+    assert (index.path(variant), index.checked(variant)) == (theirs, "size")
 
 
 def test_a_hub_that_fails_is_no_matter_when_nothing_is_missing(hub: Any, variant: Variant) -> None:

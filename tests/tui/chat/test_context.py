@@ -10,6 +10,7 @@ from chat_app import Chat, RunChat, load_request
 
 from backends.engines.engine import Sampling, Turn
 from backends.engines.scripted import ScriptedAdapter
+from backends.errors import EngineCrashed
 from tui.screens.overflow import Overflow
 
 
@@ -276,3 +277,17 @@ async def test_an_answer_cut_at_its_own_limit_just_goes_on(chat: RunChat) -> Non
         await c.pilot.press("ctrl+g")
         await c.until(lambda: len(c.engine.calls) == 2)
         await c.quiet()
+
+
+async def test_a_crash_during_a_summary_is_said_at_once_and_the_prompt_comes_back(chat: RunChat) -> None:
+    def script(turns: tuple[Turn, ...]) -> list[str | Exception] | str:
+        return ["We", EngineCrashed("the process ended")] if "Summarise" in turns[-1].text else "short"
+
+    async with chat(ScriptedAdapter(script)) as c:
+        await full(c)
+        await c.pilot.press("s")
+        await c.until(lambda: c.pane.state == "failed")
+        await c.until(lambda: c.screen.prompt.area.text == "next " * 20)
+        assert "the process ended" in c.notice(c.pane)
+        assert "ctrl+l loads it again in a process of its own" in c.notice(c.pane)
+        assert not c.pane.conversation.dropped
