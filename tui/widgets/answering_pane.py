@@ -25,6 +25,8 @@ from tui.widgets.pane_words import CONTEXT_FULL, context_words, note_of, state_w
 from tui.widgets.passage import Passage, tokens_of
 
 PULSE_SECONDS = 0.25
+GROWTH_SECONDS = 1.0
+"""How often a growing answer is counted behind the prompt, whose picture costs more than the foot's."""
 LEFT_OUT = "left out of the context"
 ALTERNATIVES = 5
 """Alternatives that a completion pane asks for at each token."""
@@ -76,6 +78,7 @@ class AnsweringPane(ModelPane):
         """The comparison that stands here instead of the conversation; None: the conversation does."""
         self._entry: Entry | None = None
         self._taken_at = 0.0
+        self._grew_at = 0.0
         self._take_timer: Timer | None = None
         self._pulse: Timer | None = None
         self._last: Generation | None = None
@@ -234,7 +237,10 @@ class AnsweringPane(ModelPane):
 
     def _beat(self) -> None:
         self._say_foot()
-        self.post_message(self.Grew(self))
+        now = time.monotonic()
+        if now - self._grew_at >= GROWTH_SECONDS:
+            self._grew_at = now
+            self.post_message(self.Grew(self))
 
     def on_answering_pane_arrived(self, event: Arrived) -> None:
         event.stop()

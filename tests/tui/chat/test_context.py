@@ -215,6 +215,7 @@ async def test_what_an_answer_takes_is_counted_behind_the_prompt_while_it_comes(
     chat: RunChat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tui.widgets.answering_pane.PULSE_SECONDS", 0.01)
+    monkeypatch.setattr("tui.widgets.answering_pane.GROWTH_SECONDS", 0.0)
     gate = threading.Event()
     async with chat(ScriptedAdapter(["one", " two", " three", gate, " four"])) as c:
         pane = await c.load()
