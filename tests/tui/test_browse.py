@@ -16,6 +16,7 @@ from backends.engines.engine import EngineStatus
 from backends.fit import Compute, Correction, Knowledge
 from backends.loaded import LoadRequest
 from backends.machine.model import Holder
+from backends.machine.presets import PRESETS, preset
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.app import Deck
@@ -24,6 +25,7 @@ from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
 from tui.screens.hardware import Hardware
+from tui.screens.help import Help
 from tui.services import Measured
 from tui.widgets.cell_detail import CellDetail
 from tui.widgets.family_list import FamilyList
@@ -205,6 +207,27 @@ async def test_another_machine_judges_everything_and_says_that_it_is_not_this_on
         assert (before.verdict, after.verdict) == ("split", "gpu")
         await press(pilot, "m", "up", "enter")
         assert "what if" not in screen_text(app)
+
+
+async def test_a_long_name_of_a_card_hides_no_memory() -> None:
+    app = Deck(fake.services(presets=lambda: [preset(name) for name in PRESETS]))
+    async with app.run_test(size=(120, 60)) as pilot:
+        await press(pilot, "m", *"blackwell")
+        row = next(line for line in screen_text(app).splitlines() if "RTX PRO 6000 Blackw…" in line)
+        assert "95.6 GiB · RAM 256.0 GiB" in row
+
+
+async def test_the_footer_names_the_key_that_opens_the_help_where_letters_are_typed() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert " ? help " in screen_text(app).splitlines()[-1]
+        await press(pilot, "f7")
+        last = screen_text(app).splitlines()[-1]
+        assert " f1 help " in last
+        assert " ↵ send " in last
+        await press(pilot, "f1")
+        assert isinstance(app.screen, Help)
 
 
 async def test_a_machine_may_be_described_in_words() -> None:

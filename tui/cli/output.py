@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from backends.fit import Verdict
+from tui.charset import ascii_wanted
 
 VERDICTS: Final[dict[Verdict, tuple[str, str, str]]] = {
     "gpu": ("●", "#", "GPU"),
@@ -49,10 +51,24 @@ def moves_on_error() -> bool:
 
 
 def verdict(of: Verdict) -> str:
-    """A verdict as "● GPU", in ASCII where the output takes nothing else."""
+    """A verdict as "● GPU", in ASCII where the output takes nothing else or the user wants no more."""
     glyph, plain, word = VERDICTS[of]
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return f"{glyph if encoding == 'utf8' else plain} {word}"
+    return f"{plain if _ascii_only() else glyph} {word}"
+
+
+def _ascii_only() -> bool:
+    if (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8":
+        return True
+    wish = _wish_for_ascii(os.environ.get("MODELDECK_HOME"), os.environ.get("MODELDECK_ASCII"))
+    return sys.stdout.isatty() and ascii_wanted() if wish is None else wish
+
+
+@cache
+def _wish_for_ascii(home: str | None, override: str | None) -> bool | None:  # noqa: ARG001
+    """The setting, read once for a whole table, and again where it may have become another."""
+    from tui.settings import load_settings
+
+    return load_settings().ascii
 
 
 @dataclass(frozen=True, slots=True)

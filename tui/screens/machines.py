@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.app import ComposeResult
@@ -62,10 +63,8 @@ class MachineList(LineList):
 
     def draw_row(self, row: int, width: int, base: Style) -> Strip:
         machine = self._machines[row]
-        words = f" {glyphs().dot} ".join(
-            f"{clean(gauge.name)} {units.memory(gauge.total_bytes)}" for gauge in gauges(machine)
-        )
         name_cells = max(18, width * 2 // 5)
+        words = self._parts(machine, width - name_cells - 3)
         if machine.label is None:
             name, style = f"{glyphs().tick} this machine", ink(self, "primary")
         else:
@@ -76,6 +75,19 @@ class MachineList(LineList):
             (fitted(words, width - name_cells - 3, ellipsis), ink(self, "muted")),
         ]
         return line(pieces, width, base)
+
+    @staticmethod
+    def _parts(machine: Machine, width: int) -> str:
+        """Each part and its memory; the longest name gives way, for the memory is what decides."""
+        parts = [(clean(gauge.name), units.memory(gauge.total_bytes)) for gauge in gauges(machine)]
+        separator = f" {glyphs().dot} "
+        over = cell_len(separator.join(" ".join(part) for part in parts)) - width
+        if over > 0:
+            longest = max(range(len(parts)), key=lambda at: cell_len(parts[at][0]))
+            name, memory = parts[longest]
+            if (left := cell_len(name) - over) > 1:
+                parts[longest] = fitted(name, left, glyphs().ellipsis), memory
+        return separator.join(" ".join(part) for part in parts)
 
     def draw_line(self, y: int, width: int, base: Style) -> Strip:
         if not self._machines and y == 0 and self._hint is not None:

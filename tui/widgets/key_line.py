@@ -10,6 +10,7 @@ from rich.style import Style
 from textual import events
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.keys import format_key
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -50,11 +51,19 @@ class KeyLine(Widget):
             binding = active.binding
             if binding.show and active.enabled and binding.description:
                 name = binding.id or binding.action
-                shown = self.app.get_key_display(binding)
+                shown = self._shown(binding)
                 if glyphs() is not UNICODE:
                     shown = "".join(ASCII_KEYS.get(letter, letter) for letter in shown)
                 items.setdefault(name, (name, shown, label_of(active.node, binding), binding.key))
         return list(items.values())
+
+    def _shown(self, binding: Binding) -> str:
+        """The key as it is written; where its sign would be typed into the focused place, the key that is left."""
+        shown = self.app.get_key_display(binding)
+        focused = self.screen.focused
+        if len(shown) > 1 or not shown.isascii() or focused is None:
+            return shown
+        return format_key(binding.key) if focused.check_consume_key(shown, shown) else shown
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width

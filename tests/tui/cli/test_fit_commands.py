@@ -202,6 +202,14 @@ def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, wo
     assert "# GPU" in ran.out
 
 
+def test_words_are_ascii_where_the_user_wants_them_so(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    call = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
+    ran = modeldeck(*call, HF_HUB_OFFLINE="1", MODELDECK_ASCII="1")
+    assert ran.out.isascii()
+    assert "# GPU" in ran.out
+    assert "● GPU" in modeldeck(*call, HF_HUB_OFFLINE="1", MODELDECK_ASCII="0").out
+
+
 def test_settings_stand_below_flags(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
     flags = ("--size-in-billions", 1, "--quantization", "Q8_0", "--model-engine", "llama.cpp")
     common = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation, "--json", *flags)
