@@ -183,7 +183,7 @@ async def test_a_thread_that_posts_to_a_pane_that_has_just_left_the_screen_goes_
         def post() -> None:
             try:
                 pane.post_from_thread(pane.Changed(pane))
-            except Exception as error:  # noqa: BLE001 - a thread's edge: the test looks at it
+            except Exception as error:
                 raised.append(error)
 
         thread = threading.Thread(target=post)
