@@ -124,7 +124,8 @@ class Conversation:
     def edit(self, node_id: str, text: str) -> Conversation:
         """A branch of its own that begins with another text of this turn."""
         old = self.node(node_id)
-        return self.append(node(old.role, text, old.parent))
+        whole = "end" if old.role == "assistant" else None
+        return self.append(node(old.role, text, old.parent, stop_reason=whole))
 
     def standing_at(self, node_id: str | None) -> Conversation:
         """The same conversation, its branch ending here."""

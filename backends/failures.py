@@ -27,6 +27,7 @@ NO_MEMORY: Final = re.compile(
     | (failed|unable|not\ able|could\ not|cannot)\ (to\ )?(allocate|map\ memory)
     | cannot\ allocate\ memory | can't\ allocate\ memory | alloc\w*\ failed | cudaMalloc\ failed | \[malloc\]
     | failed\ to\ create\ (llama_)?context | insufficient\ memory | not\ enough\ memory | no\ available\ memory
+    | memory\ runs\ out
     | mem-?fraction-?static
     | larger\ than\ the\ (maximum\ number\ of\ tokens|available\ KV\ cache) | KV\ cache\ is\ needed
     """,

@@ -222,8 +222,14 @@ class History:
             ).fetchall()
             exact = [row for row in rows if row["id"] == conversation_id] or rows
             if len(exact) != 1 or not conversation_id:
-                many = "there are several conversations" if len(exact) > 1 else "there is no conversation"
-                raise NotFound(f"{many} {conversation_id!r} in {self.path}")
+                if len(exact) > 1:
+                    raise NotFound(
+                        f"several conversations in {self.path} begin with {conversation_id!r}; give more of the ID"
+                    )
+                raise NotFound(
+                    f"there is no conversation {conversation_id!r} in {self.path}; "
+                    "the chat's history (f3) shows the ID of each"
+                )
             row = exact[0]
             more: dict[str, list[tuple[str, str]]] = {}
             for piece in database.execute(

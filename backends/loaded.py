@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import sys
 import threading
@@ -16,10 +17,13 @@ from backends.engines.engine import Adapter, Engine, LoadOptions, Weights
 from backends.errors import BackendError, EngineError
 from backends.fit import Option
 from backends.memory.vllm import SHARE
+from backends.stoppable import Stoppable
 from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
 
 if TYPE_CHECKING:  # with it comes SQLite, which the app's start does without
     from backends.measurements import Load
+
+logger = logging.getLogger("modeldeck")
 
 State = Literal["loading", "ready", "failed", "closed"]
 SWITCH_SECONDS = 0.0005
@@ -44,6 +48,8 @@ class LoadRequest:
     comparable_bytes: int | None = None
     """What the uncorrected estimate says of the parts that the engine's own report counts; None: they cannot be
     compared, as vLLM's and SGLang's, which take their share of a card whole."""
+    short_bytes: int = field(default=0, compare=False)
+    """What the fit found missing as memory stood then; 0: nothing. It makes no other model of it."""
     isolated: bool = False
     """In a process of its own whatever the settings say, as after a crash."""
 
@@ -72,7 +78,14 @@ def load_request(option: Option, path: Path) -> LoadRequest:
         option.where,
         option.max_context,
         _comparable_bytes(option),
+        short_bytes=_short_bytes(option),
     )
+
+
+def _short_bytes(option: Option) -> int:
+    if option.verdict != "no" or option.budget_bytes is None:
+        return 0
+    return max(0, option.memory.total_bytes - option.budget_bytes)
 
 
 def asked_again(request: LoadRequest) -> LoadRequest:
@@ -152,6 +165,8 @@ class LoadedModel:
     users: int = 0
     """Panes that hold it."""
     load_seconds: float | None = None
+    idle: bool = False
+    """Whether it was unloaded because nobody used it."""
     used_at: float = 0.0
     """time.monotonic() when it last ended an answer."""
     _jobs: queue.SimpleQueue[Callable[[], None] | None] = field(default_factory=queue.SimpleQueue)
@@ -159,6 +174,10 @@ class LoadedModel:
     _closing: threading.Event = field(default_factory=threading.Event)
     _listeners: list[Callable[[LoadedModel], None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _work: Stoppable = field(default_factory=Stoppable)
+    """Everything that it does once it is loaded."""
+    _noted: bool = False
+    """Whether the disk says that it is in this process's memory."""
     _given: int = 0
     """Jobs that were given to it and are not done."""
 
@@ -183,6 +202,9 @@ class LoadedModel:
             try:
                 if self.engine is not None and not self._closing.is_set():
                     job(self.engine)
+            except Exception:
+                # Other panes' answers come from this thread too.
+                logger.exception("something that %s was given to do", self.name)
             finally:
                 with self._lock:
                     self._given -= 1
@@ -203,7 +225,11 @@ class LoadedModel:
 
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
-            listener(self)
+            try:
+                listener(self)
+            except Exception:
+                # A pane that is being taken down; the model must go on, and be freed in the end.
+                logger.exception("telling of %s", self.name)
 
     @staticmethod
     def _take_turns_quickly() -> None:
@@ -221,14 +247,19 @@ class LoadedModel:
         def work() -> None:
             self._take_turns_quickly()
             self._load(adapter, at_work)
+            if self.state == "failed":
+                self._take_note_away(at_work)
             if loaded is not None and self.state == "ready":
-                loaded(self)
+                try:
+                    loaded(self)
+                except Exception:
+                    logger.exception("keeping what the load of %s took", self.name)
             while (job := self._jobs.get()) is not None:
                 job()
+            self._work.end()
             if self.engine is not None:
                 self.engine.close()
-            if at_work is not None:
-                at_work.remove(self._note)
+            self._take_note_away(at_work)
             self.state = "closed" if self.state != "failed" else "failed"
             ended(self)
             self._tell()
@@ -240,6 +271,12 @@ class LoadedModel:
     @property
     def _note(self) -> Crashed:
         return Crashed(self.request.key, self.request.engine, self.name)
+
+    def _take_note_away(self, at_work: AtWork | None) -> None:
+        # Once: the same model loaded again has a note that looks the same.
+        if at_work is not None and self._noted:
+            at_work.remove(self._note)
+            self._noted = False
 
     def _load(self, adapter: Callable[[str], Adapter], at_work: AtWork | None) -> None:
         def progress(share: float, doing: str) -> None:
@@ -255,6 +292,7 @@ class LoadedModel:
                 found = hosted(found, isolated=True)
             if at_work is not None and getattr(found, "may_be_isolated", True):
                 at_work.add(self._note)
+                self._noted = True
             engine = found.load(self.request.weights, self.request.options, progress)
         except BackendError as error:
             self.error, self.state = error, "failed"
@@ -264,7 +302,9 @@ class LoadedModel:
             )
             self.state = "failed"
         else:
-            self.engine, self.state, self.share = engine, "ready", 1.0
+            self.engine, self.share = engine, 1.0
+            if self._work.begin():
+                self.state = "ready"
         self.load_seconds = self.used_at = time.monotonic()
         self.load_seconds -= begun
         self._tell()
@@ -289,13 +329,13 @@ class LoadedModel:
         with self._lock:
             if self._given or self._closing.is_set() or time.monotonic() - self.used_at < idle_seconds:
                 return False
+            self.idle = True
             self._closing.set()
         self._end()
         return True
 
     def _end(self) -> None:
-        if self.engine is not None:
-            self.engine.stop()
+        self._work.stop(self.engine)
         self._jobs.put(None)
 
     def wait_closed(self, seconds: float) -> bool:

@@ -362,8 +362,9 @@ class Queue:
             if entry.aside == "ready":
                 progress = replace(progress, note=_TURN, next_try_seconds=None)
             entry.progress = progress
-        if self._on_change is not None:
-            self._on_change(entry.job())
+            # Under the lock: told after it, a pause could be followed by "running", and nothing would come after that.
+            if self._on_change is not None:
+                self._on_change(entry.job())
 
     def _enter(self, entry: _Entry, state: State, note: str | None, denied: AccessDenied | None = None) -> None:
         """Called under the lock."""

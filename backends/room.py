@@ -59,7 +59,8 @@ def room(request: LoadRequest, models: Sequence[LoadedModel], machine: Machine |
         return None  # alone it is the fit's to judge
     held = sum(held_bytes(model) for model in there)
     # Mapped weights count as free memory for the system, and a model on its way has not taken its share yet.
-    free = max(0, min(free, total - held))
+    # The fit leaves something to other programs.
+    free = max(0, min(free, total - held, request.predicted_bytes - request.short_bytes))
     missing = request.predicted_bytes - free
     return Room(request.predicted_bytes, free, total, held, _cheapest(there, missing) if missing > 0 else ())
 

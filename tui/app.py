@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from specs.model import Variant
-    from tui.screens.chat import ChatScreen
     from tui.settings import Settings
 
 FIRST_KEYS_SECONDS = 0.03
@@ -83,7 +82,6 @@ class Deck(Talking):
         self._request = request
         self._conversation = conversation
         self._hub_query = ""
-        self._chat_screen: ChatScreen | None = None
         self._window_title = ""
         self._title_taken = False
         self._ascii: LineFilter | None = None
@@ -303,7 +301,8 @@ class Deck(Talking):
 
         def work() -> None:
             file = self.services.keep_family(family)
-            self._post(self.Learned("catalog", self.services.load_catalog()))
+            turn = self.next_turn()
+            self._post(self.Learned("catalog", self.services.load_catalog(), turn))
             self._post(self.Learned("guests", tuple(one for one in self.guests if one != family)))
             self._post(self.Said(f"{family.name} is in your catalog now; its spec file is {file}"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -15,7 +15,7 @@ from tui.services import DownloadQueue, Services
 from tui.state import READING_DISK, State
 
 if TYPE_CHECKING:
-    from backends.downloads import Plan
+    from backends.downloads import Job, Plan
     from backends.errors import AccessDenied
     from specs.model import Variant
 
@@ -45,6 +45,8 @@ class Fetching(State):
         self._awaited: ChatWanted | None = None
         """The chat to open when its download is whole, unless the user has moved on."""
         self._queue_lock = threading.Lock()
+        self._told: dict[str, Job] = {}
+        """Each job as the queue told of it last."""
 
     def download_queue(self) -> DownloadQueue:
         """The queue, opened when first needed; safe from any thread."""
@@ -57,6 +59,7 @@ class Fetching(State):
     def on_job_changed(self, message: JobChanged) -> None:
         job = message.job
         before = self.jobs.get(job.id)
+        self._told[job.id] = job
         self.jobs = {**self.jobs, job.id: job}
         if before is None or before.progress.state != job.progress.state:
             self.read_queue()
@@ -73,10 +76,11 @@ class Fetching(State):
 
     def read_queue(self) -> None:
         """Take over the queue's order, and what an earlier run left under way."""
-        self.in_background(
-            lambda: self._post(self.Learned("jobs", {job.id: job for job in self.download_queue().jobs()})),
-            "reading the download queue",
-        )
+        self.learn("jobs", lambda: {job.id: job for job in self.download_queue().jobs()}, "reading the download queue")
+
+    def validate_jobs(self, jobs: Mapping[str, Job]) -> Mapping[str, Job]:
+        """Of jobs that are known the queue has told every change, in order, and a look at it may be older."""
+        return {name: self._told.get(name, job) for name, job in jobs.items()}
 
     def on_library_changed(self) -> None:
         self.learn("library", self.services.local_index, READING_DISK)

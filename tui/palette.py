@@ -15,6 +15,7 @@ from textual.events import Key
 from tui.guide import PLACES, spelled
 from tui.keys import GUIDE
 from tui.messages import FamilyWanted
+from tui.widgets.key_line import label_of
 
 if TYPE_CHECKING:
     from specs.catalog import Catalog
@@ -68,7 +69,7 @@ class Everything(Provider):
                 continue
             seen.add(name)
             words = active.tooltip or binding.tooltip
-            label = f"{binding.description}  {spelled(binding, self.app)}"
+            label = f"{label_of(active.node, binding)}  {spelled(binding, self.app)}"
             yield Action(label, words, partial(self.app.simulate_key, binding.key))
         for command in self.app.get_system_commands(self.screen):
             yield Action(command.title, command.help, command.callback)

@@ -9,6 +9,7 @@ import time
 from asyncio import sleep
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from textual._styles_cache import StylesCache
@@ -62,10 +63,12 @@ class State(App[int]):
     class Learned(Message):
         """Background work found out a value of the app."""
 
-        def __init__(self, name: str, value: object) -> None:
+        def __init__(self, name: str, value: object, turn: int = 0) -> None:
             super().__init__()
             self.name = name
             self.value = value
+            self.turn = turn
+            """The number of the question; a later one has a higher number. 0: nobody asked."""
 
     class Said(Message):
         """Background work has something to say."""
@@ -89,6 +92,9 @@ class State(App[int]):
         self.services = replace(services, record_load=self._record_load)
         self.settings: Settings | None = None
         self._closers: list[Callable[[], object]] = []
+        self._turns = count(1)
+        self._answered: dict[str, int] = {}
+        """The latest question about each value that has its answer."""
         self._refreshing = False
         self._watch: MachineWatch | None = None
         self._measured_read = False
@@ -107,8 +113,16 @@ class State(App[int]):
         self.services.background(guarded)
 
     def learn(self, name: str, find: Callable[[], object], what: str) -> None:
-        """Find a value of the app in the background and take it over."""
-        self.in_background(lambda: self._post(self.Learned(name, find())), what)
+        """Find a value of the app in the background and take it over, unless a later question was answered before.
+
+        Safe from any thread.
+        """
+        turn = self.next_turn()
+        self.in_background(lambda: self._post(self.Learned(name, find(), turn)), what)
+
+    def next_turn(self) -> int:
+        """The number of a question that is asked now; safe from any thread."""
+        return next(self._turns)
 
     def read_catalog(self) -> None:
         """Read the spec files, again when some were added; safe from any thread."""
@@ -123,6 +137,10 @@ class State(App[int]):
     def on_state_learned(self, message: Learned) -> None:
         if message.name == "machine":
             self._refreshing = False
+        if message.turn:
+            if message.turn < self._answered.get(message.name, 0):
+                return  # it was looked at before what is known by now
+            self._answered[message.name] = message.turn
         setattr(self, message.name, message.value)
 
     def validate_machine(self, machine: Machine | None) -> Machine | None:

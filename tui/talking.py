@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backends.fit import Option
     from backends.loaded import LoadRequest
     from specs.model import Variant
+    from tui.screens.chat import ChatScreen
     from tui.widgets.chat_pane import ChatPane
 
 logger = logging.getLogger("modeldeck")
@@ -48,6 +49,10 @@ class Talking(Fetching):
         super().__init__(services)
         self._before_library: ChatWanted | None = None
         """A chat that was asked for before it was known what lies on this disk."""
+        self._chat_screen: ChatScreen | None = None
+        """None: nobody talked yet."""
+        self._wish = 0
+        """Counts what was wanted for the pane that is talked to: finding out how to load takes its time."""
 
     def watch_crashed_loads(self, crashed_loads: tuple[Crashed, ...]) -> None:
         for one in crashed_loads:
@@ -93,14 +98,22 @@ class Talking(Fetching):
         path = message.path or self.library.path(option.variant)
         if path is None:
             self._offer_download(message)
-        elif option.verdict == "no":
+        elif option.verdict == "no" and not self._has_room_to_make(option, path):
+            reason = option.reason or "This machine has not enough memory for it"
             self._ask(
                 "It does not fit",
-                f"{option.reason or 'This machine has not enough memory for it.'} Load it all the same?",
+                f"{reason.removesuffix('.')}. Load it all the same?",
                 partial(self._talk, option, path, message.beside),
             )
         else:
             self._talk(option, path, message.beside)
+
+    def _has_room_to_make(self, option: Option, path: Path) -> bool:
+        """Whether models of ours are in its way: the chat then asks which of them is to go."""
+        from backends.loaded import load_request
+
+        chat = self._chat_screen
+        return chat is not None and chat.has_room_to_make(load_request(option, path))
 
     def _offer_download(self, message: ChatWanted) -> None:
         option = message.option
@@ -154,6 +167,8 @@ class Talking(Fetching):
         self._awaited = None
         self.switch_mode("chat")
         screen, machine, statuses, measured = self.screen, self.machine, self.statuses, self.measured
+        self._wish += not beside
+        wish = self._wish
         if option.verdict == "no" or machine is None or statuses is None:
             screen.post_message(LoadAndTalk(option, path, beside=beside))
             return
@@ -170,6 +185,8 @@ class Talking(Fetching):
             else:
                 # Where the installed build has no room for it the engine says so itself.
                 chosen = built if built.verdict != "no" else option
+            if not beside and wish != self._wish:
+                return  # another model was wanted for this pane meanwhile
             screen.post_message(LoadAndTalk(chosen, path, beside=beside))
 
         self.in_background(work, "finding out how to load it")
@@ -229,6 +246,7 @@ class Talking(Fetching):
 
     def _talk_to(self, request: LoadRequest) -> None:
         self._awaited = None
+        self._wish += 1
         self.switch_mode("chat")
         self.screen.post_message(LoadWanted(request))
 

@@ -28,6 +28,8 @@ class Child:
         self._engine: Engine | None = None
         self._open: set[int] = set()
         """Numbers of the answers that have not ended."""
+        self._stopped: set[int] = set()
+        """Of these, the ones that a thread is stopping."""
         self._ending = threading.Lock()
 
     def run(self) -> None:
@@ -40,15 +42,24 @@ class Child:
             if what == "close":
                 break
             if what == "stop":
-                threading.Thread(target=self._stop, args=(frozenset(self._open),), daemon=True).start()
+                self._hear_stop()
             elif what in ("stream", "complete", "score"):
-                self._open.add(number)
+                with self._ending:
+                    self._open.add(number)
                 # A thread of its own: a stop must be heard meanwhile.
                 threading.Thread(target=self._answer, args=(number, what, asked), daemon=True).start()
             else:
                 self._answer(number, what, asked)
         if self._engine is not None:
             self._engine.close()
+
+    def _hear_stop(self) -> None:
+        """Stop what runs now; a stop that comes again starts no further thread."""
+        with self._ending:
+            numbers = frozenset(self._open - self._stopped)
+            self._stopped |= numbers
+        if numbers:
+            threading.Thread(target=self._stop, args=(numbers,), daemon=True).start()
 
     def _stop(self, numbers: frozenset[int]) -> None:
         """Stop these answers, again until they have ended: one that has only just come has not reached the engine."""
@@ -63,6 +74,7 @@ class Child:
         """From here on no stop that was meant for this answer reaches the next one."""
         with self._ending:
             self._open.discard(number)
+            self._stopped.discard(number)
 
     def _answer(self, number: int, what: str, asked: list[Any]) -> None:
         try:

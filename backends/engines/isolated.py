@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from backends.engines.wire import error_from
 from backends.errors import BackendError, EngineCrashed, EngineError
 from backends.failures import about
 from specs.model import SGLANG, VLLM
+
+logger = logging.getLogger("modeldeck")
 
 CLOSE_SECONDS: Final = 3.0
 """How long a child may take to free its model before it is killed."""
@@ -105,7 +108,11 @@ class IsolatedEngine:
         self, asked: Sequence[Turn] | str, answer: str, reasoning: str = "", reference: Sequence[Score] = ()
     ) -> tuple[Score, ...]:
         told = asked if isinstance(asked, str) else list(asked)
-        return tuple(self._value("score", told, answer, reasoning, tuple(reference)))
+
+        def scored(job: Job) -> tuple[Score, ...]:
+            return tuple(self._value("score", told, answer, reasoning, tuple(reference), job=job))
+
+        return self._thread.call(scored)
 
     def count_tokens(self, text: str) -> int:
         return int(self._value("count_tokens", text))
@@ -154,10 +161,12 @@ class IsolatedEngine:
         finally:
             self._answers.pop(number, None)
 
-    def _value(self, what: str, *asked: Any) -> Any:
+    def _value(self, what: str, *asked: Any, job: Job | None = None) -> Any:
         if self._thread.closed:
             raise EngineError("the model was closed; load it again")
         number = self._ask(what, *asked)
+        if job is not None and job.cancelled:
+            self._abort(True)
         kind, *told = self._answers[number].get()
         del self._answers[number]
         if kind == "value":
@@ -194,6 +203,11 @@ class IsolatedEngine:
             try:
                 number, *told = self._wire.recv()
             except (EOFError, OSError):
+                break
+            except Exception:
+                # Whatever came over was not ours: without an end everybody who asked would wait for ever.
+                logger.exception("what the process of %s said", self._weights.name)
+                self._kill()
                 break
             if (asker := self._answers.get(number)) is not None:
                 asker.put(tuple(told))
@@ -243,5 +257,7 @@ class IsolatedEngine:
             self._child.wait(self._close_seconds)
         self._kill()
         self._child.wait()
+        # The reader ends with the child; closed under it, its next read would be of another file's descriptor.
+        self._reader.join(CLOSE_SECONDS)
         with contextlib.suppress(OSError):
             self._wire.close()

@@ -152,16 +152,21 @@ class ModelThread:
 
     def _cancel_all(self) -> None:
         for job in self._jobs:
-            job.cancelled = True
+            self._cancel_one(job)
         if self._running is not None:
-            self._running.cancelled = True
-            self._on_abort(True)
+            self._cancel_one(self._running)
 
     def _cancel(self, job: Job) -> None:
         with self._guard:
-            job.cancelled = True
-            if self._running is job:
-                self._on_abort(True)
+            self._cancel_one(job)
+
+    def _cancel_one(self, job: Job) -> None:
+        # Once: a stop may be asked for again and again, and a second one would break into what a library tidies up.
+        if job.cancelled:
+            return
+        job.cancelled = True
+        if self._running is job:
+            self._on_abort(True)
 
     def _run(self) -> None:
         while (job := self._inbox.get()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.errors import BackendError, BadWeights, EngineCrashed, EngineError
-from backends.failures import About, failure_about
+from backends.failures import About, about, failure_about
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ from backends.failures import About, failure_about
 )
 def test_a_failure_says_what_may_help(error: BackendError, kind: About) -> None:
     assert failure_about(error) == kind
+
+
+def test_a_turn_that_keeps_only_the_line_of_a_kill_still_offers_the_model_smaller() -> None:
+    """The words of backends.engines.isolated, as they stand in the history."""
+    assert (
+        about("the engine's process ended by SIGKILL, as the system does when memory runs out; load it again")
+        == "memory"
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from backends.engines.engine import Engine, LoadOptions, Weights
-from backends.engines.scripted import ScriptedAdapter
+from backends.at_work import AtWork
+from backends.engines.engine import Adapter, Engine, LoadOptions, Progress, Weights
+from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
+from backends.errors import EngineError
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
 
 REQUEST = LoadRequest(
@@ -49,3 +51,99 @@ def test_a_model_without_anything_to_do_is_unloaded_once() -> None:
     assert models.unload_idle(0.0) == (model,)
     assert model.wait_closed(30)
     assert models.unload_idle(0.0) == ()
+
+
+def opened(adapter: Adapter, **more: object) -> tuple[LoadedModels, LoadedModel, list[str], threading.Event]:
+    """A model with a listener that keeps the states it was told, and an event for the last of them."""
+    told: list[str] = []
+    over = threading.Event()
+
+    def listen(model: LoadedModel) -> None:
+        told.append(model.state)
+        if model.state in ("closed", "failed"):
+            over.set()
+
+    models = LoadedModels(lambda name: adapter, **more)  # type: ignore[arg-type]
+    return models, models.open(REQUEST, listen), told, over
+
+
+def test_a_job_that_raises_takes_no_other_panes_answer_along() -> None:
+    models, model, told, over = opened(ScriptedAdapter())
+    done = threading.Event()
+
+    def broken(_: Engine) -> None:
+        raise RuntimeError("the event loop is closed")
+
+    model.submit(broken)
+    model.submit(lambda _: done.set())
+    assert done.wait(30)
+    model.close()
+    assert over.wait(30)
+    assert not model.busy
+    assert told[-1] == "closed"
+    models.close()
+
+
+def test_a_listener_that_raises_keeps_no_other_from_hearing_and_the_model_from_being_freed() -> None:
+    adapter = ScriptedAdapter()
+    models = LoadedModels(lambda name: adapter)
+    closed = threading.Event()
+
+    def gone(_: LoadedModel) -> None:
+        raise RuntimeError("no active app")
+
+    model = models.open(REQUEST, gone)
+    models.open(REQUEST, lambda model: closed.set() if model.state == "closed" else None)
+    model.close()
+    assert closed.wait(30)
+    assert adapter.engines[0].closed
+
+
+def test_a_full_disk_that_cannot_keep_what_a_load_took_leaves_the_model_at_work() -> None:
+    def full(_: LoadedModel) -> None:
+        raise OSError(28, "No space left on device")
+
+    models, model, _, _ = opened(ScriptedAdapter(), on_loaded=full)
+    done = threading.Event()
+    model.submit(lambda _: done.set())
+    assert done.wait(30)
+    models.close()
+
+
+def test_a_model_that_was_unloaded_while_it_loaded_is_never_called_ready() -> None:
+    goes = threading.Event()
+
+    class Slow(ScriptedAdapter):
+        def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScriptedEngine:
+            goes.wait(30)
+            return super().load(weights, options, on_progress)
+
+    adapter = Slow()
+    models, model, told, over = opened(adapter)
+    model.close()
+    goes.set()
+    assert over.wait(30)
+    assert "ready" not in told
+    assert adapter.engines[0].closed
+    assert models.models() == ()
+
+
+def test_a_load_that_failed_is_no_longer_noted_as_being_in_memory(tmp_path: Path) -> None:
+    class Refusing(ScriptedAdapter):
+        def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScriptedEngine:
+            raise EngineError("not enough memory")
+
+    at_work = AtWork(tmp_path)
+    models, model, told, over = opened(Refusing(), at_work=at_work)
+    assert over.wait(30)
+    done = threading.Event()
+    model._jobs.put(done.set)
+    assert done.wait(30)
+    assert list(tmp_path.iterdir()) == []
+    # The same model again, smaller: what the first one's end takes away is not its note.
+    at_work.add(model._note)
+    model.close()
+    assert model.wait_closed(30)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    assert told[-1] == "failed"
+    models.close()

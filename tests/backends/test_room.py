@@ -76,3 +76,13 @@ def test_what_is_loaded_already_or_not_known_is_not_judged() -> None:
     assert room(model.request, [model], machine(1, 1)) is None
     assert room(request(5), [], None) is None
     assert room(replace(request(5), predicted_bytes=None), [], machine(1, 1)) is None
+
+
+def test_what_the_fit_found_missing_counts_though_the_system_has_it_free() -> None:
+    """The fit leaves something to other programs, and both must say the same of one load."""
+    short = replace(request(10), short_bytes=2 * GIB)
+    found = room(short, [loaded(8, "a")], machine(60, 11))
+    assert found is not None
+    assert found.missing_bytes == 2 * GIB
+    assert names(found.unload) == ["a"]
+    assert short == request(10), "it is the same load all the same"

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 from backends.engines.engine import EngineStatus
 from backends.fit import Compute, Correction, Knowledge
+from backends.loaded import LoadRequest
 from backends.machine.model import Holder
 from backends.machine.presets import PRESETS, preset
 from specs.model import ModelFamily, Variant
@@ -622,6 +623,34 @@ async def test_the_chat_stays_closed_when_the_user_has_moved_on(keys: tuple[str,
         await press(pilot, "enter", "enter", *keys)
         await arrive(pilot, disk, queue)
         assert talked == []
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_what_does_not_fit_beside_our_own_models_is_for_the_chat_to_ask(ours: bool) -> None:
+    disk = Disk()
+    disk.keys.add(Q4.key)
+    app, _, talked = journey(disk)
+    option = replace(
+        fake.options([Q4], fake.MACHINE, fake.Wish(), fake.STATUSES, {})[0], verdict="no", reason="2 GiB short"
+    )
+
+    class Holding:
+        def has_room_to_make(self, request: LoadRequest) -> bool:
+            assert request.short_bytes == max(0, option.memory.total_bytes - (option.budget_bytes or 0))
+            return ours
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app._chat_screen = Holding()  # type: ignore[assignment]
+        app.retitle = lambda: None  # type: ignore[method-assign]
+        app.post_message(ChatWanted(option))
+        await pilot.pause()
+        await pilot.pause()
+        assert isinstance(app.screen, Ask) is not ours
+        assert len(talked) == ours
+        if not ours:
+            assert "2 GiB short. Load it all the same?" in screen_text(app)
+        app._chat_screen = None
 
 
 async def test_a_question_closes_when_the_weights_have_come_meanwhile() -> None:

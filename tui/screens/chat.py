@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from backends.engines.engine import Adapter
-from backends.errors import BackendError
+from backends.errors import BackendError, Cancelled
 from backends.loaded import load_request
 from specs.text import printable
 from tui import units
@@ -27,9 +27,8 @@ from tui.screens.chat_settings import ChatSettings, Told
 from tui.screens.conversations import Conversations
 from tui.screens.dueling import DuelRefused, pair, run_duel
 from tui.screens.loaded import Loaded
-from tui.screens.overflow import Overflow, Way, larger_context, ways
+from tui.screens.making_room import RoomScreen
 from tui.screens.panes import MOST_PANES
-from tui.screens.turns import TurnScreen
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
@@ -39,6 +38,7 @@ from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
 IDLE_CHECK_SECONDS = 30.0
+DUEL_STOPPED = "The duel was stopped before the first place"
 WITHOUT_MODEL: dict[State, str] = {
     "loading": "is still loading",
     "failed": "failed; ctrl+l loads it again",
@@ -47,7 +47,7 @@ WITHOUT_MODEL: dict[State, str] = {
 """Why a pane cannot answer."""
 
 
-class ChatScreen(TurnScreen):
+class ChatScreen(RoomScreen):
     """Talk to the models that are loaded."""
 
     CSS_PATH = "chat.tcss"
@@ -156,7 +156,8 @@ class ChatScreen(TurnScreen):
         if pane is None:
             title = ""
         elif self._editing is not None:
-            title = "another text for this turn: enter branches, esc leaves it as it is"
+            what = "another text" if pane.completes else "another text for this turn"
+            title = f"{what}: enter branches, esc leaves it as it is"
         elif self.broadcast and len(self.panes) > 1:
             title = "to both panes" if len(self.panes) == 2 else f"to all {len(self.panes)} panes"
         elif pane.completes:
@@ -196,6 +197,10 @@ class ChatScreen(TurnScreen):
 
     def on_chat_pane_answered(self, _event: ChatPane.Answered) -> None:
         self.refresh_bindings()
+
+    def on_chat_pane_grew(self, event: ChatPane.Grew) -> None:
+        if event.pane is self.active_pane:
+            self._say_prompt()
 
     def on_prompt_edited(self, event: Prompt.Edited) -> None:
         pane = self.active_pane
@@ -245,52 +250,6 @@ class ChatScreen(TurnScreen):
             self.prompt.remember(draft.text)
             self.prompt.clear()
 
-    @staticmethod
-    def _over(pane: ChatPane, draft: Draft) -> int:
-        """Tokens too many for the pane's context; 0: it fits, or that cannot be known."""
-        budget = pane.measure(draft.whole)
-        return budget.over if budget is not None else 0
-
-    def _too_long(self, pane: ChatPane, draft: Draft) -> bool:
-        """Whether it does not fit the context any more; then the user is asked what to do, and nothing is cut."""
-        budget = pane.measure(draft.whole)
-        if budget is None or not budget.over or pane.request is None:
-            return False
-        if pane.generation is None:
-            # What the question speaks of stands behind it too, however soon it comes after the typing.
-            pane.take_budget(budget)
-            self._say_prompt()
-        oldest = pane.oldest_to_drop(budget.over)
-        context = larger_context(budget)
-
-        def go() -> None:
-            # A summary, or turns that were longer than thought, may still be too much.
-            if not self._too_long(pane, draft):
-                pane.send(draft.whole)
-            else:
-                give_back()
-
-        def give_back() -> None:
-            if pane is self.active_pane and not self.prompt.draft:
-                self.prompt.draft = pane.draft = draft
-
-        def chosen(way: Way | None) -> None:
-            if way is None:
-                return
-            self.prompt.remember(draft.text)
-            self.prompt.clear()
-            if way == "drop":
-                pane.drop(oldest)
-                go()
-            elif way == "summarise":
-                pane.summarise(oldest, go, give_back)
-            else:
-                pane.enlarge(context, go)
-
-        may_drop = len(oldest) if not pane.completes else 0
-        self.app.push_screen(Overflow(budget, ways(budget, may_drop, context, pane.request.max_context)), chosen)
-        return True
-
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
@@ -315,7 +274,8 @@ class ChatScreen(TurnScreen):
         if self._editing is not None:
             self._stop_editing()
             return
-        panes = self.panes if self.broadcast else [p for p in (self.active_pane,) if p is not None]
+        # A duel is one thing in two panes.
+        panes = [p for p in self.panes if self.broadcast or p.active or p.state == "scoring"]
         stopped = [pane.stop() for pane in panes]
         if not any(stopped) and sum(pane.leave_duel() for pane in panes) == 0:
             self.prompt.area.focus()
@@ -326,7 +286,10 @@ class ChatScreen(TurnScreen):
                 self._say_why_not(pane, "There is no prompt to answer again")
 
     def action_continue(self) -> None:
-        for pane in self._targets():
+        targets = self._targets()
+        if len(targets) == 1 and self._full(targets[0]):
+            return
+        for pane in targets:
             if not pane.go_on() and pane.generation is None:
                 self._say_why_not(pane, "There is nothing to go on with")
 
@@ -416,12 +379,15 @@ class ChatScreen(TurnScreen):
         asked = [turn.text for turn in first.conversation.path() if turn.role == "user"]
         try:
             made = await run_duel(first, second, self._room_of, lambda what: self.notify(printable(what), markup=False))
+        except Cancelled:
+            self.notify(DUEL_STOPPED)
+            return
         except (BackendError, DuelRefused) as error:
             self.notify(printable(str(error)), severity="error", markup=False)
             return
         second.show_duel(made, asked[-1] if asked else "")
         if not made.scores:
-            self.notify("The duel was stopped before the first place")
+            self.notify(DUEL_STOPPED)
 
     def action_widen(self, step: int) -> None:
         """Give the pane's column more or less of the width."""

@@ -105,7 +105,8 @@ class Conversations(Dialog[str | None]):
             .conversation-list--muted { color: $muted; }
             .conversation-list--pin { color: $accent; }
         }
-        #keys { color: $muted; height: auto; margin-top: 1; }
+        #which { color: $muted; height: 1; margin-top: 1; }
+        #keys { color: $muted; height: auto; }
     }
     """
 
@@ -119,6 +120,7 @@ class Conversations(Dialog[str | None]):
             box.border_subtitle = plain("esc closes")
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
+            yield Static(id="which")
             yield Static(
                 plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in"),
                 id="keys",
@@ -148,8 +150,19 @@ class Conversations(Dialog[str | None]):
             found = ()
         self.list.empty_words = NOTHING_FOUND if query.strip() else NONE_YET
         self.list.show(found, self.list.cursor if keep else 0)
+        self._say_which()
         what = f"{len(found)} found" if query.strip() else f"{len(found)}"
         self.query_one(".box").border_title = plain(f"Conversations, {what}")
+
+    def _say_which(self) -> None:
+        """How the command line goes on with the conversation under the cursor."""
+        chosen = self.chosen
+        words = f"launch --conversation {clean(chosen.id)} goes on with it" if chosen is not None else ""
+        self.query_one("#which", Static).update(plain(words))
+
+    def on_line_list_highlighted(self, event: LineList.Highlighted) -> None:
+        event.stop()
+        self._say_which()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -259,6 +272,10 @@ class Conversations(Dialog[str | None]):
                 return
             self._history.save_all(found)
             self._changed()
+            rows = [summary.id for summary in self.list.summaries]
+            if found.id in rows:  # its age may place it far down
+                self.list.show(self.list.summaries, rows.index(found.id))
+                self._say_which()
             self.notify(clean(f"brought in: {found.name}"), markup=False)
 
         self.app.push_screen(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backends.duel import Duel, duel
 from backends.engines.engine import Engine, Score, Scorer
 from backends.engines.scoring import NO_SCORERS, cannot_score
-from backends.errors import BackendError, EngineError
+from backends.errors import BackendError, Cancelled, EngineError
 from backends.room import Room
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ async def run_duel(
         return await pane.work("scoring", score)
 
     reference = await scores(first, ())
+    if first.work_stopped:
+        raise Cancelled("the duel was stopped before the second model looked at the answer")
     return duel(reference, await scores(second, reference))
 
 

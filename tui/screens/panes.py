@@ -58,6 +58,8 @@ class PaneScreen(Screen[None]):
         self._models: LoadedModels | None = None
         self._history: History | None = None
         self._closers: list[Callable[[], object]] = []
+        self._trouble = ""
+        """What keeps the history from being written; "": nothing."""
 
     # -- models and history
 
@@ -105,8 +107,14 @@ class PaneScreen(Screen[None]):
                 on_trouble=lambda what: self._post(self.Trouble(what)),
                 on_note=lambda note: self._post(self.Noted(note)),
             )
-            self._at_end(self._history.close)
+            self._at_end(self._close_history)
         return self._history
+
+    def _close_history(self) -> None:
+        for pane in self.panes:
+            pane.keep_draft()
+        if self._history is not None:
+            self._history.close()
 
     def _at_end(self, close: Callable[[], object]) -> None:
         at_end = getattr(self.app, "at_end", None)
@@ -121,8 +129,9 @@ class PaneScreen(Screen[None]):
             self.post_message(message)
 
     def on_pane_screen_trouble(self, event: Trouble) -> None:
+        self._trouble = event.what or ""
         for pane in self.panes:
-            pane.trouble = event.what or ""
+            pane.trouble = self._trouble
             pane.say_all()
         if event.what is None:
             self.notify("The history is written again; nothing was lost")
@@ -159,6 +168,10 @@ class PaneScreen(Screen[None]):
         self._load_into(pane, request)
         self.prompt.area.focus()
         return pane
+
+    def has_room_to_make(self, request: LoadRequest) -> bool:
+        """Whether what the fit found missing is held by models of ours, so that which of them goes is the question."""
+        return 0 < request.short_bytes <= sum(held_bytes(model) for model in self.models.models())
 
     def _load_into(self, pane: ChatPane, request: LoadRequest) -> None:
         """Load it, or ask first where it does not fit beside the models that are there."""
@@ -200,6 +213,7 @@ class PaneScreen(Screen[None]):
         """One more pane, and the prompt goes to it."""
         pane = ChatPane(self.models)
         pane.keeper.history = self.history
+        pane.trouble = self._trouble
         await self.query_one(PaneGrid).mount(pane)
         self.activate(pane)
         self._arrange()

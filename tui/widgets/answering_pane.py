@@ -21,9 +21,12 @@ from tui.widgets.entry import Entry
 from tui.widgets.frame_line import Part
 from tui.widgets.generation import BATCH_SECONDS, Generation
 from tui.widgets.model_pane import ModelPane
-from tui.widgets.pane_words import context_words, note_of, state_words
+from tui.widgets.pane_words import CONTEXT_FULL, context_words, note_of, state_words
 from tui.widgets.passage import Passage, tokens_of
 
+PULSE_SECONDS = 0.25
+GROWTH_SECONDS = 1.0
+"""How often a growing answer is counted behind the prompt, whose picture costs more than the foot's."""
 LEFT_OUT = "left out of the context"
 ALTERNATIVES = 5
 """Alternatives that a completion pane asks for at each token."""
@@ -51,6 +54,17 @@ class AnsweringPane(ModelPane):
         def control(self) -> AnsweringPane:
             return self.pane
 
+    class Grew(Message, namespace="chat_pane"):
+        """The answer takes more of the context than it did; now and then while it comes."""
+
+        def __init__(self, pane: AnsweringPane) -> None:
+            super().__init__()
+            self.pane = pane
+
+        @property
+        def control(self) -> AnsweringPane:
+            return self.pane
+
     def __init__(self, models: LoadedModels, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(models, id=id)
         self.conversation: Conversation = conversation()
@@ -64,6 +78,7 @@ class AnsweringPane(ModelPane):
         """The comparison that stands here instead of the conversation; None: the conversation does."""
         self._entry: Entry | None = None
         self._taken_at = 0.0
+        self._grew_at = 0.0
         self._take_timer: Timer | None = None
         self._pulse: Timer | None = None
         self._last: Generation | None = None
@@ -181,14 +196,12 @@ class AnsweringPane(ModelPane):
         """End the answer; what came is kept. False: there was none."""
         if super().stop():
             return True
-        if self.generation is None or self.generation.done:
+        generation = self.generation
+        if generation is None or generation.done:
             return False
-        self.generation.stop()
-        if not self.generation.running:
+        if not generation.stop(self.model.engine if self.model is not None else None):
             # Its turn may come much later, behind another pane's answer; then it ends before it begins.
-            self._finish(self.generation)
-        elif self.model is not None and self.model.engine is not None:
-            self.model.engine.stop()
+            self._finish(generation)
         return True
 
     def _generate(self, node_id: str, entry: Entry, turns: tuple[Turn, ...]) -> None:
@@ -206,7 +219,7 @@ class AnsweringPane(ModelPane):
         generation: Generation
 
         def wake() -> None:
-            self.post_message(self.Arrived(generation))
+            self.post_from_thread(self.Arrived(generation))
 
         generation = Generation(node_id, wake)
         self.generation = self._last = generation
@@ -220,7 +233,14 @@ class AnsweringPane(ModelPane):
         self.state = "waiting" if model.busy and model.users > 1 else "reading"
         model.submit(lambda engine: generation.run(engine, ask, count))
         if self._pulse is None:
-            self._pulse = self.set_interval(0.25, self._say_foot)
+            self._pulse = self.set_interval(PULSE_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        self._say_foot()
+        now = time.monotonic()
+        if now - self._grew_at >= GROWTH_SECONDS:
+            self._grew_at = now
+            self.post_message(self.Grew(self))
 
     def on_answering_pane_arrived(self, event: Arrived) -> None:
         event.stop()
@@ -282,7 +302,11 @@ class AnsweringPane(ModelPane):
             return
         generation.thinking = False
         stats = generation.stats
-        reason = stats.stop_reason if stats is not None else "error" if generation.error is not None else "cancelled"
+        reason: str = (
+            stats.stop_reason if stats is not None else "error" if generation.error is not None else "cancelled"
+        )
+        if reason == "length" and stats is not None and self._is_full(stats):
+            reason = CONTEXT_FULL
         old = self.conversation.node(generation.node_id)
         finished = replace(
             old,
@@ -311,6 +335,15 @@ class AnsweringPane(ModelPane):
             self.state = "ready" if self.engine is not None else self.state
             self.say_all()
             self.post_message(self.Answered(self, generation.node_id))
+
+    def _is_full(self, stats: Stats) -> bool:
+        """Whether an answer ended where the context does, and not at a limit of its own."""
+        context = self.context
+        return (
+            context is not None
+            and stats.prompt_tokens is not None
+            and stats.prompt_tokens + stats.decoded_tokens >= context
+        )
 
     def _is_finished(self) -> None:
         """An answer ended: what it took is known."""

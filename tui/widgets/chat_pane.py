@@ -13,8 +13,9 @@ from backends.budget import Budget, count_budget, oldest_to_drop
 from backends.conversation import Conversation, Spot, node
 from backends.duel import Duel
 from backends.engines.engine import Engine, Sampling, Turn
-from backends.errors import EngineCrashed
+from backends.errors import EngineCrashed, EngineError
 from backends.loaded import LoadedModel, LoadedModels
+from backends.stoppable import Stoppable
 from specs.text import printable
 from tui.widgets.answering_pane import AnsweringPane
 from tui.widgets.duel_entry import duel_passage, spot_words
@@ -41,16 +42,20 @@ class ChatPane(AnsweringPane):
     class Counted(Message):
         """Tokens of the conversation were counted. Posted from the model's thread."""
 
-        def __init__(self, budget: Budget) -> None:
+        def __init__(self, model: LoadedModel, budget: Budget) -> None:
             super().__init__()
+            self.model = model
             self.budget = budget
 
     class Summarised(Message):
         """Turns were put into fewer words. Posted from the model's thread."""
 
-        def __init__(self, model: LoadedModel, node_ids: tuple[str, ...], text: str, error: Exception | None) -> None:
+        def __init__(
+            self, model: LoadedModel, work: Stoppable, node_ids: tuple[str, ...], text: str, error: Exception | None
+        ) -> None:
             super().__init__()
             self.model = model
+            self.work = work
             self.node_ids = node_ids
             self.text = text
             self.error = error
@@ -63,7 +68,8 @@ class ChatPane(AnsweringPane):
         """Tokens as they were counted last."""
         self._after_summary: tuple[Callable[[], None], Callable[[], None]] | None = None
         """What follows the summary that is made, and what follows if it fails."""
-        self._summary_stopped = False
+        self._summary: Stoppable | None = None
+        """The summary that is made; None: none is."""
         self._draft_timer: Timer | None = None
         self._draft_counts = False
         """Whether the draft is still to be counted once the typing rests: no more when an answer began meanwhile."""
@@ -82,10 +88,8 @@ class ChatPane(AnsweringPane):
 
     def _model_is(self, model: LoadedModel) -> None:
         super()._model_is(model)
-        if model.state in ("closed", "failed"):
-            after, self._after_summary = self._after_summary, None
-            if after is not None:
-                after[1]()
+        if model.state in ("closed", "failed") and self._summary is not None:
+            self._end_summary(self._summary)
 
     # -- the conversation
 
@@ -296,15 +300,16 @@ class ChatPane(AnsweringPane):
 
         def job(engine: Engine) -> None:
             try:
-                self.post_message(self.Counted(count_budget(engine, turns, system, draft, completes=completes)))
+                counted = count_budget(engine, turns, system, draft, completes=completes)
             except Exception:  # noqa: BLE001 - without a count the foot shows the last one
                 return
+            self.post_from_thread(self.Counted(model, counted))
 
         model.submit(job)
 
     def on_chat_pane_counted(self, event: Counted) -> None:
         event.stop()
-        if self.generation is None:
+        if self.generation is None and event.model is self.model:
             self.take_budget(event.budget)
             self.post_message(self.Changed(self))
 
@@ -343,7 +348,16 @@ class ChatPane(AnsweringPane):
         self._draft_counts = self.generation is None
         self._draft_timer = self.set_timer(DRAFT_SECONDS, self._draft_rests)
 
+    def on_unmount(self) -> None:
+        self.keep_draft()
+
+    def keep_draft(self) -> None:
+        """Keep what was typed last, which has not rested yet; safe from any thread."""
+        if self._draft_timer is not None:
+            self.keeper.drafted(self.conversation, self.draft.text)
+
     def _draft_rests(self) -> None:
+        self._draft_timer = None
         self.keeper.drafted(self.conversation, self.draft.text)
         if self._draft_counts:
             self._count_context()
@@ -366,9 +380,16 @@ class ChatPane(AnsweringPane):
         except Exception:  # noqa: BLE001 - the engine will say it when it is asked to answer
             return None
 
-    def oldest_to_drop(self, tokens: int) -> tuple[str, ...]:
-        """The oldest turns that together hold about so many tokens, never half of a question and its answer."""
-        return oldest_to_drop(self.conversation, self.budget.history if self.budget is not None else 0, tokens)
+    def oldest_to_drop(self, tokens: int, *, but_last: bool = False) -> tuple[str, ...]:
+        """The oldest turns that together hold about so many tokens, never half of a question and its answer.
+
+        Args:
+            tokens: What must become free.
+            but_last: Without the last question and its answer, which is to go on; (): the others are not enough.
+        """
+        found = oldest_to_drop(self.conversation, self.budget.history if self.budget is not None else 0, tokens)
+        last = [n.id for n in self.conversation.path()[-2:]]
+        return () if but_last and any(name in found for name in last) else found
 
     def drop(self, node_ids: tuple[str, ...]) -> None:
         """Leave turns out of the context; they stay on the screen, and say so."""
@@ -396,51 +417,71 @@ class ChatPane(AnsweringPane):
             turns.append(Turn("user", SUMMARY_WISH))
         sampling = Sampling(max_tokens=max(64, (self.context or 1024) // 8), temperature=0.0, thinking=False)
         self._after_summary = (then, failed)
-        self._summary_stopped = False
+        work = self._summary = Stoppable()
         self.state = "summarising"
 
         def job(engine: Engine) -> None:
             text = ""
             error: Exception | None = None
+            if not work.begin():
+                return
             try:
                 for chunk in engine.stream(turns, sampling):
                     text += "" if chunk.reasoning else chunk.text
-                    if self._summary_stopped:
-                        engine.stop()  # one from before the stream began was meant for this one too
+                    if chunk.stats is not None and chunk.stats.stop_reason == "cancelled":
+                        error = EngineError("it was stopped before its end")
             except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown in the pane
                 error = failure
-            self.post_message(self.Summarised(model, node_ids, text.strip(), error))
+            finally:
+                work.end()
+            self.post_from_thread(self.Summarised(model, work, node_ids, text.strip(), error))
 
         model.submit(job)
 
     def stop(self) -> bool:
-        if self.state == "summarising" and self.engine is not None:
-            self._summary_stopped = True
-            self.engine.stop()
+        work = self._summary
+        if self.state == "summarising" and work is not None:
+            if not work.stop(self.engine):
+                # It waits its turn behind another pane's answer, which goes on.
+                self._end_summary(work)
             return True
         return super().stop()
 
     def on_chat_pane_summarised(self, event: Summarised) -> None:
         event.stop()
+        if event.work is not self._summary:
+            return
         if isinstance(event.error, EngineCrashed) and event.model is self.model:
             event.model.crashed(event.error)
-        if self.state == "summarising":
-            self.state = "ready" if self.engine is not None else "failed"
-        after, self._after_summary = self._after_summary, None
-        if after is None:
+        if event.work.stopping or event.error is not None or not event.text:
+            why = str(event.error or "") or "the model said nothing"
+            self._end_summary(event.work, "" if event.work.stopping else why)
             return
-        then, failed = after
-        if self._summary_stopped or event.error is not None or not event.text:
-            if not self._summary_stopped:
-                why = str(event.error or "") or "the model said nothing"
-                words = f"The summary failed: {why}; nothing was left out"
-                self.notify(printable(words), severity="error", markup=False)
-            failed()
+        then = self._summary_ended()
+        if then is None:
             return
         system = f"{self.conversation.system}\n\n{SUMMARY_HEAD}\n{event.text}".strip()
         self.conversation = replace(self.conversation, system=system)
         self.drop(event.node_ids)
-        then()
+        then[0]()
+
+    def _summary_ended(self) -> tuple[Callable[[], None], Callable[[], None]] | None:
+        if self.state == "summarising":
+            self.state = "ready" if self.engine is not None else "failed"
+        self._summary = None
+        after, self._after_summary = self._after_summary, None
+        return after
+
+    def _end_summary(self, work: Stoppable, why: str = "") -> None:
+        """There is no summary; with a reason that is told."""
+        if work is not self._summary:
+            return
+        after = self._summary_ended()
+        if why:
+            words = f"The summary failed: {why}; nothing was left out"
+            self.notify(printable(words), severity="error", markup=False)
+        if after is not None:
+            after[1]()
 
     def enlarge(self, context: int, then: Callable[[], None]) -> None:
         """Load the model again with a longer context, and go on then."""

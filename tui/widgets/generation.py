@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from backends.engines.engine import Chunk, Engine, Stats
 from backends.errors import BackendError, EngineError
+from backends.stoppable import Stoppable
 
 BATCH_SECONDS = 0.05
 """How long text is collected before the screen takes it: one update a token halves what it can show."""
@@ -35,35 +36,31 @@ class Generation:
     error: BackendError | None = None
     done: bool = False
     """Whether nothing follows; with it comes a last wake."""
-    running: bool = False
-    """Whether the engine has begun; False: it waits its turn."""
     _chunks: list[Chunk] = field(default_factory=list)
     _awake: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopping: threading.Event = field(default_factory=threading.Event)
+    _work: Stoppable = field(default_factory=Stoppable)
 
-    def stop(self) -> None:
-        """The answer ends with what has come."""
-        self._stopping.set()
+    def stop(self, engine: Engine | None) -> bool:
+        """The answer ends with what has come; False: it had not begun and never will."""
+        return self._work.stop(engine)
 
     @property
-    def stopping(self) -> bool:
-        """Whether somebody asked it to end."""
-        return self._stopping.is_set()
+    def running(self) -> bool:
+        """Whether the engine has begun; False: it waits its turn."""
+        return self._work.begun
 
     def run(self, engine: Engine, ask: Callable[[Engine], Iterator[Chunk]], count: Callable[[Engine], int]) -> None:
         """Let the engine answer; runs on the engine's thread and shows every failure."""
         try:
-            if self._stopping.is_set():
+            if not self._work.begin():
                 return
-            self.running = True
             self.prompt_tokens = count(engine)
             self._tell()
+            if self._work.stopping:
+                return  # before a prefill that may take minutes
             for chunk in ask(engine):
                 self._put(chunk)
-                if self._stopping.is_set():
-                    # Again: a stop from before the stream began was meant for this one too.
-                    engine.stop()
         except BackendError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - a thread's edge: it is shown in the pane
@@ -71,6 +68,7 @@ class Generation:
                 f"{engine.name} failed in the middle of an answer", f"{type(error).__name__}: {error}"
             )
         finally:
+            self._work.end()
             with self._lock:
                 self.done = True
             self._tell()

@@ -19,6 +19,12 @@ from tui.glyphs import ASCII_KEYS, UNICODE, glyphs
 from tui.widgets.inks import ink
 
 
+def label_of(owner: DOMNode, binding: Binding) -> str:
+    """What the key does now, where its owner knows better than the binding."""
+    known = getattr(owner, "key_label", None)
+    return (known(binding) if known is not None else None) or binding.description
+
+
 class KeyLine(Widget):
     """Keys of the focused place from the left, keys of the whole app at the right end.
 
@@ -48,7 +54,7 @@ class KeyLine(Widget):
                 shown = self._shown(binding)
                 if glyphs() is not UNICODE:
                     shown = "".join(ASCII_KEYS.get(letter, letter) for letter in shown)
-                items.setdefault(name, (name, shown, self._label(active.node, binding), binding.key))
+                items.setdefault(name, (name, shown, label_of(active.node, binding), binding.key))
         return list(items.values())
 
     def _shown(self, binding: Binding) -> str:
@@ -58,12 +64,6 @@ class KeyLine(Widget):
         if len(shown) > 1 or not shown.isascii() or focused is None:
             return shown
         return format_key(binding.key) if focused.check_consume_key(shown, shown) else shown
-
-    @staticmethod
-    def _label(owner: DOMNode, binding: Binding) -> str:
-        """What the key does now, where its owner knows better than the binding."""
-        label_of = getattr(owner, "key_label", None)
-        return (label_of(binding) if label_of is not None else None) or binding.description
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width

@@ -16,9 +16,10 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from backends.engines.engine import Engine
-from backends.errors import BackendError, EngineCrashed, EngineError
+from backends.errors import BackendError, Cancelled, EngineCrashed, EngineError
 from backends.failures import failure_about
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest, asked_again
+from backends.stoppable import Stoppable
 from specs.text import printable
 from tui import units
 from tui.widgets.frame_line import FrameLine, Part
@@ -84,8 +85,14 @@ class ModelPane(Vertical):
         self._notice = Static(id="notice")
         self._foot = FrameLine("╰╯", id="foot")
         self._gone = False
+        self._was_idle = False
+        """Whether its model was unloaded because nobody used it."""
         self._then: Callable[[], None] | None = None
         """Done once when the model is ready."""
+        self._stop_work: Callable[[], None] | None = None
+        """Ends what the model does beside answering."""
+        self.work_stopped = False
+        """Whether that was asked of the latest such work."""
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     # -- the picture
@@ -156,7 +163,8 @@ class ModelPane(Vertical):
         elif self.state == "failed" and self.model is not None and self.model.error is not None:
             text = self._failure_words(self.model.error)
         elif self.state == "unloaded":
-            text = "This model was unloaded. ctrl+l loads it again; the conversation stays."
+            why = " because nobody talked to it" if self._was_idle else ""
+            text = f"This model was unloaded{why}. Your next prompt or ctrl+l loads it again; the conversation stays."
         else:
             text = self._hint_words()
         if self.trouble:
@@ -176,6 +184,8 @@ class ModelPane(Vertical):
 
     def _hint_words(self) -> str | Content:
         """What helps while the model is there; empty: nothing."""
+        if self.transcript.entries:
+            return ""  # said once, before the first prompt: afterwards the lines are the conversation's
         engine = self.model.engine if self.model is not None else None
         return printable(engine.template_note) if engine is not None and engine.template_note else ""
 
@@ -205,6 +215,7 @@ class ModelPane(Vertical):
     def load(self, request: LoadRequest) -> None:
         """Take this model instead of the one there was."""
         self.leave()
+        self._was_idle = False
         self.request = asked_again(request)
         self.model = self._models.open(request, self._model_moved)
         self.state = "loading"
@@ -227,8 +238,8 @@ class ModelPane(Vertical):
 
     def stop(self) -> bool:
         """End what the model does here; False: nothing."""
-        if self.state == "scoring" and self.engine is not None:
-            self.engine.stop()
+        if self.state == "scoring" and self._stop_work is not None:
+            self._stop_work()
             return True
         return False
 
@@ -241,7 +252,12 @@ class ModelPane(Vertical):
 
     def _model_moved(self, model: LoadedModel) -> None:
         # On the model's thread: a message is all that it may do here.
-        self.post_message(self.ModelMoved(model))
+        self.post_from_thread(self.ModelMoved(model))
+
+    def post_from_thread(self, message: Message) -> None:
+        """Post from a model's thread, which goes on where the pane is just being taken down."""
+        with contextlib.suppress(RuntimeError):  # of a widget that has left the screen, or of a loop that is closed
+            self.post_message(message)
 
     def on_model_pane_model_moved(self, event: ModelMoved) -> None:
         event.stop()
@@ -261,6 +277,7 @@ class ModelPane(Vertical):
         elif model.state == "failed":
             self.state = "failed"
         else:
+            self._was_idle = model.idle
             self.model = None
             self._models.release(model, self._model_moved)
             self.state = "unloaded"
@@ -295,18 +312,29 @@ class ModelPane(Vertical):
             if not done.done():
                 done.set_exception(error) if error is not None else done.set_result(cast("Result", result))
 
+        stoppable = Stoppable()
+
+        def stop() -> None:
+            self.work_stopped = True
+            if not stoppable.stop(self.engine):
+                tell(None, Cancelled(f"{self.title} was stopped before it began"))
+
         def run(engine: Engine) -> None:
             result, error = None, None
             try:
+                if not stoppable.begin():
+                    return
                 result = job(engine)
             except BackendError as failure:
                 error = failure
             except Exception as failure:  # noqa: BLE001 - a thread's edge: it is shown where it was asked for
                 error = EngineError(f"{engine.name} failed", f"{type(failure).__name__}: {failure}")
+            stoppable.end()
             with contextlib.suppress(RuntimeError):  # the app is over
                 loop.call_soon_threadsafe(tell, result, error)
 
         self.state = state
+        self._stop_work, self.work_stopped = stop, False
         model.submit(run)
         gone = asyncio.ensure_future(self.until(lambda: self.state in ("unloaded", "failed")))
         try:
@@ -319,5 +347,7 @@ class ModelPane(Vertical):
             raise
         finally:
             gone.cancel()
+            if self._stop_work is stop:
+                self._stop_work = None
             if self.state == state:
                 self.state = "ready" if self.engine is not None else "unloaded"

@@ -36,9 +36,13 @@ _STYLES: dict[State, str] = {"failed": "error", "answering": "accent", "reading"
 NEARLY_FULL = 0.85
 """Share of the context from which on its count warns."""
 NO_BREAK = "\u00a0"
+CONTEXT_FULL = "context"
+"""Why an answer ended that took the last token of the context."""
+CUT_OFF = "modeldeck ended before this answer did · ctrl+g goes on"
 REASONS = {
     "cancelled": "stopped",
     "length": "cut at the token limit · ctrl+g goes on",
+    CONTEXT_FULL: "the context is full · ctrl+g asks how to make room and goes on",
     "error": "the engine ended here",
 }
 
@@ -136,5 +140,5 @@ def note_of(turn: Node) -> tuple[str, bool]:
         smaller = "the model smaller" if about(turn.error) == "memory" else "the model again"
         return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads {smaller}", True
     if turn.stop_reason is None:
-        return "", False
-    return REASONS.get(turn.stop_reason, ""), turn.stop_reason == "length"
+        return (CUT_OFF, True) if turn.text or turn.reasoning else ("", False)
+    return REASONS.get(turn.stop_reason, ""), turn.stop_reason in ("length", CONTEXT_FULL)

@@ -36,8 +36,9 @@ class Attachment:
     @property
     def label(self) -> str:
         """What it is and how much."""
-        lines = self.text.count("\n") + 1
-        return f"{self.name}, {file_size(len(self.text.encode('utf-8', 'replace')))}, {lines:,} lines"
+        lines = self.text.count("\n") + (not self.text.endswith("\n"))
+        many = "1 line" if lines == 1 else f"{lines:,} lines"
+        return f"{self.name}, {file_size(len(self.text.encode('utf-8', 'replace')))}, {many}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,37 @@ def test_two_run_at_once_and_the_third_waits_its_turn(hub: Any, queue: Queue, sc
         screen.wait_for(job, "done")
 
 
+def test_nothing_can_change_between_a_step_of_a_download_and_its_telling(hub: Any, patience: Any) -> None:
+    """Else "running" could be told after "paused", and nothing would ever come after it."""
+    states: list[str] = []
+    free: list[bool] = []
+    ended = threading.Event()
+
+    def tell(job: Job) -> None:
+        def look() -> None:
+            taken = queue._lock.acquire(blocking=False)
+            free.append(taken)
+            if taken:
+                queue._lock.release()
+
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+        states.append(job.progress.state)
+        if job.progress.state == "done":
+            ended.set()
+
+    queue = Queue(tell, patience=patience)
+    try:
+        (variant,) = publish(hub, "Q4_K_M")
+        queue.add(downloads.plan(variant))
+        assert ended.wait(20)
+    finally:
+        queue.close()
+    assert "verifying" in states or states.count("running") > 1
+    assert not any(free)
+
+
 def test_pause_keeps_what_has_arrived_and_resume_asks_for_the_rest(
     hub: Any, queue: Queue, screen: Screen, variant: Variant
 ) -> None:

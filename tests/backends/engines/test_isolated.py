@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -245,3 +247,83 @@ def test_who_asks_a_process_that_has_just_died_is_told_how_it_ended(monkeypatch:
         engine.count_tokens("hello")
     assert not engine._answers
     engine.close()
+
+
+def test_a_score_in_the_child_hears_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[object, ...]] = []
+    scoring, stopped = threading.Event(), threading.Event()
+
+    def send(engine: IsolatedEngine, message: tuple[object, ...]) -> None:
+        sent.append(message)
+        if message[1] == "score":
+            scoring.set()
+        elif message[1] == "stop":
+            stopped.set()
+            engine._answers[sent[0][0]].put(("value", ()))  # type: ignore[index]
+
+    monkeypatch.setattr(IsolatedEngine, "_load", lambda *_: LOADED)
+    engine = IsolatedEngine("llama.cpp", Weights(Path(), "m 1B", "ggufv2", "Q4_K_M"), LoadOptions(context=64), None)
+    monkeypatch.setattr(IsolatedEngine, "_send", send)
+    found: list[object] = []
+    asking = threading.Thread(target=lambda: found.append(engine.score("a", "b")), daemon=True)
+    asking.start()
+    assert scoring.wait(30)
+    engine.stop()
+    assert stopped.wait(30), "the child was not told"
+    asking.join(30)
+    assert found == [()]
+    monkeypatch.undo()
+    engine._kill()
+    engine.close()
+
+
+@pytest.mark.timeout(60)
+def test_whoever_waits_for_an_answer_is_told_when_what_comes_over_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def garbage(_wire: object) -> object:
+        assert asked.wait(30)
+        raise pickle.UnpicklingError("invalid load key")
+
+    monkeypatch.setattr(Connection, "recv", garbage)
+    monkeypatch.setattr(IsolatedEngine, "_load", lambda *_: LOADED)
+    engine = IsolatedEngine("llama.cpp", Weights(Path(), "m 1B", "ggufv2", "Q4_K_M"), LoadOptions(context=64), None)
+    found: list[BaseException] = []
+
+    def count() -> None:
+        try:
+            engine.count_tokens("x")
+        except EngineError as error:
+            found.append(error)
+
+    asking = threading.Thread(target=count, daemon=True)
+    asking.start()
+    while not engine._answers:
+        time.sleep(0.001)
+    asked.set()
+    asking.join(30)
+    assert isinstance(found[0], EngineCrashed)
+    engine.close()
+
+
+def test_the_pipe_is_closed_by_nobody_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading: list[bool] = []
+    close = Connection.close
+
+    monkeypatch.setattr(IsolatedEngine, "_load", lambda *_: LOADED)
+    engine = IsolatedEngine("llama.cpp", Weights(Path(), "m 1B", "ggufv2", "Q4_K_M"), LoadOptions(context=64), None)
+    why = IsolatedEngine._why_it_died
+
+    def slowly(engine: IsolatedEngine) -> EngineError:
+        time.sleep(0.2)  # what the reader still does when the child is gone
+        return why(engine)
+
+    def watched(wire: Connection) -> None:
+        if wire is engine._wire:
+            reading.append(engine._reader.is_alive())
+        close(wire)
+
+    monkeypatch.setattr(IsolatedEngine, "_why_it_died", slowly)
+    monkeypatch.setattr(Connection, "close", watched)
+    engine.close()
+    assert reading == [False]

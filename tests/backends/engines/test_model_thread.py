@@ -136,3 +136,23 @@ def test_closing_waits_for_what_a_library_destroys_with_the_thread() -> None:
     one.close()
     assert not Path(f"/proc/self/task/{number}").exists()
     libc.pthread_key_delete(key)
+
+
+def test_a_stop_that_is_asked_for_again_does_not_break_into_what_the_library_tidies_up() -> None:
+    aborts: list[bool] = []
+    running, goes = threading.Event(), threading.Event()
+
+    def work(_: Job) -> None:
+        running.set()
+        goes.wait(20)
+
+    thread = ModelThread("m", lambda: None, aborts.append)
+    asking = threading.Thread(target=thread.call, args=(work,))
+    asking.start()
+    assert running.wait(20)
+    for _ in range(3):
+        thread.stop()
+    goes.set()
+    asking.join(20)
+    thread.close()
+    assert aborts.count(True) == 1

@@ -169,6 +169,11 @@ def test_a_conversation_is_found_by_the_beginning_of_its_name(history: History) 
     assert history.load(c.id[:-2]).id == c.id
     with pytest.raises(NotFound):
         history.load("")
+    with pytest.raises(NotFound, match=r"the chat's history \(f3\) shows the ID of each"):
+        history.load("nowhere")
+    kept(history, replace(c, id=c.id[:-1] + "~", nodes=(), leaf=None))
+    with pytest.raises(NotFound, match=r"begin with .*; give more of the ID"):
+        history.load(c.id[:-2])
 
 
 def test_only_the_owner_may_read_it(history: History) -> None:

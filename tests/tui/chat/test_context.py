@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import pytest
 from chat_app import Chat, RunChat, load_request
 
-from backends.engines.engine import Turn
+from backends.engines.engine import Sampling, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import EngineCrashed
 from tui.screens.overflow import Overflow
@@ -215,6 +216,75 @@ async def test_what_was_too_many_is_not_said_any_more_once_it_answers(chat: RunC
         go.set()
         assert "too many" not in subtitle
         assert "draft" not in subtitle
+
+
+async def test_what_an_answer_takes_is_counted_behind_the_prompt_while_it_comes(
+    chat: RunChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.widgets.answering_pane.PULSE_SECONDS", 0.01)
+    monkeypatch.setattr("tui.widgets.answering_pane.GROWTH_SECONDS", 0.0)
+    gate = threading.Event()
+    async with chat(ScriptedAdapter(["one", " two", " three", gate, " four"])) as c:
+        pane = await c.load()
+        await c.type("hello")
+        await c.pilot.press("enter")
+        await c.until(lambda: "three" in c.shown())
+        await c.until(lambda: pane.context_used == 5)
+        await c.until(lambda: str(c.screen.prompt.border_subtitle) == "history 5 of 8,192 tokens")
+        gate.set()
+        await c.quiet()
+
+
+async def test_an_answer_that_fills_the_context_goes_on_after_the_oldest_turns_were_left_out(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter(lambda turns: "short" if len(turns) < 3 else "much " * 200)) as c:
+        pane = await c.load(load_request(context=100))
+        await c.say("first " * 40)
+        await c.say("second")
+        assert pane.conversation.path()[-1].stop_reason == "context"
+        assert "the context is full · ctrl+g asks how to make room and goes on" in c.shown()
+        first, answer = (n.id for n in pane.conversation.path()[:2])
+        await c.pilot.press("ctrl+g")
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert len(c.engine.calls) == 2
+        await c.pilot.press("ctrl+g")
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        await c.pilot.press("d")
+        await c.until(lambda: len(c.engine.calls) == 3)
+        await c.quiet()
+        assert pane.conversation.dropped == (first, answer)
+        assert [turn.role for turn in c.engine.calls[-1].turns] == ["user", "assistant"]
+
+
+async def test_a_first_answer_that_fills_the_context_can_only_go_on_in_a_longer_one(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("much " * 200)) as c:
+        pane = await c.load(load_request(context=50))
+        await c.say("go")
+        before = pane.conversation.path()[-1].text
+        await c.pilot.press("ctrl+g")
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        await c.pilot.press("d", "s")
+        await c.pilot.pause()
+        assert isinstance(c.app.screen, Overflow)
+        await c.pilot.press("l")
+        await c.until(lambda: len(c.adapter.engines) == 2 and c.engine.calls)
+        await c.quiet()
+        assert c.engine.context == 100
+        assert pane.conversation.path()[-1].text.startswith(before)
+        assert len(pane.conversation.path()[-1].text) > len(before)
+
+
+async def test_an_answer_cut_at_its_own_limit_just_goes_on(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("much " * 200)) as c:
+        pane = await c.load(load_request(context=500))
+        pane.sampling = Sampling(max_tokens=5)
+        await c.say("go")
+        assert pane.conversation.path()[-1].stop_reason == "length"
+        assert "cut at the token limit · ctrl+g goes on" in c.shown()
+        await c.pilot.press("ctrl+g")
+        await c.until(lambda: len(c.engine.calls) == 2)
+        await c.quiet()
 
 
 async def test_a_crash_during_a_summary_is_said_at_once_and_the_prompt_comes_back(chat: RunChat) -> None:

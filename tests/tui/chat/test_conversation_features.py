@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chat_app import Chat, RunChat, load_request
-from textual.widgets import Input, TextArea
+from chat_app import Chat, RunChat, load_request, long_conversation
+from textual.widgets import Input, Static, TextArea
 
 from backends.engines.engine import Alternative, Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
+from backends.exports import to_json
 from backends.history import History
 from tui.screens.chat_settings import ChatSettings, Cycle
 from tui.screens.conversations import Conversations
 from tui.screens.loaded import Loaded, ModelList
+from tui.widgets.prompt import Attachment
 
 
 async def test_an_edited_prompt_is_answered_on_its_own_branch(chat: RunChat) -> None:
@@ -117,6 +120,14 @@ async def test_a_file_that_cannot_go_along_says_why(chat: RunChat, tmp_path: Pat
     async with chat() as c:
         assert "no UTF-8" in (c.screen.prompt.attach_file(tmp_path / "picture") or "")
         assert "no such file" in (c.screen.prompt.attach_file(tmp_path / "none") or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [("def f():\n    return 1\n", "2 lines"), ("a\nb", "2 lines"), ("a", "1 line"), ("a\n", "1 line")],
+)
+def test_an_attachments_lines_are_counted_as_an_editor_counts_them(text: str, lines: str) -> None:
+    assert Attachment("f.py", text).label.endswith(f" B, {lines}")
 
 
 async def test_two_megabytes_pasted_become_a_block(chat: RunChat) -> None:
@@ -270,6 +281,46 @@ async def test_a_conversation_goes_out_as_markdown_and_json_and_comes_back(chat:
         await c.answer(str(tmp_path / "out.json"))
         await c.pilot.pause()
         assert [s.name for s in screen.list.summaries] == ["hello", "hello"]
+
+
+async def test_the_list_says_by_which_id_the_command_line_goes_on(chat: RunChat) -> None:
+    async with chat(size=(80, 24)) as c:
+        await c.load()
+        c.screen.history.save_all(replace(long_conversation(2), id="older0", updated=1.0))
+        await c.say("hello")
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+
+        def line() -> str:
+            return str(c.app.screen.query_one("#which", Static).render())
+
+        assert line() == f"launch --conversation {c.pane.conversation.id} goes on with it"
+        await c.pilot.press("down")
+        await c.pilot.pause()
+        assert line() == "launch --conversation older0 goes on with it"
+        await c.pilot.press("slash", *"nobody-said-this")
+        await c.pilot.pause()
+        assert line() == ""
+
+
+async def test_a_conversation_that_was_brought_in_is_under_the_cursor_however_old_it_is(
+    chat: RunChat, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.json"
+    file.write_text(to_json(replace(long_conversation(2), created=5.0, updated=5.0)))
+    async with chat() as c:
+        await c.load()
+        await c.say("newer")
+        await c.pilot.press("f3")
+        await c.until(lambda: isinstance(c.app.screen, Conversations) and c.app.screen.focused)
+        screen = c.app.screen
+        assert isinstance(screen, Conversations)
+        await c.pilot.press("i")
+        await c.answer(str(file))
+        await c.until(lambda: len(screen.list.summaries) == 2)
+        assert screen.chosen is not None
+        assert screen.chosen.name.startswith("0 Sunlight")
+        assert screen.list.cursor == 1
 
 
 async def test_a_damaged_history_is_said_and_talking_goes_on(chat: RunChat, home: Path) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from backends.engines.engine import Chunk, Engine
+from backends.engines.engine import Chunk, Engine, Sampling
 from backends.engines.scripted import ScriptedEngine
 from tui.widgets.generation import Generation
 
@@ -49,3 +49,26 @@ def test_an_end_that_comes_while_text_is_taken_is_seen() -> None:
         chunks, done = generation.take()
         text += "".join(chunk.text for chunk in chunks)
     assert text == "one two"
+
+
+def test_a_stop_while_the_prompt_is_counted_is_heard_before_the_long_prefill() -> None:
+    engine = ScriptedEngine(["never"])
+
+    def ask(_engine: Engine) -> Iterator[Chunk]:
+        raise AssertionError("the prompt was read though the answer was stopped")
+
+    def count(counting: Engine) -> int:
+        assert generation.stop(counting)
+        return 2_000_000
+
+    generation = Generation("n", lambda: None)
+    generation.run(engine, ask, count)
+    assert (generation.done, generation.error, generation.tokens) == (True, None, 0)
+
+
+def test_a_stop_that_comes_after_the_last_token_leaves_the_next_answer_alone() -> None:
+    engine = ScriptedEngine(["one"])
+    generation = Generation("n", lambda: None)
+    generation.run(engine, lambda asked: asked.complete("x", Sampling()), lambda _engine: 1)
+    generation.stop(engine)
+    assert not engine._stopping.is_set()

@@ -7,6 +7,7 @@ from pathlib import Path
 from chat_app import RunChat, load_request
 from textual.widgets import Input
 
+from backends.conversation import Conversation, Node
 from backends.engines.engine import Alternative, Chunk, Sampling
 from backends.engines.scripted import ScriptedAdapter
 from backends.history import History
@@ -120,3 +121,51 @@ async def test_a_reopened_completion_still_shows_what_else_could_have_stood_ther
         await c.pilot.press("left")
         await c.pilot.pause()
         assert [line.split("%")[0].split() for line in c.notice(c.pane).splitlines()[-2:]] == CHOICES
+
+
+async def test_the_last_words_typed_before_the_end_are_in_the_draft(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.type("quick and gone")
+    async with chat() as c:
+        await c.until(lambda: c.screen.prompt.area.text == "quick and gone")
+
+
+async def test_a_pane_opened_while_the_history_cannot_be_written_says_so_too(chat: RunChat) -> None:
+    async with chat(size=(140, 30)) as c:
+        await c.load()
+        assert c.screen.history.on_trouble is not None
+        c.screen.history.on_trouble("the history is not written: disk full")
+        await c.until(lambda: "disk full" in c.notice(c.pane))
+        later = await c.load(load_request(quantization="Q8_0"), beside=True)
+        await c.pilot.pause()
+        assert "disk full" in c.notice(later)
+        c.screen.history.on_trouble(None)
+        await c.until(lambda: not any("disk full" in c.notice(pane) for pane in c.screen.panes))
+
+
+async def test_an_answer_that_the_program_did_not_outlive_says_how_to_go_on(chat: RunChat) -> None:
+    cut = Conversation(
+        "c", nodes=(Node("u", None, "user", "why?"), Node("a", "u", "assistant", "Because of")), leaf="a"
+    )
+    async with chat(ScriptedAdapter([" the air."])) as c:
+        await c.load()
+        c.screen.history.save_all(cut)
+        c.screen.history.flush()
+        await c.screen.open_conversation("c")
+        await c.pilot.pause()
+        assert "modeldeck ended before this answer did · ctrl+g goes on" in c.shown()
+        await c.pilot.press("ctrl+g")
+        await c.quiet()
+        assert "Because of the air." in c.shown()
+        assert "modeldeck ended" not in c.shown()
+
+
+async def test_an_answer_that_the_user_wrote_anew_is_not_cut_off(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("one two")) as c:
+        await c.load()
+        await c.say("count")
+        c.pane.edit(c.pane.conversation.path()[-1].id, "three")
+        await c.pilot.pause()
+        assert "three" in c.shown()
+        assert "modeldeck ended" not in c.shown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chat_app import Chat, RunChat, load_request
 
 from backends.engines.scripted import ScriptedAdapter
+from tui.palette import Everything
 from tui.widgets.key_line import KeyLine
 
 
@@ -48,6 +49,9 @@ async def test_a_completed_text_offers_tokens_and_neither_folding_nor_branches(c
         assert (keys(c)["turn.up"], keys(c)["turn.next"]) == ("scroll", "token")
         assert {"turn.copy", "turn.edit"} <= keys(c).keys()
         assert "turn.fold" not in keys(c)
+        await c.pilot.press("e")
+        await c.pilot.pause()
+        assert str(c.screen.prompt.border_title) == "another text: enter branches, esc leaves it as it is"
 
 
 async def test_a_duel_offers_its_places_alone_until_it_is_left(chat: RunChat) -> None:
@@ -66,3 +70,15 @@ async def test_a_duel_offers_its_places_alone_until_it_is_left(chat: RunChat) ->
         await c.pilot.press("escape")
         await c.until(lambda: second.duel is None)
         assert keys(c).get("turn.next", "branch") == "branch"
+
+
+async def test_the_palette_says_the_same_as_the_key_line(chat: RunChat) -> None:
+    async with chat(size=(140, 30)) as c:
+        await c.load()
+        await c.load(load_request(quantization="Q8_0"), beside=True)
+        labels = [action.label for action in Everything(c.screen)._here()]
+        assert any(label.startswith("to both ") for label in labels)
+        await c.pilot.press("ctrl+b")
+        await c.pilot.pause()
+        labels = [action.label for action in Everything(c.screen)._here()]
+        assert any(label.startswith("to one ") for label in labels)

@@ -46,3 +46,14 @@ async def test_it_can_be_loaded_anyway(chat: RunChat) -> None:
         await crowd(c)
         await c.pilot.press("a")
         await c.until(lambda: all(pane.state == "ready" for pane in c.screen.panes))
+
+
+async def test_what_models_of_ours_hold_is_room_that_can_be_made(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter(memory_bytes=4 * GIB), size=(140, 30)) as c:
+        wanted = replace(load_request(), predicted_bytes=6 * GIB, short_bytes=3 * GIB)
+        await c.pilot.pause()
+        assert not c.screen.has_room_to_make(wanted), "nothing is loaded that could go"
+        await c.load(load_request(quantization="Q8_0"))
+        assert c.screen.has_room_to_make(wanted)
+        assert not c.screen.has_room_to_make(replace(wanted, short_bytes=5 * GIB)), "all of ours are too little"
+        assert not c.screen.has_room_to_make(replace(wanted, short_bytes=0)), "the fit says that it fits"

@@ -271,6 +271,8 @@ async def test_a_model_that_nobody_used_is_unloaded_and_comes_back_with_the_next
         await c.until(lambda: not c.pane.model.busy)
         c.screen.models.unload_idle(0.0)
         await c.until(lambda: c.pane.state == "unloaded")
+        words = " ".join(c.notice(c.pane).replace("│", " ").split())
+        assert "unloaded because nobody talked to it. Your next prompt or ctrl+l loads it again" in words
         await c.type("hello")
         await c.pilot.press("enter")
         await c.until(lambda: len(c.adapter.engines) == 2 and c.pane.conversation.nodes)
