@@ -11,6 +11,7 @@ import fake_services as fake
 import pytest
 from textual import events
 from textual.pilot import Pilot
+from waiting import until
 
 from backends.engines.engine import EngineStatus
 from backends.fit import Compute, Correction, Knowledge
@@ -832,17 +833,13 @@ def keys_below(app: Deck) -> str:
 async def test_the_way_back_stands_below_as_long_as_there_is_one(size: tuple[int, int]) -> None:
     app = Deck(fake.services())
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(0.2)
+        await until(pilot, lambda: "↵ open" in keys_below(app))
         assert "esc" not in keys_below(app)
         await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert "esc back" in keys_below(app)
+        await until(pilot, lambda: "esc back" in keys_below(app))
         await pilot.press("escape")
-        await pilot.pause(0.2)
-        assert "esc" not in keys_below(app)
+        await until(pilot, lambda: "esc" not in keys_below(app))
         await pilot.press("slash", "q", "enter")
-        await pilot.pause(0.2)
-        assert "esc back" in keys_below(app)
+        await until(pilot, lambda: "esc back" in keys_below(app))
         await pilot.press("escape")
-        await pilot.pause(0.2)
-        assert "esc" not in keys_below(app)
+        await until(pilot, lambda: "esc" not in keys_below(app))

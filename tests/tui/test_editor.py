@@ -53,7 +53,10 @@ def test_the_settings_open_in_the_user_s_editor_and_count_at_once(environment: d
         before = session.emu.screen.buffer[0][1].bg
         session.send(b"\n")
         assert session.wait_for("themes and keys count at once") is not None, session.dump_text()
-        session.pump(3.0)
+        for _ in range(40):
+            session.pump(0.25)
+            if session.emu.screen.buffer[0][1].bg != before:
+                break
         assert session.emu.screen.buffer[0][1].bg != before
         session.send(CONTROL_Q)
         session.quiesce(0.5)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import fake_services as fake
 import pytest
 from textual.pilot import Pilot
+from waiting import until
 
 from tui import window_title
 from tui.app import Deck
@@ -26,12 +25,6 @@ def screen_text(app: Deck) -> str:
 async def press(pilot: Pilot[int], *keys: str) -> None:
     await pilot.press(*keys)
     await pilot.pause()
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], object]) -> None:
-    """Let the app run until something is so; the test's own deadline ends a wait for nothing."""
-    while not condition():
-        await pilot.pause(0.02)
 
 
 def test_every_group_of_keys_has_its_screen() -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 from ttybench import TtySession
+from waiting import screen_text, until
 
 from backends.engines.engine import Sampling
 from backends.history import History
@@ -58,18 +56,6 @@ def published(hub: Any, home: Path, gemma_gguf: Path) -> Any:
     specs.mkdir(parents=True)
     (specs / "gemma.toml").write_text(SPEC)
     return hub
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 120.0) -> None:
-    """Let the app run until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, screen_text(pilot.app)
-        await pilot.pause(0.02)
-
-
-def screen_text(app: Any) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 async def test_a_new_user_finds_downloads_and_talks_to_a_model(published: Any) -> None:

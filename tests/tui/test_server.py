@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import fake_services as fake
 import pytest
 from openai_standin import OpenAiStandin
-from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
+from waiting import until
 
 from backends.engines.registry import adapter
 from backends.errors import EngineError
@@ -31,11 +31,6 @@ def server() -> Iterator[OpenAiStandin]:
     standin = OpenAiStandin()
     yield standin
     standin.close()
-
-
-async def until(pilot: Pilot[int], true: Callable[[], object]) -> None:
-    while not true():
-        await pilot.pause(0.005)
 
 
 @pytest.mark.parametrize(

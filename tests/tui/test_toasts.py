@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.notifications import Notification, Notifications
 from textual.widgets._toast import Toast, ToastHolder
 from ttybench import TtySession
+from waiting import until
 
 from tui.app import Deck
 from tui.toasts import MOST, make_room
@@ -74,9 +75,8 @@ async def test_an_answer_and_the_prompt_stay_free_of_what_is_said_in_passing() -
         await pilot.press("f7")
         for n in range(MOST):
             deck.say(f"{n} {LONG}")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: len([one for one in deck.screen.query(Toast) if one.region.height]) == MOST)
         toasts = [toast.region for toast in deck.screen.query(Toast)]
-        assert len(toasts) == MOST
         assert all(toast.y > 1 and toast.bottom < 24 // 2 for toast in toasts)
 
 
@@ -85,9 +85,8 @@ async def test_what_is_said_in_passing_leaves_the_keys_free_and_half_of_the_scre
     async with deck.run_test(size=(80, 24), notifications=True) as pilot:
         for n in range(MOST):
             deck.say(f"{n} {LONG}")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: len([one for one in deck.screen.query(Toast) if one.region.height]) == MOST)
         toasts = [toast.region for toast in deck.screen.query(Toast)]
-        assert len(toasts) == MOST
         assert all(toast.y > 24 // 2 and toast.bottom <= 23 for toast in toasts)
 
 
@@ -96,7 +95,10 @@ async def test_what_ends_a_wait_stands_instead_of_it() -> None:
     async with deck.run_test(size=(80, 24), notifications=True) as pilot:
         deck.say("asking the hub for [one] of it")
         deck.say("something else")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: len(deck.screen.query(Toast)) == 2)
         deck.say("253 MB to fetch", instead_of="asking the hub for [one] of it")
-        await pilot.pause(0.1)
-        assert [toast.render().plain for toast in deck.screen.query(Toast)] == ["something else", "253 MB to fetch"]
+
+        def said() -> list[str]:
+            return [toast.render().plain for toast in deck.screen.query(Toast)]
+
+        await until(pilot, lambda: said() == ["something else", "253 MB to fetch"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import fake_services as fake
 import pytest
 from textual.pilot import Pilot
+from waiting import until
 
 from tui.app import Deck
 from tui.widgets.line_list import LineList
@@ -14,11 +15,11 @@ from tui.widgets.too_small import TooSmall
 
 
 async def small_and_back(pilot: Pilot[None], columns: int, rows: int) -> None:
+    too_small = pilot.app.screen.query_one(TooSmall)
     await pilot.resize_terminal(20, 5)
-    await pilot.pause(0.1)
-    assert pilot.app.screen.query_one(TooSmall).display
+    await until(pilot, lambda: too_small.display)
     await pilot.resize_terminal(columns, rows)
-    await pilot.pause(0.1)
+    await until(pilot, lambda: not too_small.display)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -29,20 +30,19 @@ async def test_what_had_the_keys_has_them_again(
     monkeypatch.setenv("MODELDECK_HOME", str(tmp_path))
     app = Deck(fake.services())
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(0.2)
+        await until(pilot, lambda: app.focused)
         for key in keys:
             await pilot.press(key)
-            await pilot.pause(0.1)
+            await until(pilot, lambda: app.focused)
         before = app.focused
-        assert before is not None
         await small_and_back(pilot, *size)
-        assert app.focused is before
+        await until(pilot, lambda: app.focused is before)
 
 
 async def test_the_cursor_moves_on_after_the_terminal_was_too_small() -> None:
     app = Deck(fake.services())
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.pause(0.2)
+        await until(pilot, lambda: app.focused)
         await small_and_back(pilot, 80, 24)
         await pilot.press("down", "down")
         await pilot.pause()
