@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
-from textual.screen import Screen
 from textual.timer import Timer
 
 from backends.defaults import DEFAULT_CONTEXT
@@ -25,6 +24,7 @@ from tui.judging import Judged
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted, FamilyKept
 from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
+from tui.screens.steady import SteadyScreen
 from tui.services import Measured, Services
 from tui.told import Question, Told
 from tui.widgets.cell_detail import CellDetail
@@ -48,7 +48,7 @@ BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 
 
-class Browse(Screen[None]):
+class Browse(SteadyScreen[None]):
     """What is there, and what of it runs here."""
 
     # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.

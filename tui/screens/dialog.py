@@ -7,10 +7,12 @@ from typing import TypeVar
 from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen
 
+from tui.screens.steady import SteadyScreen
+
 Result = TypeVar("Result")
 
 
-class Dialog(ModalScreen[Result]):
+class Dialog(SteadyScreen[Result], ModalScreen[Result]):
     """A modal screen that leaves once.
 
     Keys that were typed quickly wait in the queue of the box that the first of them closed. Textual's own dismiss would

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.disk import RESERVE_BYTES
@@ -19,6 +18,7 @@ from specs.model import HUBS
 from tui import units
 from tui.glyphs import glyphs
 from tui.keys import DOWNLOADS
+from tui.screens.steady import SteadyScreen
 from tui.services import DownloadQueue, Services
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.hardware_strip import HardwareStrip
@@ -36,7 +36,7 @@ MOST_REASON_LINES = 5
 UNDER_WAY = frozenset({"queued", "running", "verifying", "paused"})
 
 
-class Downloads(Screen[None]):
+class Downloads(SteadyScreen[None]):
     """The queue, and what it will do to the disk."""
 
     CSS_PATH = "downloads.tcss"

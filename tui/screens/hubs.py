@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -19,6 +18,7 @@ from specs.model import ModelFamily
 from tui.glyphs import glyphs
 from tui.keys import HUB_SEARCH
 from tui.messages import FamilyShown
+from tui.screens.steady import SteadyScreen
 from tui.services import Services
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.hardware_strip import HardwareStrip
@@ -36,7 +36,7 @@ REST_SHARES = 6
 """Rests of the hand, each as long as a list waits, before the hubs are asked."""
 
 
-class HubSearch(Screen[None]):
+class HubSearch(SteadyScreen[None]):
     """What the hubs have beyond the catalog."""
 
     CSS_PATH = "hubs.tcss"

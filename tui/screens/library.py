@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.errors import BackendError, Cancelled
@@ -22,6 +21,7 @@ from tui import units
 from tui.glyphs import glyphs
 from tui.keys import LIBRARY
 from tui.messages import ChatWanted, LibraryChanged
+from tui.screens.steady import SteadyScreen
 from tui.services import Services
 from tui.widgets.hardware_strip import HardwareStrip
 from tui.widgets.key_line import KeyLine
@@ -52,7 +52,7 @@ def rows_of(library: Library, variants: Mapping[str, Variant]) -> tuple[Stored, 
     return tuple(sorted(rows, key=lambda row: (owners[row.entry.owner], -row.entry.total_bytes, row.name)))
 
 
-class LibraryScreen(Screen[None]):
+class LibraryScreen(SteadyScreen[None]):
     """What is here, whose it is, and what can be done with it."""
 
     CSS_PATH = "library.tcss"

@@ -10,7 +10,6 @@ from dataclasses import replace
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
-from textual.screen import Screen
 from textual.widgets import Static
 
 from backends.at_work import AtWork
@@ -21,6 +20,7 @@ from backends.loaded import LoadedModel, LoadedModels, LoadRequest, load_record
 from backends.room import Room, held_bytes, room
 from specs.text import printable
 from tui.screens.crowded import Choice, Crowded
+from tui.screens.steady import SteadyScreen
 from tui.widgets.chat_pane import ChatPane
 from tui.widgets.pane_grid import PaneGrid, tabs
 from tui.widgets.prompt import Prompt
@@ -30,7 +30,7 @@ UNLOAD_SECONDS = 10.0
 """How long a load waits for the memory of a model that makes room for it."""
 
 
-class PaneScreen(Screen[None]):
+class PaneScreen(SteadyScreen[None]):
     """One to four panes, each with a model."""
 
     broadcast: reactive[bool] = reactive(False)
