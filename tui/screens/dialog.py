@@ -12,7 +12,7 @@ from tui.screens.steady import SteadyScreen
 Result = TypeVar("Result")
 
 
-class Dialog(SteadyScreen[Result], ModalScreen[Result]):
+class Dialog(ModalScreen[Result], SteadyScreen[Result]):
     """A modal screen that leaves once.
 
     Keys that were typed quickly wait in the queue of the box that the first of them closed. Textual's own dismiss would
