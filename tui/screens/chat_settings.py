@@ -18,6 +18,7 @@ from backends.presets import CHOOSING, preset_of, presets, save_preset
 from tui.screens.ask_line import AskLine
 from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
+from tui.widgets.typing_line import TypingLine
 
 OWN = "your own"
 
@@ -155,7 +156,9 @@ class ChatSettings(Dialog[Told | None]):
                 value = getattr(self._sampling, field.name)
                 with Horizontal(classes="row"):
                     yield Static(field.label, classes="label")
-                    yield Input("" if value is None else f"{value:g}" if not field.whole else str(value), id=field.name)
+                    yield TypingLine(
+                        "" if value is None else f"{value:g}" if not field.whole else str(value), id=field.name
+                    )
                     yield Static(field.hint, classes="hint")
             if not self._completes:
                 with Horizontal(classes="row"):
