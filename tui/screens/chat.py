@@ -38,6 +38,7 @@ from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
 IDLE_CHECK_SECONDS = 30.0
+NO_MODEL = "No model is loaded: f5 shows what runs here"
 DUEL_STOPPED = "The duel was stopped before the first place"
 WITHOUT_MODEL: dict[State, str] = {
     "loading": "is still loading",
@@ -216,7 +217,7 @@ class ChatScreen(RoomScreen):
             return
         targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
         if not targets:
-            self.notify("No model is loaded: f5 shows what runs here", severity="warning")
+            self.notify(NO_MODEL, severity="warning")
             return
         if len(targets) == 1 and self._too_long(targets[0], draft):
             return
@@ -254,11 +255,11 @@ class ChatScreen(RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         pane = self.active_pane
-        if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
+        if action in ("again", "continue", "pane", "new_pane", "close_pane", "zoom", "settings", "reload"):
             return pane is not None
         if action == "heighten":
             return len(self.panes) == MOST_PANES
-        if action in ("broadcast", "pane", "duel", "widen"):
+        if action in ("broadcast", "duel", "widen"):
             return len(self.panes) > 1
         return True
 
@@ -359,6 +360,9 @@ class ChatScreen(RoomScreen):
         pane = self.active_pane
         if pane is not None and len(panes) > 1:
             self.activate(panes[(panes.index(pane) + step) % len(panes)])
+        else:
+            # Its key is the library's elsewhere: from a chat nobody should be taken there for having one pane less.
+            self.notify("There is no other pane: ctrl+n opens one")
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -32,6 +33,16 @@ class Notices(Dialog[None]):
             box.border_title = plain("Notices")
             box.border_subtitle = plain("esc closes")
             yield Static(Content(text))
+
+    async def on_key(self, event: events.Key) -> None:
+        # Something to read holds nobody back from going elsewhere, with the keys that the user has for it.
+        for node, bindings in self._binding_chain:
+            if node is self.app:
+                for binding in bindings.key_to_bindings.get(event.key, ()):
+                    if binding.action.startswith("mode("):
+                        event.stop()
+                        await self.app.run_action(binding.action)
+                        return
 
     async def action_dismiss(self, result: None = None) -> None:
         self.dismiss(result)

@@ -14,6 +14,7 @@ from backends.engines.engine import Alternative, Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.exports import to_json
 from backends.history import History
+from tui.screens.ask import Ask
 from tui.screens.chat_settings import ChatSettings, Cycle
 from tui.screens.conversations import Conversations
 from tui.screens.loaded import Loaded, ModelList
@@ -380,3 +381,65 @@ async def test_loaded_models_are_listed_and_unloaded_by_key(chat: RunChat) -> No
         assert c.engine.closed
         await c.pilot.press("ctrl+l")
         await c.until(lambda: c.pane.state == "ready")
+
+
+async def test_a_completion_walks_back_to_the_branch_before(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.1), Alternative(" moon", 2, -2.5))
+    answers = iter([[Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,)), Chunk(" rose")], [" set"]])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load(load_request(chats=False))
+        await c.say("Then")
+        assert "branch" not in c.shown()
+        await c.pilot.press("tab", "left", "2")
+        await c.quiet()
+        assert "branch 2 of 2" in c.shown()
+        await c.pilot.press("[")
+        await c.until(lambda: "Then the sun rose" in c.shown())
+        assert "branch 1 of 2" in c.shown()
+        await c.pilot.press("[")
+        await c.pilot.pause()
+        assert "Then the sun rose" in c.shown()
+        await c.pilot.press("]")
+        await c.until(lambda: "Then the moon set" in c.shown())
+
+
+async def test_a_completions_branches_further_up_are_reached_from_the_token_there(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.1), Alternative(" moon", 2, -2.5))
+    first = [Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,))]
+    answers = iter([first, [" set"], [" one"], [" two"]])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load(load_request(chats=False))
+        await c.say("Then")
+        await c.pilot.press("tab", "left", "2")
+        await c.quiet()
+        await c.pilot.press("tab")
+        await c.say(" and")
+        await c.pilot.press("ctrl+r")
+        await c.quiet()
+        assert "Then the moon set and two" in c.shown()
+        await c.pilot.press("tab", "[")
+        await c.until(lambda: "Then the moon set and one" in c.shown())
+        await c.pilot.press("left", "[")
+        await c.until(lambda: "Then the sun" in c.shown())
+
+
+async def test_deleting_says_how_many_turns_go_on_every_branch(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("yes")) as c:
+        await c.load()
+        await c.say("one")
+        await c.pilot.press("ctrl+r")
+        await c.quiet()
+        await c.say("two")
+        await c.pilot.press("tab", "home", "up", "up", "up", "x")
+        await c.until(lambda: isinstance(c.app.screen, Ask))
+        asked = " ".join(str(widget.render()) for widget in c.app.screen.query(Static))
+        assert "and the 4 that follow it, on all branches?" in asked
+
+
+async def test_with_one_pane_f9_says_so_and_goes_nowhere(chat: RunChat) -> None:
+    async with chat() as c:
+        pane = await c.load()
+        await c.pilot.press("f9")
+        await c.pilot.pause()
+        assert c.screen.active_pane is pane
+        assert any("no other pane" in str(one.message) for one in c.app._notifications)
