@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +105,28 @@ def test_tmux_gets_it_bare_as_well_for_its_own_buffer(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
     assert written("hi") == "\x1b]52;c;aGk=\x07\x1bPtmux;\x1b\x1b]52;c;aGk=\x07\x1b\\"
     assert written("x" * LONGEST_SEQUENCE) is None
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_a_tmux_as_it_comes_has_the_text_in_its_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.clipboard import to_tmux
+
+    socket = str(tmp_path / "s")
+
+    def tmux(*arguments: str) -> str:
+        asked = ["tmux", "-S", socket, "-f", "/dev/null", *arguments]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.delenv("TMUX", raising=False)
+    assert not to_tmux("nobody there")
+    tmux("new-session", "-d", "sleep 60")
+    try:
+        monkeypatch.setenv("TMUX", f"{socket},1,0")
+        text = "über alles\n" * 20_000
+        assert to_tmux(text)
+        assert tmux("show-buffer") == text
+    finally:
+        tmux("kill-server")
 
 
 async def test_a_text_file_goes_along(chat: RunChat, tmp_path: Path) -> None:
