@@ -176,6 +176,19 @@ class ChatSettings(Dialog[Told | None]):
         for name in CHOOSING:
             self.query_one(f"#{name}", Input).value = f"{getattr(preset, name):g}"
 
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say which preset the numbers are now."""
+        event.stop()
+        try:
+            values = {f.name: f.parse(self.query_one(f"#{f.name}", Input).value) for f in FIELDS if f.name in CHOOSING}
+        except ValueError:
+            return  # half typed
+        cycle = self.query_one("#preset", Cycle)
+        sampling = replace(self._sampling, **values)  # type: ignore[arg-type]
+        shown = self._presets.get(cycle.words[cycle.at])
+        if shown is None or preset_of(sampling, {"": shown}) is None:  # two may be alike
+            cycle.at = cycle.words.index(preset_of(sampling, self._presets) or OWN)
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_take()

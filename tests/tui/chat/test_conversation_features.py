@@ -467,3 +467,21 @@ async def test_with_one_pane_f9_says_so_and_goes_nowhere(chat: RunChat) -> None:
         await c.pilot.pause()
         assert c.screen.active_pane is pane
         assert any("no other pane" in str(one.message) for one in c.app._notifications)
+
+
+async def test_the_preset_says_what_the_numbers_are_while_they_change(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        preset, temperature = settings.query_one("#preset", Cycle), settings.query_one("#temperature", Input)
+        before = temperature.value
+        temperature.value = "1.234"
+        await c.until(lambda: preset.words[preset.at] == "your own")
+        temperature.value = before
+        await c.until(lambda: preset.words[preset.at] == "balanced")
+        preset.focus()
+        for _ in preset.words:
+            await c.pilot.press("right")
+        await c.until(lambda: preset.words[preset.at] == "balanced")
