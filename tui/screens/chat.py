@@ -154,7 +154,7 @@ class ChatScreen(RoomScreen):
     def _say_prompt(self) -> None:
         pane = self.active_pane
         prompt = self.prompt
-        if pane is None:
+        if pane is None or pane.request is None:
             title = ""
         elif self._editing is not None:
             what = "another text" if pane.completes else "another text for this turn"
@@ -181,7 +181,7 @@ class ChatScreen(RoomScreen):
         prompt.border_subtitle = Content(words)
         prompt.set_class(over > 0, "-over")
         area = prompt.area
-        if pane is None:
+        if pane is None or pane.request is None:
             area.placeholder = "Load a model first: f5"
         elif pane.state == "loading":
             area.placeholder = "Write while it loads; enter sends when it is ready"
@@ -241,6 +241,8 @@ class ChatScreen(RoomScreen):
                     waiting = "One prompt waits for the model already; this one stays here"
                 if pane.state == "unloaded" and pane.request is not None:
                     self._load_into(pane, pane.request)
+            elif pane.request is None:
+                waiting = NO_MODEL
             elif pane.state in ("scoring", "summarising"):
                 waiting = f"{pane.title} is {WORDS[pane.state]}; send this when it is done, or esc stops it"
             else:
@@ -295,6 +297,9 @@ class ChatScreen(RoomScreen):
                 self._say_why_not(pane, "There is nothing to go on with")
 
     def _say_why_not(self, pane: ChatPane, otherwise: str) -> None:
+        if pane.request is None:
+            self.notify(NO_MODEL, severity="warning")
+            return
         words = WITHOUT_MODEL.get(pane.state)
         self.notify(printable(f"{pane.title} {words}" if words else otherwise), markup=False)
 

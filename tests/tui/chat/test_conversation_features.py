@@ -485,3 +485,25 @@ async def test_the_preset_says_what_the_numbers_are_while_they_change(chat: RunC
         for _ in preset.words:
             await c.pilot.press("right")
         await c.until(lambda: preset.words[preset.at] == "balanced")
+
+
+async def test_a_conversation_opened_without_a_model_says_how_to_go_on(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("Why is the sky blue?")
+        assert c.screen.history.flush()
+        name = c.pane.conversation.id
+        await c.pilot.press("f12")
+        await c.screen.open_conversation(name)
+        await c.pilot.pause()
+        assert "f5 chooses one" in c.notice(c.pane)
+        assert c.screen.prompt.area.placeholder == "Load a model first: f5"
+        await c.type("and at night?")
+        await c.pilot.press("enter", "ctrl+r")
+        await c.pilot.pause()
+        assert c.screen.prompt.area.text == "and at night?"
+        assert {str(one.message) for one in c.app._notifications} == {"No model is loaded: f5 shows what runs here"}
+        await c.load()
+        await c.pilot.press("enter")
+        await c.quiet()
+        assert [turn.text for turn in c.engine.calls[-1].turns][::2] == ["Why is the sky blue?", "and at night?"]
