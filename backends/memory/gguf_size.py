@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from backends.memory.mixes import (
     Model,
+    asked_for,
     asked_of_block,
     asked_of_model,
     asked_of_tensor,
@@ -148,7 +149,7 @@ class _Mixed(NamedTuple):
 
 
 _Mix = tuple[str, str | None, bool]
-"""A mix by llama.cpp's name, an uploader's own choice for attention, and whether there was an importance matrix."""
+"""A mix by llama.cpp's name, an uploader's own choice for these tensors, and whether there was an importance matrix."""
 
 
 class _Rule(dict[_Mix, str]):
@@ -189,12 +190,14 @@ _places: dict[tuple[object, ...], _Place] = {}
 
 
 def _rules_of(
-    touched: tuple[Tensor, ...], asked: tuple[object, ...], model: Model, layer: int, value: int
-) -> tuple[_Rule, ...]:
-    """The rules of a block's tensors; asked is what the rules ask of the model and the block's number."""
+    touched: tuple[Tensor, ...], asked: tuple[bool, ...], answers: tuple[object, ...], model: Model, layer: int,
+    value: int,
+) -> tuple[_Rule, ...]:  # fmt: skip
+    """The rules of a block's tensors, by what is asked of the model and the answers to what is asked of the block."""
     found: list[_Rule] = []
     for tensor in touched:
-        key = (*asked_of_tensor(tensor, category(tensor.name)), asked)
+        kind = category(tensor.name)
+        key = (asked, *asked_of_tensor(tensor, kind), *asked_for(kind, answers))
         rule = _rules.get(key)
         if rule is None:
             rule = _rules[key] = _Rule(tensor, model, layer, value)
@@ -225,7 +228,7 @@ class _Outline:
                 key = (signatures[kind], asked, answers)
                 place = _places.get(key)
                 if place is None:
-                    rules = _rules_of(blocks[kind].touched, (asked, answers), model, layer, value)
+                    rules = _rules_of(blocks[kind].touched, asked, answers, model, layer, value)
                     place = _places[key] = _Place(rules)
                 self._classes.append((kind, place))
             class_of.append(number)
@@ -254,6 +257,15 @@ _MOST: Final = 4096
 """Plans, outlines, places, rules and sizes that are kept."""
 
 
+class _Outer(NamedTuple):
+    """A tensor outside the blocks that the quantizer looks at."""
+
+    embeds: bool
+    """Whether it is the token embedding."""
+    sizes: _Sizes
+    rule: _Rule
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What of a model's tensors is the same under every mix."""
@@ -261,9 +273,9 @@ class _Plan:
     blocks: tuple[_Block, ...]
     """By kind."""
     outline: _Outline
-    model: Model
-    outer: tuple[tuple[Tensor, str, _Sizes | int], ...]
-    """Tensors outside the blocks with their category and sizes; a number where the quantizer does not touch them."""
+    outer: tuple[_Outer, ...]
+    outer_kept_bytes: int
+    """All others outside the blocks, which no mix changes."""
     header_bytes: int
 
 
@@ -284,13 +296,22 @@ def _plan(architecture: Architecture) -> _Plan:
     signatures = tuple(
         tuple([asked_of_tensor(tensor, category(tensor.name)) for tensor in one.touched]) for one in blocks
     )
-    outer = tuple(
-        (tensor, category(tensor.name), _sizes_of(tensor) if is_quantized(tensor) else _kept_bytes(tensor))
-        for tensor in outer_tensors(architecture)
-    )
+    outside = outer_tensors(architecture)
+    outer = tuple([_outer(tensor, model) for tensor in outside if is_quantized(tensor)])
+    outer_kept_bytes = sum([_kept_bytes(tensor) for tensor in outside if not is_quantized(tensor)])
     outline = _outline(model, blocks, signatures, order, layers)
-    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outer))
-    return _Plan(tuple(blocks), outline, model, outer, header)
+    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outside))
+    return _Plan(tuple(blocks), outline, outer, outer_kept_bytes, header)
+
+
+def _outer(tensor: Tensor, model: Model) -> _Outer:
+    kind = category(tensor.name)
+    # Whether a row is a whole number of blocks, whatever the type: the largest have 256 elements.
+    key = (asked_of_model(model), *asked_of_tensor(tensor, kind), model.tied, tensor.columns % 256)
+    rule = _rules.get(key)
+    if rule is None:
+        rule = _rules[key] = _Rule(tensor, model, 0, 0)
+    return _Outer(kind == "embedding", _sizes_of(tensor), rule)
 
 
 def _outline(
@@ -341,7 +362,7 @@ def forget() -> None:
 
 
 _planned: dict[int, tuple[Architecture, _Plan]] = {}
-"""By the architecture's id, which is found without asking each of its figures; it is kept so that its id stays its own."""
+"""By the architecture's id, which is found without asking for its figures; kept so that the id stays its own."""
 
 
 def _plan_of(architecture: Architecture) -> _Plan:
@@ -358,13 +379,11 @@ def _sized(plan: _Plan, mix: str, quantization: Quantization, imatrix: bool) -> 
     mixed = plan.outline.mixed(mix, quantization, imatrix)
     blocks = plan.blocks
     sizes = [blocks[kind].kept_bytes + sum(map(getitem, blocks[kind].sizes, types)) for kind, types in mixed.wanted]
-    embedding = output = 0
-    for tensor, kind, known in plan.outer:
-        if isinstance(known, int):
-            size = known
-        else:
-            size = known[wanted_type(tensor, kind, mix, plan.model, quantization, imatrix, 0, 0)]
-        if kind == "embedding":
+    embedding, output = 0, plan.outer_kept_bytes
+    key = (mix, quantization.embedding_type, imatrix)
+    for embeds, sizes_by_type, rule in plan.outer:
+        size = sizes_by_type[rule.get(key) or rule.learn(key, quantization)]
+        if embeds:
             embedding += size
         else:
             output += size
