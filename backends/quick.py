@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
 
-from backends.collector import uncollected
+from backends.collector import let_go, uncollected
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Verdict, Wish
 from backends.machine.model import Machine
@@ -141,12 +141,19 @@ class _Stand:
             self.grounds[engine] = plain if usable is machine else _Ground(usable)
         self._verdicts: dict[int, tuple[_Platform, dict[int, dict[_Content, Verdict]]]] = {}
 
+    def let_go(self) -> None:
+        """Free what was found on it piece by piece."""
+        for _, by_context in tuple(self._verdicts.values()):
+            for verdicts in tuple(by_context.values()):
+                let_go(verdicts)
+        let_go(self._verdicts)
+
     def judged(self, platform: _Platform) -> dict[int, dict[_Content, Verdict]]:
         """The verdicts of one platform, by context and content."""
         found = self._verdicts.get(id(platform))
         if found is None:
             if len(self._verdicts) > _PLATFORMS:
-                self._verdicts.clear()
+                self.let_go()
             found = self._verdicts[id(platform)] = (platform, {})
         return found[1]
 
@@ -173,10 +180,16 @@ class _Platform:
         self.specs: dict[int, _Spec] = {}
         """By the spec's id."""
         self.contents: dict[tuple[object, ...], _Content] = {}
-        self._shared: dict[tuple[int, str, bool], dict[str, _Content]] = {}
+        self._shared: dict[tuple[int, str, bool], tuple[Shape, dict[str, _Content]]] = {}
+        """Here and below the shape is kept beside what is found by its id, so that its id stays its own."""
         self._engines: dict[tuple[str, str, bool], tuple[tuple[str, bool], ...]] = {}
-        self._frames: dict[tuple[int, str, str], Frame] = {}
-        self._rows: dict[tuple[int, bool, str, float], Rows] = {}
+        self._frames: dict[tuple[int, str, str], tuple[Shape, Frame]] = {}
+        self._rows: dict[tuple[int, bool, str, float], tuple[Shape, Rows]] = {}
+
+    def let_go(self) -> None:
+        """Free what is kept piece by piece; a thread that judges by it meanwhile makes anew what it misses."""
+        for table in (self.specs, self.contents, self._shared, self._frames, self._rows):
+            let_go(table)
 
     def spec(self, variant: Variant) -> _Spec:
         """The spec of a variant, met for the first time."""
@@ -190,7 +203,7 @@ class _Platform:
             imatrix = has_imatrix(variant) if _is_in_one_place(spec) else None
         contents: dict[str, _Content] = {}
         if imatrix is not None and not parted and not spec.engines:
-            contents = self._shared.setdefault((id(shape), spec.format, imatrix), contents)
+            _, contents = self._shared.setdefault((id(shape), spec.format, imatrix), (shape, contents))
         found = self.specs[id(spec)] = _Spec(spec, shape, parted, imatrix, contents)
         return found
 
@@ -240,23 +253,22 @@ class _Platform:
         model_format, shape = content.model_format, content.shape
         # An engine of ours needs the same beside the weights whatever their format.
         key = (id(shape), engine, "" if engine in _OURS else model_format)
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = self._frames[key] = self._frame(content, engine, kind)
+        found = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = (shape, self._frame(content, engine, kind))
         imatrix = content.imatrix and engine == LLAMA_CPP
         portion = portion_of_shape(shape, model_format, content.quantization, engine, imatrix=imatrix)
-        return Sums(frame, portion, self.corrections.get((engine, model_format)) if self.corrections else None)
+        return Sums(found[1], portion, self.corrections.get((engine, model_format)) if self.corrections else None)
 
     def _frame(self, content: _Content, engine: str, kind: str) -> Frame:
         demand = self._demand(content, engine)
         cache_type = cache_type_of(engine, self.wish)
         key = (id(content.shape), demand.padded, cache_type, demand.kv_element_bytes)
-        rows = self._rows.get(key)
-        if rows is None:
-            rows = self._rows[key] = rows_of(
-                demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes
-            )
-        return Frame(demand, rows, kind)
+        found = self._rows.get(key)
+        if found is None:
+            rows = rows_of(demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes)
+            found = self._rows[key] = (content.shape, rows)
+        return Frame(demand, found[1], kind)
 
     def _demand(self, content: _Content, engine: str) -> Demand:
         imatrix = content.imatrix and engine == LLAMA_CPP
@@ -290,7 +302,7 @@ def _stand_on(machine: Machine) -> _Stand:
     found = _stands.get(id(machine))
     if found is None or found.machine is not machine:
         if len(_stands) > 1:
-            _stands.clear()
+            _let_go(_stands)
         found = _stands[id(machine)] = _Stand(machine)
     return found
 
@@ -324,14 +336,22 @@ def _platform_for(
     _platforms.pop(key, None)
     _platforms[key] = found
     while len(_platforms) > _PLATFORMS:
-        _platforms.pop(next(iter(tuple(_platforms))), None)
+        oldest = _platforms.pop(next(iter(tuple(_platforms))), None)
+        if oldest is not None:
+            oldest.let_go()
     return found
+
+
+def _let_go(kept: MutableMapping[Any, Any]) -> None:
+    for one in tuple(kept.values()):
+        one.let_go()
+    let_go(kept)
 
 
 def forget() -> None:
     """Judge the next catalog as the first one."""
-    _platforms.clear()
-    _stands.clear()
+    _let_go(_stands)
+    _let_go(_platforms)
 
 
 def quick_verdicts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from backends.collector import let_go
 from backends.fit import Compute, Knowledge
 from backends.memory import gguf_size, llama_cpp, mlx, transformers, vllm
 from backends.memory.demand import Demand, Portion
@@ -45,8 +46,8 @@ def catalog_shape(family: ModelFamily, spec: ModelSpec) -> Shape:
     found = _shapes.get(key)
     if found is None:
         if len(_shapes) > _LIMIT:
-            _shapes.clear()
-            _equal.clear()
+            let_go(_shapes)
+            let_go(_equal)
         # A model's formats may each come with an architecture of their own that says the same.
         same = (architecture, *key[1:])
         made = _equal.get(same)
@@ -86,9 +87,8 @@ def _catalog_shape(
 
 def forget() -> None:
     """Read the next catalog's architectures as if for the first time."""
-    _shapes.clear()
-    _equal.clear()
-    _demands.clear()
+    for kept in (_shapes, _equal, _demands):
+        let_go(kept)
     gguf_size.forget()
     for cached in (kv_cache, expert_parameters):
         cached.cache_clear()
@@ -156,7 +156,7 @@ def demand_of_shape(known: Shape, model_format: str, quantization: str, engine: 
         return found[1]
     made = _make(known, parse_quantization(model_format, quantization), engine, None, None, imatrix)
     if len(_demands) > _LIMIT:
-        _demands.clear()
+        let_go(_demands)
     # The shape is kept beside its demand, so that its id stays its own.
     _demands[key] = (known, made)
     return made

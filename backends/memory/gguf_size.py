@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import getitem, mul
 from typing import Final, NamedTuple
 
+from backends.collector import let_go
 from backends.memory.mixes import (
     Model,
     asked_for,
@@ -279,7 +279,6 @@ class _Plan:
     header_bytes: int
 
 
-@lru_cache(maxsize=_MOST)
 def _plan(architecture: Architecture) -> _Plan:
     count = architecture.block_count or 0
     kinds: dict[tuple[object, ...], int] = {}
@@ -356,21 +355,27 @@ def _kept_bytes(tensor: Tensor) -> int:
 
 def forget() -> None:
     """Plan the next model as the first one."""
-    _plan.cache_clear()
-    for kept in (_planned, _outlines, _places, _rules, _sizes):
-        kept.clear()
+    for kept in (_planned, _plans, _outlines, _places, _rules, _sizes):
+        let_go(kept)
 
 
 _planned: dict[int, tuple[Architecture, _Plan]] = {}
 """By the architecture's id, which is found without asking for its figures; kept so that the id stays its own."""
 
 
+_plans: dict[Architecture, _Plan] = {}
+
+
 def _plan_of(architecture: Architecture) -> _Plan:
     found = _planned.get(id(architecture))
     if found is None:
         if len(_planned) > _MOST:
-            _planned.clear()
-        found = _planned[id(architecture)] = (architecture, _plan(architecture))
+            let_go(_planned)
+            let_go(_plans)
+        plan = _plans.get(architecture)
+        if plan is None:
+            plan = _plans[architecture] = _plan(architecture)
+        found = _planned[id(architecture)] = (architecture, plan)
     return found[1]
 
 
