@@ -113,6 +113,7 @@ class Browse(SteadyScreen[None]):
         self.watch(app, "guests", self._catalog_changed, init=False)
         self.watch(app, "measured", self._measured_changed, init=False)
         self.watch(app, "notices", self._show_strip, init=False)
+        self.watch(self._list, "typing", self._typing_changed, init=False)
 
     def on_screen_suspend(self) -> None:
         # Whoever comes back presses keys, and would be surprised to find them in the filter.
@@ -184,6 +185,10 @@ class Browse(SteadyScreen[None]):
         empty = wanted.empty_words(has_catalog=self.app.catalog is not None)
         self._list.show(self._rows.families, rows, cursor=cursor, empty=empty, note=wanted.note)
         self._show_family_soon(at_once=not self._family)
+
+    def _typing_changed(self, typing: bool) -> None:
+        if typing:
+            self._services.background(self._rows.make_ready)
 
     def on_family_list_filter_changed(self) -> None:
         self._show_rows(self._family)

@@ -159,10 +159,12 @@ class FamilyList(LineList):
             self.screen.refresh_bindings()
 
     def watch_query_text(self, before: str, now: str) -> None:
-        if bool(before) != bool(now):  # there is something to go back from
-            self.screen.refresh_bindings()
         if before != now:
             self.post_message(self.FilterChanged(now))
+        if bool(before) != bool(now):
+            # There is something to go back from. The keys follow the rows: a frame with them alone would come first,
+            # and the rows would wait for the next one.
+            self.call_after_refresh(self.screen.refresh_bindings)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
         """While typing, every printable key is the filter's."""
