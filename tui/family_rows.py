@@ -61,7 +61,7 @@ class FamilyRows:
     def make_ready(self) -> None:
         """Do ahead what the first search would do: lower-case words of every family, 6 ms for a thousand."""
         if self.catalog is not None:
-            self.catalog.search()
+            self.catalog.search("")
 
     def find(self, name: str) -> int | None:
         """The index of a family by its name."""
