@@ -94,7 +94,7 @@ class Deck(Talking):
         }
         for own in THEMES:
             self.register_theme(own)
-        self.theme = self._theme_called(theme)
+        self._begin_with_theme(self._theme_called(theme))
 
     def adopt_settings(self, settings: Settings) -> None:
         """Take over what the user chose: keys, context, notices about the file itself."""
@@ -111,6 +111,16 @@ class Deck(Talking):
     def _theme_called(self, name: str | None) -> str:
         wanted = name if name not in {None, "modeldeck"} else default_theme()
         return wanted if wanted in self.available_themes else default_theme()
+
+    def _begin_with_theme(self, name: str) -> None:
+        """Choose the first theme before any rule is parsed: one that is set makes Textual parse all rules twice."""
+        theme = self.available_themes[name]
+        if theme.ansi or not theme.dark:  # these change Textual's filters too, which it starts with for dark colours
+            self.theme = name
+            return
+        self.set_reactive(Deck.theme, name)
+        self.add_class(f"-theme-{name}")
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def _unknown_words(self, settings: Settings) -> Iterable[str]:
         """A line for a theme or a key that nothing here is called."""

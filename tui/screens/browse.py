@@ -20,7 +20,6 @@ from tui.asking import EngineQuestions
 from tui.family_rows import FamilyRows, Filter, lying_here
 from tui.forgetting import ask_to_forget
 from tui.judge_work import Ground, JudgeWork
-from tui.judging import Judged
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted, FamilyKept
 from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from backends.fit import Correction, Option, Wish
     from backends.machine.model import Machine
     from specs.model import ModelFamily, Variant
+    from tui.judging import Judged
     from tui.state import State
 
 BURST_SECONDS = 0.15
