@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container
 from textual.reactive import reactive
 from textual.timer import Timer
 
@@ -48,11 +48,18 @@ BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
 
 
+class Frame(Container):
+    """Where panels stand beside or above each other; nothing of its own is drawn."""
+
+    BLANK = True
+
+
 class Browse(SteadyScreen[None]):
     """What is there, and what of it runs here."""
 
     # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
     AUTO_FOCUS = "#families"
+    BLANK = True
     shows_machine = True
     """Whether the app looks at the hardware again and again while this screen is on top."""
     BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
@@ -86,9 +93,9 @@ class Browse(SteadyScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
-        with Horizontal(id="body"):
+        with Frame(id="body"):
             yield FamilyList()
-            with Vertical(id="family"):
+            with Frame(id="family"):
                 yield FitMatrix()
                 yield CellDetail()
         yield KeyLine()
