@@ -119,7 +119,7 @@ class Deck(Talking):
             self.theme = name
             return
         self.set_reactive(Deck.theme, name)
-        self.add_class(f"-theme-{name}")
+        self.add_class(f"-theme-{name}", update=False)
         self.stylesheet.set_variables(self.get_css_variables())
 
     def _unknown_words(self, settings: Settings) -> Iterable[str]:
@@ -166,6 +166,9 @@ class Deck(Talking):
         from tui.screens.browse import Browse
 
         screen = Browse(self.services)
+        # It begins with the classes of its size: told of it after mounting, all its widgets would be styled once more.
+        for length, classes in zip(self.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
+            screen.add_class(max(one for one in classes if one[0] <= length)[1], update=False)
         # Its rules are parsed already: without this Textual would parse everything again before the first frame.
         screen._css_update_count = self._css_update_count
         return screen

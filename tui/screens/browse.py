@@ -219,10 +219,8 @@ class Browse(SteadyScreen[None]):
         self._family = family
         self._judged = None
         self._wished = ""
-        box = self.query_one("#family")
         self._matrix.show(family)
         self._matrix.retitle(family_title(family))
-        box.set_class(family is None, "-empty")
         if self.app.guests:
             self.refresh_bindings()
         self._show_cell()
