@@ -121,7 +121,8 @@ async def test_what_changes_in_a_batch_is_drawn_when_it_is_over() -> None:
         before = Counting.drawn
         with app.batch_update():
             widget.styles.margin = 1
-            app.screen._refresh_layout()
+            await pilot.pause()
+            app.screen._refresh_layout()  # as Textual does while the app's first screen is mounted
             await pilot.pause()
             assert Counting.drawn == before
         await pilot.pause()
