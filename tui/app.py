@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from specs.model import Variant
     from tui.settings import Settings
 
-FIRST_KEYS_SECONDS = 0.03
-"""How long the first frame stands before anything is looked for."""
+FIRST_KEYS_SECONDS = 0.05
+"""How long the first frame stands before anything is looked for: three frames, in which typed keys are answered."""
 SETTINGS_SECONDS = 2.0
 """How often it is asked whether the settings were changed: one stat() each time."""
 
