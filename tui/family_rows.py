@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # reading spec files is not needed before the first frame
     from backends.fit import Verdict
@@ -15,8 +14,7 @@ if TYPE_CHECKING:  # reading spec files is not needed before the first frame
 UNFIT = frozenset({"no"})
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """What the user wants to see of the catalog."""
 
     query: str = ""
