@@ -33,6 +33,9 @@ SORTS: Final[dict[str, Callable[[ModelFamily], Any]]] = {
     "size": lambda one: min(one.sizes_in_billions, default=None),
     "largest": lambda one: max(one.sizes_in_billions, default=None),
     "context": lambda one: one.context_length or None,
+    "abilities": lambda one: one.abilities or None,
+    "formats": lambda one: one.formats or None,
+    "languages": lambda one: one.languages or None,
     "license": lambda one: one.license,
     "source": lambda one: one.source,
 }
