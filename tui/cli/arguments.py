@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str, example: str, **more: object) -> argparse.ArgumentParser:
-        command = commands.add_parser(
+        return commands.add_parser(
             name,
             help=what,
             description=what[0].upper() + what[1:] + ".",
@@ -179,7 +179,6 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
             **more,  # type: ignore[arg-type]
         )
-        return command
 
     one = add(
         "list",
@@ -204,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
         type=_sort_key,
         choices=SORT_KEYS,
         metavar="KEY",
-        help="by " + ", ".join(SORT_KEYS) + "; without it as the catalog does",
+        help="the order: " + ", ".join(SORT_KEYS) + "; without it the catalog's",
     )
     one.add_argument("--reverse", action="store_true", help="the other way round")
     one.add_argument(

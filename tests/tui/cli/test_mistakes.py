@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[3]
         (("fit", "--format", "mlx"), "did you mean --model-format?"),
         (("launch", "small", "--engine", "vllm"), "did you mean --model-engine?"),
         (("list", "--columns"), "--columns needs a value: these columns in this order: name, sizes,"),
-        (("list", "--sort"), "--sort needs a value: by name, size,"),
+        (("list", "--sort"), "--sort needs a value: the order: name, size,"),
         (("bench", "small", "--runs"), "--runs needs a value: take the median of so many runs (3)"),
         (("show",), "NAME"),
         (("specs", "check"), "FILE"),
