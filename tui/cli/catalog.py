@@ -9,7 +9,7 @@ from typing import Any, Final
 from specs.document import catalog_to_json, family_to_json
 from specs.model import ModelFamily, ModelSpec, Variant
 from tui.cli import choose
-from tui.cli.output import Column, clean, document, lines, note, number, table
+from tui.cli.output import Column, clean, document, lines, note, number, paragraph, table
 
 COLUMNS: Final[dict[str, tuple[Column, Callable[[ModelFamily], str]]]] = {
     "name": (Column("NAME"), lambda one: one.name),
@@ -101,7 +101,7 @@ def show_family(arguments: argparse.Namespace) -> int:
         return 0
     print(clean(family.name))
     if family.description:
-        print(clean(family.description))
+        paragraph(family.description)
     print()
     lines(
         (

@@ -215,6 +215,12 @@ def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, wo
     assert "# GPU" in ran.out
 
 
+def test_words_are_ascii_where_the_locale_has_nothing_else(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    asked = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
+    assert modeldeck(*asked, LC_ALL="C").out.isascii()
+    assert not modeldeck(*asked, LC_ALL="C.UTF-8").out.isascii()
+
+
 def test_words_are_ascii_where_the_user_wants_them_so(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
     call = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
     ran = modeldeck(*call, HF_HUB_OFFLINE="1", MODELDECK_ASCII="1")
