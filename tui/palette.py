@@ -85,7 +85,7 @@ class Everything(Provider):
                 continue
             seen.add(name)
             words = active.tooltip or binding.tooltip
-            label = f"{label_of(active.node, binding)}  {spelled(binding, self.app)}"
+            label = f"{label_of(active.node, binding) or binding.description}  {spelled(binding, self.app)}"
             yield Action(label, words, partial(self.app.simulate_key, binding.key))
         for command in self.app.get_system_commands(self.screen):
             yield Action(command.title, command.help, command.callback)

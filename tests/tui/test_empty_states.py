@@ -23,6 +23,7 @@ from tui.widgets.key_line import KeyLine
         (("f6",), "No downloads yet. esc goes to the models"),
         (("f9",), "nothing here yet: f5 goes to the models"),
         (("f7",), "No model is loaded yet"),
+        (("f7", "f3"), "i bring in"),
         (("f7", "f3"), "No conversation yet. Load a model (f5"),
         (("f7", "f3", "slash", *"zzz"), "Nobody said this"),
         (("f7", "f4"), "No model"),
@@ -53,7 +54,14 @@ async def test_a_place_with_nothing_in_it_says_what_to_do(
 
 @pytest.mark.parametrize(
     ("keys", "label"),
-    [(("f9",), "chat"), (("slash", *"zzz"), "open"), (("f4",), "look into it"), (("f6",), "pause/resume")],
+    [
+        (("f9",), "chat"),
+        (("slash", *"zzz"), "open"),
+        (("f4",), "look into it"),
+        (("f6",), "pause/resume"),
+        (("f7",), "send"),
+        (("f7",), "stop"),
+    ],
 )
 async def test_a_place_with_nothing_in_it_offers_no_key_that_does_nothing(
     keys: tuple[str, ...], label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -155,7 +155,7 @@ def _longest_word(texts: Iterable[str]) -> int:
 
 
 def _fitting(columns: Sequence[Column], widths: list[int], floors: Sequence[int], room: int) -> list[int]:
-    """Columns that are shown; folds the wide ones first, down to their words, then leaves some out, then breaks words."""
+    """Columns that are shown; folds the wide ones down to their words, then leaves some out, then breaks words."""
     shown = list(range(len(columns)))
     while (over := _total(widths, shown) - room) > 0:
         foldable = [at for at in shown if columns[at].wide and widths[at] > max(NARROWEST, floors[at])]
