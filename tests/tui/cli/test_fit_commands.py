@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +281,19 @@ def test_this_machine_has_the_contract_s_fields(modeldeck: Any) -> None:
     assert set(machine) >= {"os", "arch", "cpu", "memory", "accelerators", "warnings"}
     assert machine["memory"]["total_bytes"] > GIB
     assert set(machine["cpu"]) >= {"name", "physical_cores", "logical_cores"}
+
+
+def test_doctor_notices_missing_bytecode_and_what_it_says_makes_it(modeldeck: Any, tmp_path: Path) -> None:
+    bare = {"PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def said() -> str:
+        return next(line for line in modeldeck("doctor", **bare).out.splitlines() if line.startswith("  bytecode"))
+
+    missing, _, cure = said().partition("this makes it: ")
+    assert "no for tui.app, textual.app" in missing
+    made = subprocess.run(cure, shell=True, env=os.environ | bare, capture_output=True, text=True, check=True)
+    assert made.stdout + made.stderr == ""
+    assert said().split() == ["bytecode", "there"]
 
 
 @pytest.mark.parametrize("secret", ["hf_verysecret"])
