@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
@@ -77,6 +78,7 @@ def _client(endpoint: str | None = None) -> Any:
                 # requests heeds the first two of the variables that we heed.
                 session.verify = named or session.verify
                 _refuse_at_once(session)
+                _stay_secure(session)
     if hasattr(api.openapi, "_max_retries"):
         api.openapi._max_retries = 1
     return api
@@ -106,6 +108,21 @@ def _refuse_at_once(session: Any) -> None:
             raise
 
     session.send = guarded
+
+
+def _stay_secure(session: Any) -> None:
+    """Follow no redirect from https to http, which requests does; wire refuses it likewise."""
+    target_of = session.get_redirect_target
+
+    def guarded(response: Any) -> str | None:
+        target: str | None = target_of(response)
+        if target and response.url.startswith("https:"):
+            leads_to = urllib.parse.urljoin(response.url, target)
+            if not leads_to.startswith("https:"):
+                raise _Lasting("redirected from https to http, which is not followed")
+        return target
+
+    session.get_redirect_target = guarded
 
 
 class _Clock:
