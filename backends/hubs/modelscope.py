@@ -25,7 +25,7 @@ from backends.errors import (
     RateLimited,
     WrongSum,
 )
-from backends.hubs import offices, wire
+from backends.hubs import environment, offices, wire
 from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.huggingface import check_id
 from specs.model import MODELSCOPE
@@ -297,7 +297,8 @@ def asked(
     *,
     tries: int = _TRIES,
 ) -> Result:
-    """Put a question to the client within a deadline of our own, since its retries know none."""
+    """Put a question to the client, unless off line, within a deadline of our own, since its retries know none."""
+    environment.refuse_offline(what)
     library = load_library()
     deadline = time.monotonic() + timeout_seconds
 

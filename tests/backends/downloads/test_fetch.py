@@ -11,6 +11,8 @@ import pytest
 
 from backends import downloads
 from backends.errors import AccessDenied, HubUnreachable, NotFound
+from backends.hubs import registry
+from backends.hubs.token import keep_token
 from tests.backends.downloads.conftest import REPO
 from tests.backends.downloads.conftest import make_variant as variant
 
@@ -54,10 +56,22 @@ def test_a_second_start_transfers_nothing_and_needs_no_network(hub: Any, monkeyp
     assert downloads.local_weights(variant()) == again.path
 
 
-def test_offline_without_weights_is_one_clear_line(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hub_name", ["huggingface", "modelscope"])
+def test_offline_without_weights_is_one_clear_line(hub: Any, monkeypatch: pytest.MonkeyPatch, hub_name: str) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    known = downloads.plan(variant(hubs=(hub_name,)))
+    hub.forget()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubUnreachable, match="offline mode is on"):
-        downloads.plan(variant())
+    asked = registry.hub(hub_name)
+    for ask in (
+        lambda: downloads.fetch(known),
+        lambda: asked.listing("maker/Another-GGUF"),
+        lambda: asked.read_range(REPO, known.revision, "tiny-Q4_K_M.gguf", 0, 8),
+        lambda: asked.search("tiny"),
+        lambda: keep_token("hf_granted", hub_name),
+    ):
+        with pytest.raises(HubUnreachable, match="offline mode is on"):
+            ask()
     assert hub.log() == []
 
 
