@@ -32,6 +32,21 @@ COMMANDS: Final = {
 }
 """Where each command lives; its module is imported when it is called."""
 
+OTHERS_WORDS: Final = {
+    "help": "--help",
+    "version": "--version",
+    "run": "launch",
+    "chat": "launch",
+    "models": "list",
+    "ls": "list",
+    "install": "download",
+    "get": "download",
+    "rm": "library remove",
+    "remove": "library remove",
+    "delete": "library remove",
+    "import": "specs import, or library adopt",
+}
+"""What other programs of the kind call our commands."""
 MOST: Final = 1 << 30
 """Above every number of tokens or runs that means anything."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
@@ -60,7 +75,7 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
             word, choices = unknown[1], tuple(re.findall(r"[^\s',]+", unknown[2]))
-            near = nearest(word, choices)
+            near = (OTHERS_WORDS.get(word) if "launch" in choices else None) or nearest(word, choices)
             message = f"there is no {word!r} here" + (f"; did you mean {near}?" if near else f": {', '.join(choices)}")
         lonely = re.search(r"argument (--\S+): expected one argument", message)
         if lonely:
@@ -164,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="store_true", help="print the version")
+    top.add_argument("-V", "--version", action="store_true", help="print the version")
     _specs_flag(top, "specs_before")
     _looks_flags(top, plain=False, low_bandwidth=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[3]
     ("arguments", "said"),
     [
         (("lst",), "did you mean list?"),
+        (("help",), "did you mean --help?"),
+        (("run", "gemma"), "did you mean launch?"),
+        (("rm", "gemma"), "did you mean library remove?"),
         (("list", "--formatt", "mlx"), "did you mean --format?"),
         (("list", "--format", "gguf"), "did you mean ggufv2?"),
         (("list", "--engine", "ollama"), "the engines are llama.cpp"),
