@@ -432,7 +432,7 @@ class Browse(SteadyScreen[None]):
 
     def _waiting_words(self, variant: Variant | None) -> str:
         if self._family is None:
-            return "choose a family on the left" if self._list.row_count else ""
+            return "choose a family in the list" if self._list.row_count else ""
         if self.judged_machine() is None:
             return "looking at the hardware"
         if variant is not None and self._judged is not None:

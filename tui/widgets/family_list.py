@@ -93,6 +93,8 @@ class FamilyList(LineList):
         """Show these families: rows are indices into them; empty is what to say where there are none."""
         if families is not self._families:
             self.forget_rows()
+        if bool(rows) != bool(self._rows) and self.is_mounted:  # there is something to open
+            self.screen.refresh_bindings()
         self._families = families
         self._rows = rows
         self.empty_words = empty
@@ -208,6 +210,9 @@ class FamilyList(LineList):
     def on_blur(self) -> None:
         self.typing = False
         super().on_blur()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        return action != "choose" or bool(self._rows)
 
     def on_line_list_chosen(self) -> None:
         self.action_choose()
