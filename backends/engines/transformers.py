@@ -16,6 +16,7 @@ from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
 from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
+from backends.engines.imports import TRANSFORMERS_MODULES, import_ahead
 from backends.engines.library_words import inner_line, quieten, quieten_logbar
 from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.model_thread import Job
@@ -27,7 +28,7 @@ from backends.engines.threads import compute_threads
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_memory import TorchMemory
 from backends.engines.torch_sampling import TorchSampler
-from backends.engines.weights_folder import require_safetensors
+from backends.engines.weights_folder import has_large_vocabulary, require_safetensors
 from backends.errors import BackendError, EngineMissing
 from specs.model import TRANSFORMERS
 
@@ -45,6 +46,10 @@ class TransformersAdapter:
     def status(self) -> EngineStatus:
         status = installed.status(self.name)
         return replace(status, lacking=installed.format_lacks()) if status.status == "ready" else status
+
+    def prefers_isolation(self, weights: Weights) -> bool:
+        """Whether the load would hold up the screen of this process."""
+        return has_large_vocabulary(weights)
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScoringEngine:
         status = EngineStatus("ready", lacking=installed.format_lacks()).of(weights.format, weights.quantization)
@@ -76,6 +81,8 @@ class TransformersRunner:
         # program they spin against each other: 8 to 42 tokens a second instead of 350 to 520 (tiny model, 2 cores).
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         quieten()
+        by_bitsandbytes = self._weights.format == "bnb" or self._weights.quantization in ("4-bit", "8-bit")
+        import_ahead(*TRANSFORMERS_MODULES, *(("bitsandbytes",) if by_bitsandbytes else ()))
         try:
             import torch
             import transformers
@@ -168,6 +175,11 @@ class TransformersRunner:
         return inner_line(error)
 
     def free(self) -> None:
+        # bitsandbytes' parameters hold the modules that hold them, and accelerate's hooks make circles too: where the
+        # app has told the collector to leave what is there alone (gc.freeze), only this lets their memory go.
+        for module in self._model.modules() if self._model is not None else ():
+            module._parameters.clear()
+            module._buffers.clear()
         self._model = self._cache = None
         give_back()
 
