@@ -45,10 +45,11 @@ class TorchMemory:
         if surplus and not all(getattr(layer, "is_croppable", False) or layer.is_sliding for layer in layers):
             return 0
         windowed = any(getattr(layer, "is_sliding", False) for layer in layers)
-        if surplus:
-            state.cache.crop(-surplus)
-            state.floor = length if windowed else 0
-        elif windowed and length - state.floor > KEPT_PAST_TOKENS:
+        for layer in layers if surplus else ():
+            if not _shorten(layer, surplus):
+                layer.crop(-surplus)
+                state.floor = length if getattr(layer, "is_sliding", False) else state.floor
+        if windowed and length - state.floor > KEPT_PAST_TOKENS:
             state.cache.crop(0)
             state.floor = length
         return length
@@ -71,6 +72,18 @@ class TorchMemory:
             for layer in state.cache.layers
             if getattr(layer, "keys", None) is not None and getattr(layer, "values", None) is not None
         )
+
+
+def _shorten(layer: Any, surplus: int) -> bool:
+    """Take the last places off a window that keeps its past; False: it is of another kind.
+
+    Its own crop() would drop the past as well, so that after one answer was taken back no earlier one could be.
+    """
+    if not (getattr(layer, "record_past", False) and hasattr(layer, "cumulative_length")):
+        return False
+    layer.keys, layer.values = layer.keys[..., :-surplus, :], layer.values[..., :-surplus, :]
+    layer.cumulative_length -= surplus
+    return True
 
 
 def _move(cache: Any, *, back: bool) -> None:
