@@ -90,6 +90,18 @@ def tiny_mlx_folder(cache: Path, *, bits: int | None = None) -> Path:
     return made(cache, name, lambda part: _make_mlx(source, part, bits), _make_mlx)
 
 
+def windowed_folder(cache: Path) -> Path:
+    """A tiny model whose layers see 32 tokens back, but the last: Gemma 3's kind, with the tiny vocabulary."""
+    source = tiny_folder(cache)
+    return made(cache, f"{source.name}-windowed", lambda part: _make_windowed(source, part), _make_windowed)
+
+
+def windowed_mlx_folder(cache: Path) -> Path:
+    """The same as mlx-lm writes it."""
+    source = windowed_folder(cache)
+    return made(cache, f"{source.name}-mlx", lambda part: _make_mlx(source, part, None), _make_mlx)
+
+
 def bnb_folder(cache: Path, source: Path, bits: int) -> Path:
     """A folder's model as bitsandbytes saves it, in 4 or 8 bits."""
     name = f"{source.name}-bnb-{bits}bit"
@@ -240,6 +252,34 @@ def _make_tiny(part: Path) -> None:
         loss.backward()
         optimizer.step()
     model.to(torch.bfloat16).save_pretrained(part)
+    tokenizer.save_pretrained(part)
+
+
+def _make_windowed(source: Path, part: Path) -> None:
+    """Untrained: each token weighs about the same in what follows, so that a wrong one in a window shows."""
+    import torch
+    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(5)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=32,
+        layer_types=["sliding_attention"] * 5 + ["full_attention"],
+        max_position_embeddings=4096,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Gemma3ForCausalLM(config).to(torch.float32).save_pretrained(part)
     tokenizer.save_pretrained(part)
 
 
