@@ -6,6 +6,7 @@ streamer whose reader hangs for ever when it fails.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_memory import TorchMemory
 from backends.engines.torch_sampling import TorchSampler
 from backends.engines.weights_folder import has_large_vocabulary, require_safetensors
-from backends.errors import BackendError, EngineMissing
+from backends.errors import BackendError, EngineError, EngineMissing
 from specs.model import TRANSFORMERS
 
 BLOCK_TOKENS: Final = 128
@@ -64,7 +65,6 @@ class TransformersRunner:
 
     name = TRANSFORMERS
     scored_at_once = SCORED_AT_ONCE
-    wants_stable = False
     vocabulary: Tokenizer
     measured_bytes: int | None
     """On cards what PyTorch has taken there, else the bytes of all parameters and buffers."""
@@ -126,7 +126,15 @@ class TransformersRunner:
         config = self._model.config.get_text_config(decoder=True)
         trained = getattr(config, "max_position_embeddings", None) or self._options.context
         self.context = min(self._options.context, trained)
-        self._cache = PrefixCache(TorchMemory(transformers.DynamicCache, self._model.config), BLOCK_TOKENS)
+        taken = inspect.signature(self._model.forward).parameters
+        # Mamba's models call it by another name, and swallow the usual one without a word.
+        self._cache_argument = "cache_params" if "past_key_values" not in taken else "past_key_values"
+        if self._cache_argument not in taken:
+            kind = type(self._model).__name__
+            raise EngineError(f"Transformers cannot load {self._weights.name}", f"{kind} takes no cache from outside")
+        self._memory = TorchMemory(transformers.DynamicCache, self._model.config)
+        self.wants_stable = self._memory.needs_snapshots
+        self._cache = PrefixCache(self._memory, BLOCK_TOKENS)
         self.where = {"cuda": "GPU", "mps": "GPU", "cpu": "CPU"}.get(self._device.partition(":")[0], self._device)
         tell(1.0, "ready")
 
@@ -162,8 +170,11 @@ class TransformersRunner:
         context = list(wanted.tokens)
         count = wanted.sampling.logprobs
         logits = None
-        for start, end in blocks(wanted.cached_tokens, len(context), BLOCK_TOKENS):
+        pauses = (wanted.stable,) if self.wants_stable else ()
+        for start, end in blocks(wanted.cached_tokens, len(context), BLOCK_TOKENS, *pauses):
             logits = self._forward(job, context[start:end])
+            if logits is not None and end in pauses:
+                self._memory.snapshot(cache.live)
         while logits is not None:
             token = sampler.choose(logits, context)
             yield token, self._alternatives(logits, token, count) if count else None
@@ -180,7 +191,7 @@ class TransformersRunner:
         for module in self._model.modules() if self._model is not None else ():
             module._parameters.clear()
             module._buffers.clear()
-        self._model = self._cache = None
+        self._model = self._cache = self._memory = None  # type: ignore[assignment]
         give_back()
 
     @property
@@ -200,8 +211,8 @@ class TransformersRunner:
         torch, cache = self._torch, self._held
         with torch.inference_mode():
             ids = torch.tensor([tokens], device=self._model.device)
-            past = cache.live.state.cache
-            out = self._model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=kept)
+            past = {self._cache_argument: cache.live.state.cache}
+            out = self._model(input_ids=ids, **past, use_cache=True, logits_to_keep=kept)
             cache.added(tokens)
             return out.logits[0, -kept:].float()
 

@@ -96,9 +96,14 @@ def windowed_folder(cache: Path) -> Path:
     return made(cache, f"{source.name}-windowed", lambda part: _make_windowed(source, part), _make_windowed)
 
 
-def windowed_mlx_folder(cache: Path) -> Path:
-    """The same as mlx-lm writes it."""
-    source = windowed_folder(cache)
+def recurrent_folder(cache: Path, kind: str) -> Path:
+    """A tiny model that keeps a state of all that came before, in every layer but one ("lfm2") or in all ("mamba")."""
+    source = tiny_folder(cache)
+    return made(cache, f"{source.name}-{kind}", lambda part: _make_recurrent(source, part, kind), _make_recurrent)
+
+
+def mlx_folder(cache: Path, source: Path) -> Path:
+    """A folder of safetensors as mlx-lm writes it."""
     return made(cache, f"{source.name}-mlx", lambda part: _make_mlx(source, part, None), _make_mlx)
 
 
@@ -280,6 +285,42 @@ def _make_windowed(source: Path, part: Path) -> None:
         pad_token_id=tokenizer.pad_token_id,
     )
     Gemma3ForCausalLM(config).to(torch.float32).save_pretrained(part)
+    tokenizer.save_pretrained(part)
+
+
+def _make_recurrent(source: Path, part: Path, kind: str) -> None:
+    import torch
+    from transformers import AutoTokenizer, Lfm2Config, Lfm2ForCausalLM, MambaConfig, MambaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(7)
+    words = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model: Any
+    if kind == "lfm2":
+        config = Lfm2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            conv_L_cache=3,
+            layer_types=["conv", "conv", "full_attention", "conv"],
+            max_position_embeddings=4096,
+            initializer_range=0.3,
+            # mlx-lm reads them.
+            block_dim=64,
+            conv_dim=64,
+            block_ff_dim=128,
+            block_auto_adjust_ff_dim=False,
+            **words,
+        )
+        model = Lfm2ForCausalLM(config)
+    else:
+        model = MambaForCausalLM(
+            MambaConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=3, initializer_range=0.3, **words)
+        )
+    model.to(torch.float32).save_pretrained(part)
     tokenizer.save_pretrained(part)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import computed
@@ -46,22 +46,26 @@ def answer(engine: Engine, asked: list[Turn] | str) -> list[Chunk]:
 @pytest.fixture(
     params=[
         pytest.param(
-            name,
+            (name, kind),
+            id=f"{name} {kind}",
             marks=[
                 pytest.mark.weights,
                 pytest.mark.skipif(importlib.util.find_spec(library) is None, reason=f"{library} is not installed"),
             ],
         )
         for name, library in ((TRANSFORMERS, "transformers"), (MLX, "mlx_lm"))
+        for kind in ("windowed", "lfm2", "mamba")
     ]
 )
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """Each engine whose windows are taken back by ours."""
-    if request.param == MLX:
-        weights = Weights(make_weights.windowed_mlx_folder(weights_cache()), "w", "mlx", "none")
-    else:
-        weights = Weights(make_weights.windowed_folder(weights_cache()), "w", "pytorch", "none")
-    engine = registry.adapter(request.param).load(weights, LoadOptions(context=2048))
+    """Each engine whose caches are taken back by ours, with each kind of layer that forgets."""
+    name, kind = request.param
+    cache = weights_cache()
+    folder = make_weights.windowed_folder(cache) if kind == "windowed" else make_weights.recurrent_folder(cache, kind)
+    weights = Weights(folder, kind, "pytorch", "none")
+    if name == MLX:
+        weights = replace(weights, path=make_weights.mlx_folder(cache, folder), format="mlx")
+    engine = registry.adapter(name).load(weights, LoadOptions(context=2048))
     yield Pair(engine, weights)
     engine.close()
 
@@ -69,7 +73,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 def require_same(warm: list[Chunk], cold: list[Chunk]) -> None:
     """Token by token the same choice, and the same probabilities but for rounding."""
     both = [[token for chunk in chunks for token in chunk.alternatives] for chunks in (warm, cold)]
-    assert len(both[0]) == len(both[1]) > 8
+    assert len(both[0]) == len(both[1]) > 3
     for ours, theirs in zip(*both, strict=True):
         expected = {one.token: math.exp(one.logprob) for one in theirs}
         for one in ours[:2]:
@@ -129,4 +133,5 @@ def test_a_second_turn_computes_only_what_is_new(pair: Pair) -> None:
         second = stats(answer(pair.engine, turns))
     assert count is not None
     assert second.cached_tokens > stats(first).prompt_tokens - WINDOW
-    assert count.tokens == second.prompt_tokens - second.cached_tokens + second.decoded_tokens - 1
+    ended = second.stop_reason == "end"  # by a token that was computed and is none of the answer's
+    assert count.tokens == second.prompt_tokens - second.cached_tokens + second.decoded_tokens - (not ended)
