@@ -35,6 +35,9 @@ from specs.model import TRANSFORMERS
 
 BLOCK_TOKENS: Final = 128
 """Tokens computed at a time in prefill."""
+PROBE_TOKENS: Final = 12
+PROBE_DIFFERENCE: Final = 0.15
+"""By so much of their length logits may differ for being computed in parts; rounding to bf16 makes 0.02."""
 BF16_FLAGS: Final = ("avx512_bf16", "amx_bf16", "bf16")
 """Words in /proc/cpuinfo of processors that multiply bf16 themselves."""
 
@@ -134,6 +137,9 @@ class TransformersRunner:
             raise EngineError(f"Transformers cannot load {self._weights.name}", f"{kind} takes no cache from outside")
         self._memory = TorchMemory(transformers.DynamicCache, self._model.config)
         self.wants_stable = self._memory.needs_snapshots
+        self._in_parts = not self._memory.needs_snapshots or self._computes_parts_as_the_whole()
+        if not self._in_parts:
+            self.wants_stable, self.scored_at_once = False, 1
         self._cache = PrefixCache(self._memory, BLOCK_TOKENS)
         self.where = {"cuda": "GPU", "mps": "GPU", "cpu": "CPU"}.get(self._device.partition(":")[0], self._device)
         tell(1.0, "ready")
@@ -165,13 +171,13 @@ class TransformersRunner:
 
     def draw(self, job: Job, wanted: Wanted) -> Iterator[Drawn]:
         cache = self._held
-        wanted.cached_tokens = cache.prepare(wanted.tokens, exact=wanted.exact)
+        wanted.cached_tokens = self._prepare(wanted.tokens, exact=wanted.exact)
         sampler = TorchSampler(self._torch, wanted.sampling)
         context = list(wanted.tokens)
         count = wanted.sampling.logprobs
         logits = None
         pauses = (wanted.stable,) if self.wants_stable else ()
-        for start, end in blocks(wanted.cached_tokens, len(context), BLOCK_TOKENS, *pauses):
+        for start, end in self._stretches(wanted.cached_tokens, len(context), *pauses):
             logits = self._forward(job, context[start:end])
             if logits is not None and end in pauses:
                 self._memory.snapshot(cache.live)
@@ -199,6 +205,31 @@ class TransformersRunner:
         assert self._cache is not None
         return self._cache
 
+    def _prepare(self, tokens: list[int], *, exact: bool) -> int:
+        """How many tokens of a prompt need no computing."""
+        if self._in_parts:
+            return self._held.prepare(tokens, exact=exact)
+        self._held.forget()
+        return 0
+
+    def _stretches(self, start: int, end: int, *pauses: int) -> Iterator[tuple[int, int]]:
+        return blocks(start, end, BLOCK_TOKENS, *pauses) if self._in_parts else iter([(start, end)])
+
+    def _computes_parts_as_the_whole(self) -> bool:
+        """Whether a prompt's second part is computed on the state that its first part has left.
+
+        Mamba's models begin anew with every part of more than one token (transformers 5.23), and say nothing of it.
+        """
+        torch, found = self._torch, []
+        words = torch.arange(3, 3 + PROBE_TOKENS, device=self._model.device)[None]
+        with torch.inference_mode():
+            for parts in ((words,), (words[:, :5], words[:, 5:])):
+                cache = {self._cache_argument: self._memory.fresh().cache}
+                logits = [self._model(input_ids=part, **cache, use_cache=True).logits[0, -1] for part in parts]
+                found.append(logits[-1].float())
+        whole, parted = found
+        return bool((parted - whole).norm() < PROBE_DIFFERENCE * (whole - whole.mean()).norm())
+
     def _forward(self, job: Job, tokens: list[int]) -> Any:
         """Compute tokens after what the cache holds; the logits of the last one as floats, None: stopped."""
         rows = self._rows(job, tokens, 1)
@@ -218,7 +249,7 @@ class TransformersRunner:
 
     def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
         logits = None
-        for start, end in blocks(self._held.prepare(prompt, exact=True), len(prompt), BLOCK_TOKENS):
+        for start, end in self._stretches(self._prepare(prompt, exact=True), len(prompt)):
             logits = self._forward(job, prompt[start:end])
         return logits.cpu().numpy() if logits is not None else None
 

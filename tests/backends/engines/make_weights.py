@@ -97,7 +97,7 @@ def windowed_folder(cache: Path) -> Path:
 
 
 def recurrent_folder(cache: Path, kind: str) -> Path:
-    """A tiny model that keeps a state of all that came before, in every layer but one ("lfm2") or in all ("mamba")."""
+    """A tiny model that keeps a state of all that came before, in all layers ("mamba") or in most."""
     source = tiny_folder(cache)
     return made(cache, f"{source.name}-{kind}", lambda part: _make_recurrent(source, part, kind), _make_recurrent)
 
@@ -290,38 +290,40 @@ def _make_windowed(source: Path, part: Path) -> None:
 
 def _make_recurrent(source: Path, part: Path, kind: str) -> None:
     import torch
-    from transformers import AutoTokenizer, Lfm2Config, Lfm2ForCausalLM, MambaConfig, MambaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source)
     torch.manual_seed(7)
-    words = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model: Any
-    if kind == "lfm2":
-        config = Lfm2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            conv_L_cache=3,
-            layer_types=["conv", "conv", "full_attention", "conv"],
-            max_position_embeddings=4096,
-            initializer_range=0.3,
-            # mlx-lm reads them.
-            block_dim=64,
-            conv_dim=64,
-            block_ff_dim=128,
-            block_auto_adjust_ff_dim=False,
-            **words,
-        )
-        model = Lfm2ForCausalLM(config)
-    else:
-        model = MambaForCausalLM(
-            MambaConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=3, initializer_range=0.3, **words)
-        )
-    model.to(torch.float32).save_pretrained(part)
+    attention = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
+    # mlx-lm wants the names of both sides.
+    convolutions = {"block_dim": 64, "conv_dim": 64, "block_ff_dim": 128, "block_auto_adjust_ff_dim": False}
+    delta = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16}
+    delta |= {"linear_value_head_dim": 16, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2}
+    experts = {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "decoder_sparse_step": 1}
+    own: dict[str, dict[str, Any]] = {
+        "lfm2": attention
+        | convolutions
+        | {"num_hidden_layers": 4, "conv_L_cache": 3, "layer_types": ["conv", "conv", "full_attention", "conv"]},
+        "qwen3_next": attention | delta | experts | {"num_hidden_layers": 4},
+        "mamba": {"num_hidden_layers": 3},
+    }
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **own[kind],
+    )
+    AutoModelForCausalLM.from_config(config).to(torch.float32).save_pretrained(part)
     tokenizer.save_pretrained(part)
+    saved = json.loads((part / "config.json").read_text())
+    # As published ones have them; transformers 5 writes them elsewhere.
+    saved |= {"rope_theta": 10000.0, "partial_rotary_factor": 0.25, "norm_topk_prob": True}
+    (part / "config.json").write_text(json.dumps(saved))
 
 
 def _make_gemma(part: Path, gguf: Path) -> None:
