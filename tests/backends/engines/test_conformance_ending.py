@@ -87,6 +87,26 @@ def test_the_limit_and_a_stop_string_end_an_answer(loaded: Engine) -> None:
     assert (stats(short).decoded_tokens, stats(short).stop_reason) == (3, "length")
 
 
+def test_one_token_is_one_token(loaded: Engine) -> None:
+    chunks = ask(loaded, QUESTION, Sampling(max_tokens=1, temperature=0))
+    found = stats(chunks)
+    assert (found.decoded_tokens, sum(chunk.tokens for chunk in chunks)) == (1, 1)
+    assert found.stop_reason == "length"
+    assert text(ask(loaded, QUESTION)).startswith(text(chunks).removesuffix("\N{REPLACEMENT CHARACTER}"))
+
+
+def test_a_stop_string_of_many_bytes_ends_an_answer_whose_tokens_hold_parts_of_it(subject: Any, loaded: Engine) -> None:
+    """Nothing before it is lost, and nothing of it comes out, not half of its first character."""
+    settings = Sampling(max_tokens=24, temperature=0)
+    whole = text(loaded.complete(subject.many_bytes, settings)).removesuffix("\N{REPLACEMENT CHARACTER}")
+    at = next(place for place in range(1, len(whole) - 1) if not whole[place : place + 2].isascii())
+    mark = whole[at : at + 2]
+    chunks = list(loaded.complete(subject.many_bytes, replace(settings, stop=(mark, "never said"))))
+    assert text(chunks) == whole[: whole.index(mark)]
+    assert stats(chunks).stop_reason == "stop"
+    assert stats(chunks).decoded_tokens < 24
+
+
 def ended_by(weights: Weights, token: int, folder: Path) -> Weights:
     """The same weights with one more token that ends an answer, or another one."""
     copy = folder / weights.path.name

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from backends.engines import installed, registry
@@ -191,6 +192,20 @@ def test_real_weights_answer_as_llama_cpp_does_with_the_same_ones(gemma_folder: 
         assert engine.count_tokens("日本語 👩‍👩‍👧‍👦\n\n  x") == counted
     finally:
         engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["none", "4-bit"])
+def test_half_a_gigabyte_of_weights_is_given_back(gemma_folder: Path, quantization: str) -> None:
+    process = psutil.Process()
+    load(gemma_folder, quantization).close()  # what is imported stays
+    engine = load(gemma_folder, quantization)
+    held = engine.measured_bytes() or 0
+    list(engine.complete("One, two, three", Sampling(max_tokens=2)))
+    loaded = process.memory_info().rss
+    engine.close()
+    assert held > 300e6
+    assert loaded - process.memory_info().rss > 0.9 * held
 
 
 @pytest.mark.slow
