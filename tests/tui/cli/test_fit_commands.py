@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_of_one_variant_every_engine_is_told_best_first(
     assert "engines best first: what is installed and runs it, then the better place, then the higher speed" in told.err
     assert main.run(fit) == 0
     assert "best first" not in capsys.readouterr().err, "of several variants the best engine alone is told"
+
+
+def test_a_speed_of_less_than_one_token_in_ten_seconds_is_not_nought(modeldeck: Any) -> None:
+    asked = ("fit", "llama-3.1", "--size-in-billions", "405", "--model-engine", "Transformers", "--machine", "8x H100")
+    whole = ("--quantization", "none", "--context", "8192")
+    ran = modeldeck(*asked, *whole, "--json", HF_HUB_OFFLINE="1")
+    on_the_processor = [one for one in ran.json["options"] if one["verdict"] == "cpu"]
+    assert on_the_processor
+    assert all(0 < one["tokens_per_second"]["value"] < 0.1 for one in on_the_processor)
+    words = modeldeck(*asked, *whole, HF_HUB_OFFLINE="1").out
+    assert re.search(r"\b0\.0[1-9] tok/s", words)
+    assert "0.0 tok/s" not in words
 
 
 def test_repositories_with_the_same_variant_are_told_apart(modeldeck: Any, workstation: Path) -> None:
