@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,13 +13,15 @@ from typing import Any
 
 GONE = object()
 """In the place of a piece: the server goes away here."""
+RESET = object()
+"""The same, and the connection is broken off as by a crash."""
 
 
 class OpenAiStandin:
     """Streams `pieces` to every question. An Event among them holds the answer until it is set.
 
     pieces: strings, {"reasoning_content": …} deltas, events, or GONE, after which nothing follows; refuse: names of settings that a strict server refuses;
-    fault: (status, body) for every question.
+    fault: (status, body) for every question, a text being a page of HTML; raw: what is sent of a stream, as it stands.
     """
 
     def __init__(self, pieces: Sequence[Any] = ("Hello", " there", "."), models: Sequence[dict[str, Any]] | None = None):
@@ -26,7 +30,8 @@ class OpenAiStandin:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.refuse: tuple[str, ...] = ()
-        self.fault: tuple[int, dict[str, Any]] | None = None
+        self.fault: tuple[int, dict[str, Any] | str] | None = None
+        self.raw: bytes | None = None
         self.counts = True
         """Whether an answer's tokens are told."""
         self.chunked = False
@@ -41,10 +46,10 @@ class OpenAiStandin:
             def log_message(self, *_: Any) -> None:
                 pass
 
-            def answer(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
+            def answer(self, status: int, body: dict[str, Any] | str) -> None:
+                data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -73,7 +78,10 @@ class OpenAiStandin:
                 self.end_headers()
                 self.close_connection = True
                 try:
-                    standin.write(self.wfile, chat, asked)
+                    if standin.raw is None:
+                        standin.write(self.wfile, chat, asked)
+                    else:
+                        self.wfile.write(standin.raw)
                 except OSError:
                     standin.left.set()
                 return None
@@ -102,6 +110,11 @@ class OpenAiStandin:
                 continue
             if piece is GONE:
                 return
+            if piece is RESET:
+                # Closing with nothing lingering sends RST in the place of FIN.
+                file._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                file._sock.close()
+                raise ConnectionResetError
             if asked.get("max_tokens") is not None and count >= asked["max_tokens"]:
                 finish = "length"
                 break

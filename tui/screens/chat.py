@@ -181,6 +181,7 @@ class ChatScreen(RoomScreen):
         prompt.border_subtitle = Content(words)
         prompt.set_class(over > 0, "-over")
         area = prompt.area
+        area.has_listener = pane is not None and pane.request is not None
         if pane is None or pane.request is None:
             area.placeholder = "Load a model first: f5"
         elif pane.state == "loading":
@@ -257,7 +258,7 @@ class ChatScreen(RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         pane = self.active_pane
-        if action in ("again", "continue", "pane", "new_pane", "close_pane", "zoom", "settings", "reload"):
+        if action in ("again", "continue", "pane", "new_pane", "close_pane", "zoom", "settings", "reload", "stop"):
             return pane is not None
         if action == "heighten":
             return len(self.panes) == MOST_PANES

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -74,6 +74,8 @@ class PromptText(InTurn, TextArea):
     """The text itself."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*PROMPT]
+    has_listener = True
+    """Whether a model is there, or on its way, that reads what is sent."""
 
     class Submitted(Message):
         """The user wants it sent."""
@@ -101,6 +103,10 @@ class PromptText(InTurn, TextArea):
     def leaves(self, key: str) -> bool:
         # There it takes the attachments away, one by one.
         return key == "backspace" and self.cursor_at_start_of_text and not self.selected_text
+
+    def key_label(self, binding: Binding) -> str | None:  # noqa: ARG002
+        """Nothing to offer where nobody reads what is sent."""
+        return None if self.has_listener else ""
 
     def action_send(self) -> None:
         self.post_message(self.Submitted())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import subprocess
 import threading
 from dataclasses import replace
@@ -83,6 +84,7 @@ async def test_copying_asks_the_terminal_and_writes_a_file(chat: RunChat, home: 
         await c.pilot.pause()
         assert c.app.clipboard == "x = 1"
         assert (home / "cache" / "copied.txt").read_text() == "x = 1"
+        assert stat.S_IMODE((home / "cache" / "copied.txt").stat().st_mode) == 0o600
 
 
 def test_tmux_gets_the_sequence_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
