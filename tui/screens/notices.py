@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -19,6 +18,7 @@ from tui.widgets.lines import plain
 class Notices(Dialog[None]):
     """A list to read and leave."""
 
+    holds = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f8,enter", "dismiss", "close", id="notices.close")]
 
     def __init__(self, notices: Sequence[str]) -> None:
@@ -33,16 +33,6 @@ class Notices(Dialog[None]):
             box.border_title = plain("Notices")
             box.border_subtitle = plain("esc closes")
             yield Static(Content(text))
-
-    async def on_key(self, event: events.Key) -> None:
-        # Something to read holds nobody back from going elsewhere, with the keys that the user has for it.
-        for node, bindings in self._binding_chain:
-            if node is self.app:
-                for binding in bindings.key_to_bindings.get(event.key, ()):
-                    if binding.action.startswith("mode("):
-                        event.stop()
-                        await self.app.run_action(binding.action)
-                        return
 
     async def action_dismiss(self, result: None = None) -> None:
         self.dismiss(result)
