@@ -277,7 +277,7 @@ class Adapter(Protocol):
 
     It may have a `prefers_isolation`, True or a function of the Weights, where its load would hold Python's lock so
     long that a key pressed meanwhile waits: the app then loads in a process of its own. `may_be_isolated = False`
-    forbids it.
+    forbids that.
     """
 
     name: str
