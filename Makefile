@@ -21,7 +21,7 @@ run: .venv/.run-is-installed .venv/.bytecode ## open the app, with the llama.cpp
 	@.venv/bin/modeldeck
 
 test: .venv/.all-is-installed ## every test
-	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup --max-worker-restart=0 $(PYTEST_ARGS) $(TESTS)
+	@$(PYTHON) -m pytest -q -rs -n 2 --dist loadgroup --max-worker-restart=0 $(PYTEST_ARGS) $(TESTS)
 
 test-vllm: .venv-vllm/.is-installed ## vLLM and Ray, in an environment of their own (2.3 GB, Linux)
 	@$(VLLM_PYTHON) -m pytest -q -rs -k "not conformance and not event_loop or vLLM" $(PYTEST_ARGS) $(VLLM_TESTS)

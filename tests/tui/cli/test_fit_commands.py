@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,12 @@ def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, wo
     assert "# GPU" in ran.out
 
 
+def test_words_are_ascii_where_the_locale_has_nothing_else(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    asked = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
+    assert modeldeck(*asked, LC_ALL="C").out.isascii()
+    assert not modeldeck(*asked, LC_ALL="C.UTF-8").out.isascii()
+
+
 def test_words_are_ascii_where_the_user_wants_them_so(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
     call = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
     ran = modeldeck(*call, HF_HUB_OFFLINE="1", MODELDECK_ASCII="1")
@@ -273,6 +281,19 @@ def test_this_machine_has_the_contract_s_fields(modeldeck: Any) -> None:
     assert set(machine) >= {"os", "arch", "cpu", "memory", "accelerators", "warnings"}
     assert machine["memory"]["total_bytes"] > GIB
     assert set(machine["cpu"]) >= {"name", "physical_cores", "logical_cores"}
+
+
+def test_doctor_notices_missing_bytecode_and_what_it_says_makes_it(modeldeck: Any, tmp_path: Path) -> None:
+    bare = {"PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def said() -> str:
+        return next(line for line in modeldeck("doctor", **bare).out.splitlines() if line.startswith("  bytecode"))
+
+    missing, _, cure = said().partition("this makes it: ")
+    assert "no for tui.app, textual.app" in missing
+    made = subprocess.run(cure, shell=True, env=os.environ | bare, capture_output=True, text=True, check=True)
+    assert made.stdout + made.stderr == ""
+    assert said().split() == ["bytecode", "there"]
 
 
 @pytest.mark.parametrize("secret", ["hf_verysecret"])

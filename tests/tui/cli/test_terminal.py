@@ -59,6 +59,13 @@ def test_tables_fit_the_terminal(terminal: Any, command: tuple[str, ...], column
     assert max(len(line) for line in body if not line.startswith("* ")) <= columns
 
 
+def test_no_word_is_broken_where_the_terminal_is_narrow(terminal: Any) -> None:
+    lines = screen(terminal("show", "gemma-3-it", columns=44))
+    words = " ".join(lines).split()
+    assert max(len(line) for line in lines) <= 44
+    assert {"Transformers,", "QUANTIZATIONS", "tokens."} <= set(words)
+
+
 @pytest.mark.parametrize(("columns", "has_room"), [(80, False), (120, True)])
 def test_a_column_that_is_spoken_of_stands_there(terminal: Any, columns: int, has_room: bool) -> None:
     lines = screen(terminal("fit", "llama-3-instruct", columns=columns, HF_HUB_OFFLINE="1"))
