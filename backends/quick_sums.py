@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from backends.memory.demand import CPU, Demand
-from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, layer_bytes, padded
+from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, cell_bytes, layer_bytes, padded
 
 
 class Rows(NamedTuple):
@@ -44,7 +44,7 @@ def rows_of(kv: KvCache, cache_type: str, *, padded_cells: bool, element_bytes: 
         if padded_cells:
             row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
         else:
-            row = (layer.key_elements + layer.value_elements) * element_bytes
+            row = cell_bytes(layer, element_bytes)
         if layer.kind == "window" and kv.window:
             window_row += count * row
         else:
