@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import APART, guesses, index_elements, is_windowed, layer_kind, per_layer, period, whole
+from backends.memory.kv_cache import (
+    APART,
+    guesses,
+    index_elements,
+    is_latent,
+    is_windowed,
+    layer_kind,
+    per_layer,
+    period,
+    whole,
+)
 from specs.model import Architecture
 
 
@@ -328,9 +338,12 @@ def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> 
         add.matrix("attn_q", width, heads * key)
     add.matrix("attn_kv_a_mqa", width, rank + rope)
     add.vector("attn_kv_a_norm.weight", rank)
-    # Since April 2025 the converter writes the two halves of attn_kv_b apart.
-    add.matrix("attn_k_b", nope, rank, heads)
-    add.matrix("attn_v_b", rank, value, heads)
+    if is_latent(architecture):
+        # Since April 2025 the converter writes the two halves of attn_kv_b apart.
+        add.matrix("attn_k_b", nope, rank, heads)
+        add.matrix("attn_v_b", rank, value, heads)
+    else:
+        add.matrix("attn_kv_b", rank, heads * (nope + value))
     add.matrix("attn_output", heads * value, width)
     index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
     index_key = whole(architecture.extra.get("attention.indexer.key_length"))
@@ -339,6 +352,8 @@ def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> 
         add.matrix("indexer.attn_q_b", architecture.q_lora_rank or width, index_heads * index_key)
         add.matrix("indexer.attn_k", width, index_key)
         add.matrix("indexer.proj", width, index_heads)
+        add.vector("indexer.k_norm.weight", index_key)
+        add.vector("indexer.k_norm.bias", index_key)
 
 
 def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:

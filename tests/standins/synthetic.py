@@ -8,7 +8,7 @@ from typing import Any
 import gguf_writer
 
 from backends.memory.gguf_size import tensor_bytes
-from backends.memory.kv_cache import per_layer
+from backends.memory.kv_cache import is_latent, per_layer
 from backends.memory.mixes import category, counted_block, model_of, tensor_type
 from backends.memory.tensors import block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, parse_quantization
@@ -51,8 +51,8 @@ def metadata(architecture: Architecture, context: int = 131_072) -> dict[str, An
     }
     if architecture.feed_forward_length:
         keys[f"{name}.feed_forward_length"] = architecture.feed_forward_length
-    if architecture.kv_lora_rank:
-        latent = architecture.kv_lora_rank + (architecture.rope_dimension_count or 64)
+    if is_latent(architecture):
+        latent = (architecture.kv_lora_rank or 0) + (architecture.rope_dimension_count or 64)
         keys |= {
             f"{name}.attention.key_length": latent,
             f"{name}.attention.value_length": architecture.kv_lora_rank,
@@ -75,7 +75,7 @@ def metadata(architecture: Architecture, context: int = 131_072) -> dict[str, An
 def _real_name(name: str, part: str) -> str:
     second = "post_attention_norm" if name in _SECOND_NORM_AFTER_ATTENTION else "ffn_norm"
     norms = ["attn_norm", second, "post_attention_norm", "post_ffw_norm"]
-    if name == "olmo2":
+    if name in {"olmo2", "exaone4"}:
         norms = ["post_attention_norm", "post_ffw_norm"]
     for number, real in enumerate(norms):
         if part.startswith(f"norm_{number}_norm."):
