@@ -172,7 +172,7 @@ class _Platform:
         self.contents: dict[tuple[object, ...], _Content] = {}
         self._shared: dict[tuple[int, str, bool], dict[str, _Content]] = {}
         self._engines: dict[tuple[str, str, bool], tuple[tuple[str, bool], ...]] = {}
-        self._rows: dict[tuple[int, bool, str, float], Rows] = {}
+        self._rows: dict[tuple[int, bool, bool, str, float], Rows] = {}
 
     def spec(self, variant: Variant) -> _Spec:
         """The spec of a variant, met for the first time."""
@@ -240,7 +240,7 @@ class _Platform:
         if correction is not None:
             demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
         cache_type = cache_type_of(engine, self.wish)
-        key = (id(shape), demand.padded, cache_type, demand.kv_element_bytes)
+        key = (id(shape), demand.kv is shape.kv, demand.padded, cache_type, demand.kv_element_bytes)
         rows = self._rows.get(key)
         if rows is None:
             rows = self._rows[key] = rows_of(

@@ -260,6 +260,8 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if interval:
         return "full" if (index + 1) % interval == 0 else "recurrent"
     heads = per_layer(architecture.head_count_kv, index)
+    if heads is None and per_layer(architecture.head_count, index) == 0:
+        heads = 0  # Mamba and RWKV: the converter writes no heads and leaves out those of K and V
     if architecture.architecture in APART and per_layer(architecture.feed_forward_length, index):
         return "none"
     if heads == 0:

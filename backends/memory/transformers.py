@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from backends.memory.demand import CPU, Demand
-from backends.memory.kv_cache import KvCache, expanded, kv_cache, per_layer
+from backends.memory.kv_cache import KvCache, expanded, is_latent, kv_cache, per_layer
 from backends.memory.shape import Shape
 from backends.memory.tensors import is_tied
 from specs.formats import Quantization
@@ -71,6 +71,13 @@ def activation_bytes(shape: Shape) -> int:
     return 2 * (3 * (forward or 4 * width) + 4 * width)
 
 
+def heads_of(shape: Shape) -> KvCache:
+    """The cache of each head's own keys and values, also where the attention is latent."""
+    if not is_latent(shape.architecture):
+        return shape.kv
+    return kv_cache(expanded(shape.architecture)) or shape.kv
+
+
 class _Still(NamedTuple):
     """What a model takes whatever its quantization."""
 
@@ -91,7 +98,7 @@ def _still(shape: Shape) -> _Still:
         shape.architecture.block_count or 1,
         activation_bytes(shape),
         shape.active_parameters / max(shape.parameters, 1),
-        kv_cache(expanded(shape.architecture)) or shape.kv,
+        heads_of(shape),
     )
 
 
