@@ -94,9 +94,9 @@ def judge(
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
     devices = max(1, len(placed.cards)) if placed.verdict in {"gpu", "split"} else 1
-    if placed.verdict == "no" and placed.nearest == "cards" and demand.layer_split:
+    if placed.verdict == "no":
         # The sum that the sentence names: each card has a process's share and a compute buffer of its own.
-        devices = sum(1 for card in found.cards if card.accelerator.kind == kind and not card.accelerator.parent_uuid)
+        devices = placed.devices
     layered = engine == LLAMA_CPP and verdict in {"gpu", "split", "cpu"}
     return Option(
         variant=variant,

@@ -32,8 +32,9 @@ from backends.fit import Correction, Knowledge, Speed, Wish
 from backends.judge import best_option, judge, option_to_json, options, quick_verdicts
 from backends.machine.model import Accelerator, Machine
 from backends.machine.presets import preset
+from backends.words import amount
 from specs.catalog import load_catalog
-from specs.model import ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, TRANSFORMERS, VLLM, ModelFamily, ModelSpec, Variant
 
 
 def test_a_small_model_runs_whole_on_a_large_card() -> None:
@@ -436,3 +437,18 @@ def test_what_nothing_of_the_family_cures_names_the_smallest_machine_that_runs_i
     assert "short; a machine such as " in reason
     named = reason.rpartition("a machine such as ")[2].removesuffix(" runs it")
     assert judge(giant, "Transformers", preset(named)).verdict == "gpu"
+
+
+@pytest.mark.parametrize("name", ["RTX 4090", "2x RTX 3090", "8x H100"])
+def test_a_no_names_the_sum_that_its_memory_gives(name: str) -> None:
+    # Nearest to one card, to several, to RAM, or to all of them: one number in the sentence and beside it.
+    machine = preset(name)
+    asked = 0
+    for family in load_catalog().families:
+        for one in tuple(family.variants())[:6]:
+            for engine in (LLAMA_CPP,) if one.spec.format == "ggufv2" else (TRANSFORMERS, VLLM):
+                option = judge(one, engine, machine, Wish(131_072))
+                if option.reason and option.reason.startswith("needs ") and " to give: " in option.reason:
+                    asked += 1
+                    assert option.reason.startswith(f"needs {amount(option.memory.total_bytes)} and "), option.reason
+    assert asked > 25
