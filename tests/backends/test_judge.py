@@ -110,6 +110,11 @@ def test_a_mig_slice_is_alone() -> None:
     assert small.verdict == "gpu"
     assert len(small.card_indices) == 1
     assert judge(variant("pytorch", 8, "none"), "vLLM", machine).verdict == "no"
+    sliced = linux(64, *slices)
+    split = judge(variant("ggufv2", 70, "Q4_K_M"), "llama.cpp", sliced)
+    assert split.verdict == "split"
+    assert split.reason is not None
+    assert split.reason.endswith(" GiB too large for the A100 MIG 1g.10gb alone")
 
 
 def test_a_mac_gives_its_working_set_only() -> None:
