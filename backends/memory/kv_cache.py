@@ -330,7 +330,8 @@ def index_elements(architecture: Architecture, index: int) -> int:
     if isinstance(types, (list, tuple)):
         return each if index < len(types) and types[index] else 0
     if architecture.architecture == "minimax-m3":
-        return each if index >= (architecture.leading_dense_block_count or 0) else 0
+        # Its indexer's cache has a row of values, too, which nobody reads: only latent attention goes without.
+        return 2 * each if index >= (architecture.leading_dense_block_count or 0) else 0
     trained = whole(architecture.extra.get("context_length")) or 0
     if architecture.architecture == "glm-dsa" and trained >= INDEXERS_BELOW:
         return each if index < 2 or index % 4 == 2 else 0

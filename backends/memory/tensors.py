@@ -118,6 +118,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "apertus": Traits(gated=False, qk_norm="head"),
     "smallthinker": Traits(),
     "minimax-m2": Traits(qk_norm="full"),
+    "minimax-m3": Traits(qk_norm="head"),
     "nemotron_h": Traits(gated=False, norms=1),
     "nemotron_h_moe": Traits(gated=False, norms=1),
 }
@@ -313,6 +314,13 @@ def _attention(architecture: Architecture, index: int, width: int, traits: Trait
         add.vector("attn_k_norm.weight", keys if full else key)
     if traits.sinks:
         add.vector("attn_sinks.weight", heads)
+    index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
+    index_key = whole(architecture.extra.get("attention.indexer.key_length"))
+    if name_of(architecture) == "minimax-m3" and index_heads and index_key and index_elements(architecture, index):
+        add.matrix("indexer.q_proj", width, index_heads * index_key)
+        add.matrix("indexer.k_proj", width, index_key)
+        add.vector("indexer.q_norm.weight", index_key)
+        add.vector("indexer.k_norm.weight", index_key)
 
 
 def _keys_are_values(architecture: Architecture, index: int) -> bool:

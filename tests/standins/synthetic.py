@@ -30,6 +30,8 @@ _KEYS = {
     "ssm.inner_size": "ssm_inner_size",
     "rope.dimension_count": "rope_dimension_count",
 }
+_ROUTER_BIAS = ("glm4moe", "minimax-m3")
+"""Architectures that want a bias of the router, which is too small to count in a file's size."""
 _SECOND_NORM_AFTER_ATTENTION = ("gpt-oss", "qwen35", "qwen35moe", "qwen3next", "glm4moe")
 
 
@@ -111,6 +113,9 @@ def tensors(architecture: Architecture, mix: str) -> list[tuple[str, tuple[int, 
                 shape = (tensor.columns, tensor.rows // tensor.experts, tensor.experts)
             name = tensor.name if index < 0 else f"blk.{index}.{_real_name(name_of(architecture), tensor.name)}"
             found.append((name, shape, TENSOR_TYPES[chosen].ggml_id, tensor_bytes(tensor, chosen)))
+            if tensor.name == "ffn_gate_inp.weight" and name_of(architecture) in _ROUTER_BIAS:
+                bias = (f"blk.{index}.exp_probs_b.bias", (tensor.rows,), TENSOR_TYPES["F32"].ggml_id, 4 * tensor.rows)
+                found.append(bias)
     return found
 
 

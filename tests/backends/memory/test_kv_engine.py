@@ -21,16 +21,18 @@ MIB = 1 << 20
 CONTEXT = 9000
 OWN_WIDTH = {"cohere2", "exaone4", "olmo2", "phi3"}
 COHERE2_7B = known.dense(
-    "cohere2", 32, 4096, 14_336, 32, 8, 128, 256_000, tied=True, sliding_window=4096, extra={"logit_scale": 0.0625}
+    "cohere2", 8, 4096, 14_336, 32, 8, 128, 256_000, tied=True, sliding_window=4096, extra={"logit_scale": 0.0625}
 )
-EXAONE4_32B = known.dense("exaone4", 64, 5120, 27_392, 40, 8, 128, 102_400, sliding_window=4096)
-OLMO3_7B = known.dense("olmo2", 32, 4096, 11_008, 32, 32, 128, 100_352, sliding_window=4096)
-HUNYUAN_7B = known.dense("hunyuan-dense", 32, 4096, 14_336, 32, 8, 128, 128_166)
+EXAONE4_32B = known.dense("exaone4", 64, 5120, 27_392, 8, 2, 128, 102_400, sliding_window=4096)
+OLMO3_7B = known.dense("olmo2", 8, 4096, 11_008, 32, 32, 128, 100_352, sliding_window=4096)
+HUNYUAN_7B = known.dense("hunyuan-dense", 8, 4096, 14_336, 32, 8, 128, 128_166)
 SPARSE = {
     "expert_shared_count": 1,
     "expert_weights_scale": 2.5,
     "expert_gating_func": 2,
     "attention.indexer.top_k": 2048,
+    "attention.indexer.block_size": 128,
+    "attention.indexer.local_blocks": 1,
 }
 MAKE_CONTEXT = """
 import sys
@@ -71,7 +73,8 @@ def made_mib(architecture: Architecture, path: Path) -> float:
     "architecture",
     [
         known.GEMMA2_9B, known.GEMMA3_4B, known.GEMMA3N_E4B, known.GPT_OSS_20B, known.LLAMA4_SCOUT, known.QWEN35_9B,
-        known.DEEPSEEK_V2_LITE, COHERE2_7B, EXAONE4_32B, OLMO3_7B, HUNYUAN_7B, known.PHI4,
+        known.DEEPSEEK_V2_LITE, COHERE2_7B, EXAONE4_32B, OLMO3_7B, HUNYUAN_7B,
+        replace(known.PHI4, block_count=8),
     ],
     ids=lambda architecture: architecture.architecture,
 )  # fmt: skip
@@ -84,12 +87,13 @@ def test_a_cache_is_as_large_as_llama_cpp_makes_it(architecture: Architecture, t
 
 
 @pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
-@pytest.mark.parametrize("family", ["glm-5", "glm-5.2", "DeepSeek-V3.2", "minicpm3-4b"])
+@pytest.mark.parametrize("family", ["glm-5", "glm-5.2", "DeepSeek-V3.2", "MiniMax-M3", "minicpm3-4b"])
 def test_a_family_of_the_catalog_has_the_cache_that_llama_cpp_makes(family: str, tmp_path: Path) -> None:
     spec = load_catalog().family(family).specs[0]
     assert spec.architecture is not None
     sparse = SPARSE if "attention.indexer.key_length" in spec.architecture.extra else {}
-    thin = narrow(replace(spec.architecture, extra={**spec.architecture.extra, **sparse}))
+    # The first blocks are enough: they hold each kind, and the whole of MiniCPM3's caches would be 7 GB.
+    thin = narrow(replace(spec.architecture, block_count=12, extra={**spec.architecture.extra, **sparse}))
     made = made_mib(thin, tmp_path / "thin.gguf")
     cache = kv_cache(thin)
     assert cache is not None
