@@ -4,7 +4,7 @@ PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 ENVIRONMENT := pyproject.toml constraints.txt .ci/environment.py
 VLLM_PYTHON := .venv-vllm/bin/python
-VLLM_TESTS := $(addprefix tests/backends/engines/test_,vllm.py vllm_arguments.py vllm_real.py cluster.py cluster_ray.py conformance.py)
+VLLM_TESTS := $(wildcard $(addprefix tests/backends/engines/test_,vllm*.py cluster*.py conformance*.py event_loop.py))
 SOURCES := $(shell find tui backends specs -name '*.py')
 TESTS ?=
 PYTEST_ARGS ?=
@@ -21,10 +21,10 @@ run: .venv/.run-is-installed .venv/.bytecode ## open the app, with the llama.cpp
 	@.venv/bin/modeldeck
 
 test: .venv/.all-is-installed ## every test
-	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup --max-worker-restart=0 $(PYTEST_ARGS) $(TESTS)
+	@$(PYTHON) -m pytest -q -rs -n 2 --dist loadgroup --max-worker-restart=0 $(PYTEST_ARGS) $(TESTS)
 
 test-vllm: .venv-vllm/.is-installed ## vLLM and Ray, in an environment of their own (2.3 GB, Linux)
-	@$(VLLM_PYTHON) -m pytest -q -rs -k "not conformance or vLLM" $(PYTEST_ARGS) $(VLLM_TESTS)
+	@$(VLLM_PYTHON) -m pytest -q -rs -k "not conformance and not event_loop or vLLM" $(PYTEST_ARGS) $(VLLM_TESTS)
 
 venv: .venv/.all-is-installed .venv/.bytecode ## only the environment, with every engine that fits into one
 

@@ -8,7 +8,7 @@ from functools import cache
 from backends.fit import Wish
 from backends.machine.model import Machine
 from backends.machine.presets import PRESETS, preset
-from backends.memory.demand import CPU, Demand
+from backends.memory.demand import Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import place
 from backends.places import Places, driven, places
@@ -129,10 +129,11 @@ def next_quantization(
             theirs = demand_of(other, engine)
             if theirs.weights_bytes >= demand.weights_bytes or (best and theirs.weights_bytes <= best[0]):
                 continue
-            if refusal_of(other, engine, machine) is None and place(theirs, found, context, cache_type).verdict != "no":
-                total = theirs.estimate(
-                    context, cache_type, CPU if not found.cards else found.cards[0].accelerator.kind
-                )
+            if refusal_of(other, engine, machine) is not None:
+                continue
+            placed = place(theirs, found, context, cache_type)
+            if placed.verdict != "no":
+                total = theirs.estimate(context, cache_type, placed.kind, max(1, len(placed.cards)))
                 best = (theirs.weights_bytes, other, total.total_bytes)
     return (best[1], best[2]) if best else None
 

@@ -344,6 +344,11 @@ def _correction_note(demand: Demand, placed: Placement, context: int, cache_type
     return f"predicted {amount(total)}, from {loads} here"
 
 
+def _rounded(tokens_per_second: float) -> float:
+    # A slow speed is not none: it keeps digits that count.
+    return round(tokens_per_second, 1) if tokens_per_second >= 1 else float(f"{tokens_per_second:.2g}")
+
+
 def _join(*parts: str | None) -> str | None:
     said = [part for part in parts if part]
     return "; ".join(said) if said else None
@@ -372,7 +377,7 @@ def option_to_json(option: Option) -> dict[str, Any]:
         "gpu_layers": option.gpu_layers,
         "download_bytes": option.download_bytes,
         "about": option.about,
-        "tokens_per_second": {"value": round(speed.value, 1), "basis": speed.basis} if speed else None,
+        "tokens_per_second": {"value": _rounded(speed.value), "basis": speed.basis} if speed else None,
         "memory": {
             "weights_bytes": memory.weights_bytes,
             "kv_cache_bytes": memory.kv_cache_bytes,

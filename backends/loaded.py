@@ -283,13 +283,12 @@ class LoadedModel:
             self.share, self.doing = share, doing
             self._tell()
 
+        from backends.engines.registry import hosted
+
         begun = time.monotonic()
         try:
             found = adapter(self.request.engine)
-            if self.request.isolated:
-                from backends.engines.registry import hosted
-
-                found = hosted(found, isolated=True)
+            found = hosted(found, isolated=self.request.isolated or None, weights=self.request.weights)
             if at_work is not None and getattr(found, "may_be_isolated", True):
                 at_work.add(self._note)
                 self._noted = True

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
 
-from backends.collector import uncollected
+from backends.collector import let_go, uncollected
 from backends.engines.engine import EngineStatus
 from backends.fit import Correction, Verdict, Wish
 from backends.machine.model import Machine
-from backends.memory.demand import ANSWER_TOKENS, CPU
-from backends.memory.estimators import catalog_shape, demand_of_shape, has_imatrix
+from backends.memory.demand import CPU, Demand
+from backends.memory.estimators import catalog_shape, demand_of_shape, has_imatrix, portion_of_shape
 from backends.memory.placement import place
 from backends.memory.shape import Shape
 from backends.places import Places, driven, places
-from backends.quick_sums import Rows, Sums, rows_of
+from backends.quick_sums import Frame, Rows, Sums, rows_of
 from backends.support import cache_type_of, context_of, platform_of, spec_refusal
 from specs import extensions
 from specs.engines import candidate_engines
-from specs.model import LLAMA_CPP, ModelSpec, Variant
+from specs.model import ENGINES, LLAMA_CPP, ModelSpec, Variant
 
 _RANK: Final[Mapping[Verdict, int]] = {"gpu": 0, "split": 1, "cpu": 2, "no": 3}
 _LIMIT: Final = 60_000
+_OURS: Final = frozenset(ENGINES)
 _NONE: Final[frozenset[str]] = frozenset()
 _PLATFORMS: Final = 4
 """Machines, cache types and builds whose entries are kept, some 4 MB each: those that were judged for last."""
@@ -140,12 +141,19 @@ class _Stand:
             self.grounds[engine] = plain if usable is machine else _Ground(usable)
         self._verdicts: dict[int, tuple[_Platform, dict[int, dict[_Content, Verdict]]]] = {}
 
+    def let_go(self) -> None:
+        """Free what was found on it piece by piece."""
+        for _, by_context in tuple(self._verdicts.values()):
+            for verdicts in tuple(by_context.values()):
+                let_go(verdicts)
+        let_go(self._verdicts)
+
     def judged(self, platform: _Platform) -> dict[int, dict[_Content, Verdict]]:
         """The verdicts of one platform, by context and content."""
         found = self._verdicts.get(id(platform))
         if found is None:
             if len(self._verdicts) > _PLATFORMS:
-                self._verdicts.clear()
+                self.let_go()
             found = self._verdicts[id(platform)] = (platform, {})
         return found[1]
 
@@ -153,7 +161,9 @@ class _Stand:
 class _Platform:
     """What is kept of a catalog for one kind of machine, one cache type and one set of engines and corrections."""
 
-    __slots__ = ("_engines", "_machine", "_rows", "_shared", "contents", "corrections", "specs", "statuses", "wish")
+    __slots__ = (
+        "_engines", "_frames", "_machine", "_rows", "_shared", "contents", "corrections", "specs", "statuses", "wish",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -170,9 +180,16 @@ class _Platform:
         self.specs: dict[int, _Spec] = {}
         """By the spec's id."""
         self.contents: dict[tuple[object, ...], _Content] = {}
-        self._shared: dict[tuple[int, str, bool], dict[str, _Content]] = {}
+        self._shared: dict[tuple[int, str, bool], tuple[Shape, dict[str, _Content]]] = {}
+        """Here and below the shape is kept beside what is found by its id, so that its id stays its own."""
         self._engines: dict[tuple[str, str, bool], tuple[tuple[str, bool], ...]] = {}
-        self._rows: dict[tuple[int, bool, bool, str, float], Rows] = {}
+        self._frames: dict[tuple[int, str, str], tuple[Shape, Frame]] = {}
+        self._rows: dict[tuple[int, bool, bool, str, float], tuple[Shape, Rows]] = {}
+
+    def let_go(self) -> None:
+        """Free what is kept piece by piece; a thread that judges by it meanwhile makes anew what it misses."""
+        for table in (self.specs, self.contents, self._shared, self._frames, self._rows):
+            let_go(table)
 
     def spec(self, variant: Variant) -> _Spec:
         """The spec of a variant, met for the first time."""
@@ -186,7 +203,7 @@ class _Platform:
             imatrix = has_imatrix(variant) if _is_in_one_place(spec) else None
         contents: dict[str, _Content] = {}
         if imatrix is not None and not parted and not spec.engines:
-            contents = self._shared.setdefault((id(shape), spec.format, imatrix), contents)
+            _, contents = self._shared.setdefault((id(shape), spec.format, imatrix), (shape, contents))
         found = self.specs[id(spec)] = _Spec(spec, shape, parted, imatrix, contents)
         return found
 
@@ -234,19 +251,36 @@ class _Platform:
     def sums(self, content: _Content, engine: str, kind: str) -> Sums:
         """The demand of a content under an engine, on a machine whose first card is of this kind."""
         model_format, shape = content.model_format, content.shape
+        # An engine of ours needs the same beside the weights whatever their format.
+        key = (id(shape), engine, "" if engine in _OURS else model_format)
+        found = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = (shape, self._frame(content, engine, kind))
         imatrix = content.imatrix and engine == LLAMA_CPP
-        demand = demand_of_shape(shape, model_format, content.quantization, engine, imatrix=imatrix)
-        correction = self.corrections.get((engine, model_format))
+        portion = portion_of_shape(shape, model_format, content.quantization, engine, imatrix=imatrix)
+        return Sums(found[1], portion, self.corrections.get((engine, model_format)) if self.corrections else None)
+
+    def _frame(self, content: _Content, engine: str, kind: str) -> Frame:
+        demand = self._demand(content, engine)
+        cache_type = cache_type_of(engine, self.wish)
+        key = (id(content.shape), demand.kv is content.shape.kv, demand.padded, cache_type, demand.kv_element_bytes)
+        found = self._rows.get(key)
+        if found is None:
+            rows = rows_of(demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes)
+            found = self._rows[key] = (content.shape, rows)
+        return Frame(demand, found[1], kind)
+
+    def _demand(self, content: _Content, engine: str) -> Demand:
+        imatrix = content.imatrix and engine == LLAMA_CPP
+        return demand_of_shape(content.shape, content.model_format, content.quantization, engine, imatrix=imatrix)
+
+    def demand(self, content: _Content, engine: str) -> Demand:
+        """The whole demand of a content, for a verdict that follows from no sums."""
+        demand = self._demand(content, engine)
+        correction = self.corrections.get((engine, content.model_format))
         if correction is not None:
             demand = demand.corrected(correction.extra_bytes(demand.weights_bytes), len(correction.loads))
-        cache_type = cache_type_of(engine, self.wish)
-        key = (id(shape), demand.kv is shape.kv, demand.padded, cache_type, demand.kv_element_bytes)
-        rows = self._rows.get(key)
-        if rows is None:
-            rows = self._rows[key] = rows_of(
-                demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes
-            )
-        return Sums(demand, rows, kind)
+        return demand
 
 
 def _is_in_one_place(spec: ModelSpec) -> bool:
@@ -268,7 +302,7 @@ def _stand_on(machine: Machine) -> _Stand:
     found = _stands.get(id(machine))
     if found is None or found.machine is not machine:
         if len(_stands) > 1:
-            _stands.clear()
+            _let_go(_stands)
         found = _stands[id(machine)] = _Stand(machine)
     return found
 
@@ -302,14 +336,22 @@ def _platform_for(
     _platforms.pop(key, None)
     _platforms[key] = found
     while len(_platforms) > _PLATFORMS:
-        _platforms.pop(next(iter(tuple(_platforms))), None)
+        oldest = _platforms.pop(next(iter(tuple(_platforms))), None)
+        if oldest is not None:
+            oldest.let_go()
     return found
+
+
+def _let_go(kept: MutableMapping[Any, Any]) -> None:
+    for one in tuple(kept.values()):
+        one.let_go()
+    let_go(kept)
 
 
 def forget() -> None:
     """Judge the next catalog as the first one."""
-    _platforms.clear()
-    _stands.clear()
+    _let_go(_stands)
+    _let_go(_platforms)
 
 
 def quick_verdicts(
@@ -378,7 +420,11 @@ def _best(content: _Content, platform: _Platform, stand: _Stand, context: int, w
         ground = stand.grounds[one.engine]
         if sums is None:
             sums = one.sums = platform.sums(content, one.engine, ground.kind)
-        verdict = _verdict(sums, ground.found, ground.room, context, wish)
+        verdict = _verdict(sums, ground.room, context)
+        if verdict is None:
+            if sums.demand is None:
+                sums.demand = platform.demand(content, one.engine)
+            verdict = place(sums.demand, ground.found, context, cache_type_of(one.engine, wish)).verdict
         if verdict == "gpu":
             return verdict
         if _RANK[verdict] < _RANK[best]:
@@ -387,32 +433,18 @@ def _best(content: _Content, platform: _Platform, stand: _Stand, context: int, w
     return best
 
 
-def _verdict(sums: Sums, found: Places, room: _Room, context: int, wish: Wish) -> Verdict:
-    if sums.padded:
-        cells = -(-context // 256) * 256
-        windowed = cells if not sums.window or sums.window_cells > cells else sums.window_cells
-        kv = int(cells * sums.full + windowed * sums.window_row) + sums.state
-        compute = sums.compute + int(sums.per_token * context)
-    else:
-        seen = context if not sums.window or sums.window > context else sums.window
-        kv = int(context * sums.full + seen * sums.window_row + sums.state)
-        compute = sums.compute + int(sums.per_token * context)
-        if sums.prompt:
-            prompt = max(context - ANSWER_TOKENS, context // 4)
-            if sums.step:
-                compute += int(sums.prompt * min(prompt, sums.step))
-            else:
-                before = prompt if not sums.window or sums.window > prompt else sums.window
-                later = kv - int(prompt * sums.full + before * sums.window_row + sums.state)
-                compute += max(0, int(sums.prompt * prompt) - later)
+def _verdict(sums: Sums, room: _Room, context: int) -> Verdict | None:
+    """The verdict where it follows from the sums; None: the load has to be placed."""
+    frame = sums.frame
+    _, kv, compute, growing = frame.at(context)
     host = room.host
     if not room.cards:
         return "cpu" if sums.on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
     if room.mixed:
-        return _slow(sums, found, context, wish)
-    beside = sums.beside + int(sums.per_token_host * context)
+        return None
+    beside = sums.beside + growing
     need = sums.fixed_card + kv + compute
-    if need <= (room.best_share if sums.share else room.best):
+    if need <= (room.best_share if frame.share else room.best):
         if room.unified:
             if not host or need + beside <= host:
                 return "gpu"
@@ -421,36 +453,28 @@ def _verdict(sums: Sums, found: Places, room: _Room, context: int, wish: Wish) -
     card_fixed = compute + sums.card_overhead
     cache = kv // sums.blocks
     if room.cards > 1:
-        if sums.share:
-            heads, heads_kv = sums.demand.parallel_heads or (1, 1)
-            weights, fixed = sums.demand.weights_bytes, card_fixed
+        if frame.share:
+            heads, heads_kv = frame.heads
+            weights = sums.weights
             for count, least in room.parallel:
                 divides = heads % count == 0 and (heads_kv % count == 0 or count % heads_kv == 0)
-                if divides and weights // count + kv // min(count, heads_kv) + fixed <= least:
+                if divides and weights // count + kv // min(count, heads_kv) + card_fixed <= least:
                     return "gpu"
-        elif sums.layered and need + card_fixed <= room.total:
+        elif frame.layered and need + card_fixed <= room.total:
             piece = max(sums.outside, sums.largest + cache)
             whole = need - card_fixed
             certain = whole <= sum(max(0, budget - card_fixed - piece) for budget in room.budgets)
-            if sums.plain and certain and (not host or beside <= host):
-                return "gpu"
-            return _slow(sums, found, context, wish)
-    if sums.splits:
+            return "gpu" if frame.plain and certain and (not host or beside <= host) else None
+    if frame.splits:
         if sums.fixed_host - sums.cpu_overhead + kv > (host if room.unified else host + room.total):
             return "no"
-        if not sums.plain:
-            return _slow(sums, found, context, wish)
+        if not frame.plain:
+            return None
         if sums.outside + sums.last + cache <= room.best - card_fixed:
             # The output and one block go on a card: split, if the rest is sure to find room.
-            if not room.unified and sums.fixed_host + kv + compute + beside <= host:
-                return "split"
-            return _slow(sums, found, context, wish)
+            return "split" if not room.unified and sums.fixed_host + kv + compute + beside <= host else None
         if room.cards > 1 and sums.outside <= room.best - card_fixed:
             # The block after the output may lie on the next card.
-            return _slow(sums, found, context, wish)
-    on_cpu = sums.on_cpu and not (room.unified and sums.unified_only)
+            return None
+    on_cpu = sums.on_cpu and not (room.unified and frame.unified_only)
     return "cpu" if on_cpu and host and sums.fixed_host + kv + compute <= host else "no"
-
-
-def _slow(sums: Sums, found: Places, context: int, wish: Wish) -> Verdict:
-    return place(sums.demand, found, context, cache_type_of(sums.demand.engine, wish)).verdict

@@ -1,10 +1,11 @@
-"""A demand folded into the few numbers that a verdict needs, whatever the context and the machine's free memory."""
+"""A demand folded into the few numbers that a verdict needs, whatever the machine's free memory."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from backends.memory.demand import CPU, Demand
+from backends.fit import Correction
+from backends.memory.demand import CPU, Demand, Portion, longest_prompt
 from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, cell_bytes, layer_bytes, padded
 
 
@@ -53,37 +54,85 @@ def rows_of(kv: KvCache, cache_type: str, *, padded_cells: bool, element_bytes: 
     return Rows(full, window_row, state, kv.window, cells, len(kv.groups) == 1)
 
 
-class Sums:
-    """A demand with one cache type and one kind of device, folded into the few numbers that a verdict needs."""
+class Frame:
+    """All of a model's demand under one engine that no quantization changes, with one cache type and kind of device."""
 
     __slots__ = (
-        "beside", "blocks", "card_overhead", "compute", "cpu_overhead", "demand", "fixed_card", "fixed_host",
-        "full", "largest", "last", "layered", "on_cpu", "outside", "padded", "per_token", "per_token_host",
-        "plain", "prompt", "share", "splits", "state", "step", "unified_only", "window", "window_cells", "window_row",
+        "_at", "compute", "full", "heads", "host_compute", "layered", "overheads", "padded", "per_token",
+        "per_token_host", "plain", "prompt", "share", "splits", "state", "step", "unified_only", "window",
+        "window_cells", "window_row",
     )  # fmt: skip
 
     def __init__(self, demand: Demand, rows: Rows, kind: str) -> None:
-        self.demand = demand
         self.full, self.window_row, self.state, self.window, self.window_cells, plain = rows
         self.padded = demand.padded
         self.compute = demand.compute_fixed
         self.per_token = demand.compute_per_token
         self.prompt = demand.prompt_bytes
         self.step = demand.step
-        weights, blocks = demand.weights_bytes, demand.block_bytes
-        self.card_overhead = demand.overhead_of(kind)
-        self.cpu_overhead = demand.overhead_of(CPU)
-        self.fixed_card = weights - demand.host_bytes + self.card_overhead
-        self.fixed_host = weights + self.cpu_overhead
-        self.beside = demand.host_bytes + demand.host_compute_fixed
+        self.overheads = demand.overhead_of(kind), demand.overhead_of(CPU)
+        """Of a card and of the processor."""
+        self.host_compute = demand.host_compute_fixed
         self.per_token_host = demand.host_compute_per_token
-        self.outside = demand.outside_bytes
-        self.last = blocks[-1] if blocks else 0
         self.splits = demand.splits
-        self.on_cpu = demand.on_cpu
         self.unified_only = demand.gpu_where_unified
+        self.heads = demand.parallel_heads or (1, 1)
         self.share = demand.parallel_heads is not None
         self.plain = plain and (demand.padded or not demand.splits)
         self.layered = demand.layer_split
-        self.blocks = len(blocks) or 1
-        self.largest = max(blocks) if blocks else 0
+        self._at = (0, 0, 0, 0)
+
+    def at(self, context: int) -> tuple[int, int, int, int]:
+        """The context, with what it takes: cache, compute buffer, and what grows with it in RAM beside cards.
+
+        The last one is kept, in one piece: threads that judge at other contexts may ask at the same time.
+        """
+        found = self._at
+        if found[0] != context:
+            found = self._at = (context, *self._sums(context), int(self.per_token_host * context))
+        return found
+
+    def _sums(self, context: int) -> tuple[int, int]:
+        if self.padded:
+            cells = padded(context)
+            windowed = cells if not self.window or self.window_cells > cells else self.window_cells
+            kv = int(cells * self.full + windowed * self.window_row) + self.state
+            return kv, self.compute + int(self.per_token * context)
+        seen = context if not self.window or self.window > context else self.window
+        kv = int(context * self.full + seen * self.window_row + self.state)
+        compute = self.compute + int(self.per_token * context)
+        if self.prompt:
+            prompt = longest_prompt(context)
+            if self.step:
+                compute += int(self.prompt * min(prompt, self.step))
+            else:
+                before = prompt if not self.window or self.window > prompt else self.window
+                later = kv - int(prompt * self.full + before * self.window_row + self.state)
+                compute += max(0, int(self.prompt * prompt) - later)
+        return kv, compute
+
+
+class Sums:
+    """A demand folded into the few numbers that a verdict needs."""
+
+    __slots__ = (
+        "beside", "blocks", "card_overhead", "cpu_overhead", "demand", "fixed_card", "fixed_host", "frame", "largest",
+        "last", "on_cpu", "outside", "weights",
+    )  # fmt: skip
+
+    def __init__(self, frame: Frame, portion: Portion, correction: Correction | None) -> None:
+        weights, self.outside, host, self.last, self.largest, blocks, self.on_cpu = portion
+        card, cpu = frame.overheads
+        if correction is not None:
+            extra = correction.extra_bytes(weights)
+            card, cpu = max(0, card + extra), max(0, cpu + extra)
+        self.frame = frame
+        self.demand: Demand | None = None
+        """The whole of it; None: no verdict needed that yet."""
+        self.weights = weights
+        self.blocks = blocks or 1
+        self.card_overhead = card
+        self.cpu_overhead = cpu
+        self.fixed_card = weights - host + card
+        self.fixed_host = weights + cpu
+        self.beside = host + frame.host_compute

@@ -16,6 +16,9 @@ from backends.loaded import LoadRequest
 UNTOLD_CONTEXT: Final = 8192
 """Tokens that a server's model is taken to have where it does not say."""
 
+ENDPOINTS: Final = ("/chat/completions", "/completions", "/models", "/responses")
+"""Paths below the API that are copied with its address out of examples."""
+
 
 def server_url(text: str) -> str:
     """Where a server's API begins, from what a user types: "box:8000" is http://box:8000/v1.
@@ -35,7 +38,10 @@ def server_url(text: str) -> str:
         raise EngineError(f"{text.strip()!r} is no server's URL; write it as http://box:8000/v1")
     if parts.username or parts.password:
         raise EngineError("a URL with a password in it is shown and kept; name the variable that holds the key instead")
-    return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
+    url = parts._replace(query="", fragment="").geturl().rstrip("/")
+    for path in ENDPOINTS:
+        url = url.removesuffix(path)
+    return url if urlsplit(url).path.strip("/") else f"{url}/v1"
 
 
 def models_of(url: str, key_variable: str | None = None) -> tuple[RemoteModel, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _BLANK: Final = (
@@ -10,8 +11,13 @@ _BLANK: Final = (
     "\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
 """Characters that take no place or turn the direction of what follows."""
-_UNSAFE: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_BLANK}\u200c\u200d]")
 _NEWLINES: Final = re.compile("\r\n|[\x85\u2028\u2029]")
+
+
+@lru_cache(maxsize=1)
+def _unsafe() -> re.Pattern[str]:
+    """Built when a text first needs it: most never do, and the first frame has none that does."""
+    return re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_BLANK}\u200c\u200d]")
 
 
 def printable(text: str, *, newlines: bool = False) -> str:
@@ -42,7 +48,7 @@ def printable(text: str, *, newlines: bool = False) -> str:
             return character
         return "\N{REPLACEMENT CHARACTER}"
 
-    return _UNSAFE.sub(visible, text)
+    return _unsafe().sub(visible, text)
 
 
 def _joins(text: str, at: int) -> bool:

@@ -134,6 +134,18 @@ def presets() -> str:
     return ", ".join(f"`{name}`" for name in PRESETS)
 
 
+NOT_HERE = {
+    "gptqmodel": "Apache-2.0 (7.7.0)",
+    "optimum": "Apache Software License (2.3.0)",
+    "ray": "Apache 2.0 (2.60.0)",
+    "sglang": "Apache Software License (0.5.23)",
+    "vllm": "Apache-2.0 (0.33.0)",
+    "vllm-bnb-plugin": "not told by its metadata (0.0.3)",
+    "vllm-gguf-plugin": "Apache-2.0 (0.0.5)",
+}
+"""What the metadata of a version in the package index says of packages that no environment of the tests holds."""
+
+
 def licences() -> str:
     """Every package that an installation brings, with the licence that its own metadata names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -149,8 +161,8 @@ def licences() -> str:
         if lines:
             parts.append(rows(("package", "licence"), lines) + "\n")
         if missing:
-            names = ", ".join(sorted(missing))
-            parts.append(f"Not in the environment that this page is made in, see its own page: {names}.\n")
+            table = rows(("package", "licence"), [(name, NOT_HERE[name]) for name in sorted(missing)])
+            parts.append(f"Not in the environment that this page is made in, and without what it brings:\n\n{table}\n")
     return "\n".join(parts).rstrip()
 
 

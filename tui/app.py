@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from specs.model import Variant
     from tui.settings import Settings
 
-FIRST_KEYS_SECONDS = 0.03
-"""How long the first frame stands before anything is looked for."""
+FIRST_KEYS_SECONDS = 0.05
+"""How long the first frame stands before anything is looked for: three frames, in which typed keys are answered."""
 SETTINGS_SECONDS = 2.0
 """How often it is asked whether the settings were changed: one stat() each time."""
 
@@ -94,7 +94,7 @@ class Deck(Talking):
         }
         for own in THEMES:
             self.register_theme(own)
-        self.theme = self._theme_called(theme)
+        self._begin_with_theme(self._theme_called(theme))
 
     def adopt_settings(self, settings: Settings) -> None:
         """Take over what the user chose: keys, context, notices about the file itself."""
@@ -111,6 +111,16 @@ class Deck(Talking):
     def _theme_called(self, name: str | None) -> str:
         wanted = name if name not in {None, "modeldeck"} else default_theme()
         return wanted if wanted in self.available_themes else default_theme()
+
+    def _begin_with_theme(self, name: str) -> None:
+        """Choose the first theme before any rule is parsed: one that is set makes Textual parse all rules twice."""
+        theme = self.available_themes[name]
+        if theme.ansi or not theme.dark:  # these change Textual's filters too, which it starts with for dark colours
+            self.theme = name
+            return
+        self.set_reactive(Deck.theme, name)
+        self.add_class(f"-theme-{name}", update=False)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def _unknown_words(self, settings: Settings) -> Iterable[str]:
         """A line for a theme or a key that nothing here is called."""
@@ -156,6 +166,9 @@ class Deck(Talking):
         from tui.screens.browse import Browse
 
         screen = Browse(self.services)
+        # It begins with the classes of its size: told of it after mounting, all its widgets would be styled once more.
+        for length, classes in zip(self.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
+            screen.add_class(max(one for one in classes if one[0] <= length)[1], update=False)
         # Its rules are parsed already: without this Textual would parse everything again before the first frame.
         screen._css_update_count = self._css_update_count
         return screen

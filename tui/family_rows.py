@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # reading spec files is not needed before the first frame
     from backends.fit import Verdict
@@ -15,8 +14,7 @@ if TYPE_CHECKING:  # reading spec files is not needed before the first frame
 UNFIT = frozenset({"no"})
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """What the user wants to see of the catalog."""
 
     query: str = ""
@@ -51,11 +49,17 @@ class FamilyRows:
         self.catalog = catalog
         self.guests = guests
         self.families: tuple[ModelFamily, ...] = (*catalog.families, *new) if catalog else ()
+        self._names = [family.name.lower() for family in self.families]
         self._index = {family.name: index for index, family in enumerate(self.families)}
         self.verdicts: Mapping[int, Verdict] = {}
         """The best verdict of each family by its index; empty: not judged yet."""
         self.on_disk: frozenset[int] = frozenset()
         """Families with weights on this disk."""
+
+    def make_ready(self) -> None:
+        """Do ahead what the first search would do: lower-case words of every family, 6 ms for a thousand."""
+        if self.catalog is not None:
+            self.catalog.search("")
 
     def find(self, name: str) -> int | None:
         """The index of a family by its name."""
@@ -78,13 +82,15 @@ class FamilyRows:
     def _matching(self, catalog: Catalog, query: str) -> list[int]:
         rows = [self._index[family.name] for family in catalog.search(query)]
         words = query.lower().split()
+        # Guests stand behind the catalog's families, which a search of the catalog has found already.
         rows += [
             index
-            for index, family in enumerate(self.families)
-            if index not in rows and family in self.guests and all(word in family.name for word in words)
+            for index in range(len(catalog.families), len(self.families))
+            if all(word in self.families[index].name for word in words)
         ]
         start = query.lower()
-        rows.sort(key=lambda index: not self.families[index].name.lower().startswith(start))
+        names = self._names
+        rows.sort(key=lambda index: not names[index].startswith(start))
         return rows
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from specs.model import HUBS
 from tui import units
 from tui.messages import ChatWanted, DownloadWanted, JobChanged, LibraryChanged
 from tui.services import DownloadQueue, Services
@@ -118,6 +117,8 @@ class Fetching(State):
 
         A hub that another package adds has ways of its own: of it only the refusal is said.
         """
+        from specs.model import HUBS  # the catalog's values are no part of the start
+
         if hub not in HUBS:
             self.say(str(error), severity="error")
             return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tui.charset import ascii_wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(NamedTuple):  # as a dataclass it would take a millisecond before the first key
     """One set of signs, each a single cell wide."""
 
     gpu: str

@@ -74,11 +74,12 @@ SCREENS: Final = (
     Place(
         "browse",
         "Models",
-        "What runs on this machine. Families stand on the left; the fit matrix of the one under the cursor on the "
-        "right: sizes and formats in rows, quantizations in columns. Smaller quantizations need less memory and lose "
-        "some quality; around four bits is the usual choice. Enter talks to a cell's variant; when its weights are not "
-        "on this disk yet it offers the download first. The line below the matrix says why something does not fit, and "
-        "the cheapest change that helps. m judges everything for a machine that you do not have.",
+        "What runs on this machine: families in a list, and the fit matrix of the one under the cursor (beside the "
+        "list, or with enter where there is no room), with sizes and formats in rows and quantizations in columns. "
+        "Smaller quantizations need less memory and lose some quality; around four bits is the usual choice. Enter "
+        "talks to a cell's variant; when its weights are not on this disk yet it offers the download first. The line "
+        "below the matrix says why something does not fit, and the cheapest change that helps. m judges everything "
+        "for a machine that you do not have.",
         ("Browse", "The list", "The fit matrix"),
         ("verdicts", "memory"),
     ),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual.message import Message
 
-from tui.judging import Judged, judge_families, materially_different
 from tui.screens.browse_messages import FamilyJudged, ListJudged
 from tui.services import Measured, Services, Statuses
 from tui.widgets.lines import clean
@@ -23,8 +21,7 @@ LIST_SHARE = 0.05
 """Share of a place's memory that must come or go before the whole list is judged again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """What verdicts are for: a machine, what is installed, and what loads took there."""
 
     machine: Machine
@@ -53,10 +50,14 @@ class JudgeWork:
 
     def list_is_stale(self, machine: Machine) -> bool:
         """Whether so much memory came or went, or a device, that every family must be judged again."""
+        from tui.judging import materially_different  # judging brings the catalog's values: 5 ms before the first key
+
         return materially_different(self._list_machine, machine, LIST_SHARE)
 
     def family_is_stale(self, machine: Machine) -> bool:
         """The same for the family on the screen, whose figures are told."""
+        from tui.judging import materially_different
+
         return materially_different(self._family_machine, machine)
 
     def is_wanted(self, message: ListJudged | FamilyJudged) -> bool:
@@ -71,6 +72,8 @@ class JudgeWork:
 
         def verdicts_of(variants: Sequence[Variant]) -> Sequence[Verdict]:
             return self._services.quick_verdicts(variants, ground.machine, wish, ground.statuses, ground.measured)
+
+        from tui.judging import judge_families
 
         work = partial(
             judge_families,
@@ -103,6 +106,8 @@ class JudgeWork:
         def work() -> None:
             if turn != self._family_turn:
                 return
+            from tui.judging import Judged
+
             variants = tuple(family.variants())
             knowledge = beside(self._services.knowledge(variants))
             options = self._services.options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.events import Key
+from textual.fuzzy import Matcher
 
 from tui.guide import PLACES, spelled
 from tui.keys import GUIDE
@@ -51,6 +52,21 @@ class Action:
     share: float = 1.0
 
 
+def _nearness(action: Action, typed: Sequence[str], matcher: Matcher) -> float:
+    """0 to 1, as models are scored: what is typed in the label, in the words, or letter by letter over the label.
+
+    Not letter by letter over the words: every other sentence has an l, an l, an a, an m and an a.
+    """
+    label = action.label.lower()
+    if all(word in label for word in typed):
+        near = 0.95 if label.startswith(typed[0]) else 0.8
+    elif all(word in f"{label} {action.words.lower()}" for word in typed):
+        near = 0.5
+    else:
+        near = 0.2 if matcher.match(action.label) > 0 else 0.0
+    return near
+
+
 class Everything(Provider):
     """Actions of the screen and of the app, those of other screens, then all families and variants."""
 
@@ -69,7 +85,7 @@ class Everything(Provider):
                 continue
             seen.add(name)
             words = active.tooltip or binding.tooltip
-            label = f"{label_of(active.node, binding)}  {spelled(binding, self.app)}"
+            label = f"{label_of(active.node, binding) or binding.description}  {spelled(binding, self.app)}"
             yield Action(label, words, partial(self.app.simulate_key, binding.key))
         for command in self.app.get_system_commands(self.screen):
             yield Action(command.title, command.help, command.callback)
@@ -108,7 +124,7 @@ class Everything(Provider):
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for action in (*self._here(), *self._elsewhere()):
-            score = max(matcher.match(action.label), matcher.match(action.words) * 0.6) * action.share
+            score = _nearness(action, query.lower().split(), matcher) * action.share
             if score > 0:
                 yield Hit(score, matcher.highlight(action.label), action.act, help=action.words)
         while (models := self._every_model) is None:

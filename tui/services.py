@@ -426,7 +426,7 @@ def _disk_free_bytes() -> int | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Services:
     """The backends as the app calls them. Each may block; the app runs them through `background`.
 

@@ -227,7 +227,7 @@ _KEYS: Final[Mapping[str, tuple[str, str, Callable[[object], Any]]]] = {
     "parallel_downloads": ("Downloads that run at a time.", "1", _whole(1, 8)),
     "library_folders": ("Further folders with weights.", '["~/models"]', _folders),
     "engine_isolation": (
-        "thread: engines load inside the app; process: each in a process of its own.",
+        "thread: engines load inside the app where the screen does not feel it; process: each in one of its own.",
         '"thread"',
         _one_of("thread", "process"),
     ),

@@ -76,9 +76,11 @@ class Talking(Fetching):
         self._close_moot_question()
 
     def _close_moot_question(self) -> None:
-        from tui.screens.ask import Ask
+        if not self.screen_stack or not self.screen.is_modal:
+            return
+        from tui.screens.ask import Ask  # not before there is a question: it would keep the first frame waiting
 
-        if self.screen_stack and isinstance(self.screen, Ask):
+        if isinstance(self.screen, Ask):
             self.screen.close_if_moot()
 
     def on_chat_wanted(self, message: ChatWanted) -> None:

@@ -80,7 +80,9 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def tokens_per_second(value: float | None) -> str:
-    """Decode speed: "128 tok/s", "4.2 tok/s"; "unknown" for None."""
+    """Decode speed: "128 tok/s", "4.2 tok/s", "0.05 tok/s"; "unknown" for None."""
     if value is None:
         return UNKNOWN
+    if value < 1:
+        return f"{value:.2f} tok/s" if value >= 0.01 else "under 0.01 tok/s"
     return f"{value:.0f} tok/s" if value >= 10 else f"{value:.1f} tok/s"

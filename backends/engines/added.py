@@ -47,7 +47,7 @@ class AddedAdapter:
 
     def __init__(self, declared: Extension, theirs: Any) -> None:
         self.name = declared.name
-        self.prefers_isolation = bool(getattr(theirs, "prefers_isolation", False))
+        self.prefers_isolation = getattr(theirs, "prefers_isolation", False)
         self.may_be_isolated = bool(getattr(theirs, "may_be_isolated", True))
         self._what = f"the engine {declared.name} of {declared.package}"
         self._theirs = theirs

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from backends.engines.engine import Turn
-from backends.engines.reasoning import USUAL_TAGS
+from backends.engines.reasoning import CHANNEL, MESSAGE, START, USUAL_TAGS
 from backends.errors import EngineError
 
 
@@ -177,6 +177,8 @@ class ChatTemplate:
     def _opened_for_more(self, turns: Sequence[Turn], thinking: bool | None) -> str:
         """The text up to where an answer was stopped, so that the model goes on with it."""
         text = self.render(turns[:-1], thinking=thinking)
+        if text.endswith(f"{START}assistant"):
+            return f"{text}{CHANNEL}final{MESSAGE}{turns[-1].text}"
         closing = next((end for start, end in USUAL_TAGS if text.rstrip().endswith(start)), None)
         # The thinking that the template opens is over: what stands there is the answer's own text.
         return f"{text}{closing}\n\n{turns[-1].text}" if closing else text + turns[-1].text

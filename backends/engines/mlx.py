@@ -9,6 +9,7 @@ from typing import Any, Final
 from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Sampling, Weights
 from backends.engines.failures import failure
+from backends.engines.imports import TRANSFORMERS_MODULES, import_ahead
 from backends.engines.library_words import inner_line, quieten
 from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.mlx_memory import MlxMemory
@@ -19,7 +20,7 @@ from backends.engines.progress import Teller
 from backends.engines.ranked import ranked
 from backends.engines.scoring import SCORED_AT_ONCE
 from backends.engines.tokenizer import Tokenizer
-from backends.engines.weights_folder import require_safetensors
+from backends.engines.weights_folder import has_large_vocabulary, require_safetensors
 from backends.errors import BackendError, EngineMissing
 from specs.model import MLX
 
@@ -41,6 +42,10 @@ class MlxAdapter:
                 "ready", "this is its CPU build, which is slow", version=status.version, accelerators=()
             )
         return status
+
+    def prefers_isolation(self, weights: Weights) -> bool:
+        """Whether the load would hold up the screen of this process."""
+        return has_large_vocabulary(weights)
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScoringEngine:
         require_safetensors(self.name, weights)
@@ -66,6 +71,7 @@ class MlxRunner:
     def load(self, tell: Teller) -> None:
         tell(0.0, "importing MLX")
         quieten()
+        import_ahead(*TRANSFORMERS_MODULES, "mlx_lm.utils")
         try:
             import mlx.core as mx
             from mlx.utils import tree_flatten

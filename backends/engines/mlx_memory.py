@@ -34,8 +34,12 @@ class MlxMemory:
         return MlxState(self._make())
 
     def snapshot(self, live: Conversation) -> None:
-        """Remember this place; arrays are values in MLX, so that a shallow copy of each layer does."""
-        live.state.snapshot = [copy.copy(layer) for layer in live.state.layers]
+        """Remember this place.
+
+        A window that is full is written over where it lies, and recurrent states stand in a list: a shallow copy would
+        change with them. Copies of arrays share their memory until one of them is written to.
+        """
+        live.state.snapshot = copy.deepcopy(live.state.layers)
         live.state.snapshot_tokens = len(live.tokens)
 
     def cut(self, live: Conversation, length: int) -> int:
@@ -45,7 +49,7 @@ class MlxMemory:
                 layer.trim(surplus)
         elif surplus and state.snapshot is not None and state.snapshot_tokens <= length:
             length = state.snapshot_tokens
-            state.layers = [copy.copy(layer) for layer in state.snapshot]
+            state.layers = copy.deepcopy(state.snapshot)
         elif surplus:
             return 0
         if state.snapshot_tokens > length:

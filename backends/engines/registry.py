@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from backends.engines import installed
-from backends.engines.engine import Adapter, EngineStatus
+from backends.engines.engine import Adapter, EngineStatus, Weights
 from backends.errors import EngineError, NotFound
 from specs import extensions
 from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM
@@ -56,10 +56,15 @@ def added(name: str) -> Adapter:
     return adapter_of(there)
 
 
-def hosted(found: Adapter, *, isolated: bool | None) -> Adapter:
-    """An adapter whose models are loaded in this process, or each in a child process; see adapter()."""
+def hosted(found: Adapter, *, isolated: bool | None, weights: Weights | None = None) -> Adapter:
+    """An adapter whose models are loaded in this process, or each in a child process; see adapter().
+
+    Args:
+        weights: What is to be loaded, where the better host depends on it; None: the engine alone decides.
+    """
     if isolated is None:
-        isolated = bool(getattr(found, "prefers_isolation", False))
+        wish = getattr(found, "prefers_isolation", False)
+        isolated = bool(weights is not None and wish(weights) if callable(wish) else wish)
     if not isolated or not getattr(found, "may_be_isolated", True):
         return found
     from backends.engines.isolated import IsolatedAdapter

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from backends.engines import installed
 from backends.engines.answer import Answer
 from backends.engines.engine import (
-    Alternative,
     Chunk,
     EngineStatus,
     LoadOptions,
@@ -24,6 +23,8 @@ from backends.engines.engine import (
     Weights,
 )
 from backends.engines.model_thread import Job, ModelThread
+from backends.engines.remote_words import EventReader, own_words, refusal
+from backends.engines.sampling import bounded
 from backends.errors import EngineError, EngineMissing
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
 REMOTE: Final = "remote"
 BYTES_A_TOKEN: Final = 4
 """About so many in English text: for counting before the server has counted."""
-UNKNOWN_TOKEN: Final = -1
-"""Servers name the text of alternatives, not their numbers."""
 EVERY_TOKEN: Final = 1 << 30
 """top_k for no limit, which SGLang itself uses: its -1 is refused by llama.cpp's servers, and their 0 by others."""
 CONNECT_SECONDS: Final = 5.0
+NO_KEY: Final = "none"
+"""What is sent where a server wants none: the client insists on one."""
+MOST_STOPS: Final = 4
+"""Stop strings that the protocol has room for; further ones end the answer here."""
+MOST_LOGPROBS: Final = 20
+"""OpenAI's own, and vLLM's where nobody has raised it."""
 CONTINUES: Final = {"continue_final_message": True, "add_generation_prompt": False}
 """How vLLM and SGLang are asked to go on inside the last turn; llama-server does so by itself. A server that knows
 neither may begin a new turn."""
@@ -67,7 +72,7 @@ class RemoteAdapter:
         known = os.environ.get("OPENAI_BASE_URL")
         self._url = url or known
         own = os.environ.get("OPENAI_API_KEY") if self._url == known else None
-        self._key = key or own or "none"
+        self._key = (key or own or "").strip() or NO_KEY
 
     def status(self) -> EngineStatus:
         if not installed.is_importable("openai"):
@@ -78,12 +83,17 @@ class RemoteAdapter:
         """What the server offers."""
         openai, client = self._client(asynchronous=False)
         try:
-            listed = client.models.list()
+            listed = list(client.models.list().data)
+            found = tuple(RemoteModel(model.id, _context(model)) for model in listed if model.id.strip())
         except openai.OpenAIError as error:
-            raise _told(openai, error, self._url or "") from error
+            raise refusal(openai, error, self._url or "", self._key) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"{self._url} does not list its models as OpenAI's protocol has it; most such URLs end in /v1"
+            ) from error
         finally:
             client.close()
-        return tuple(RemoteModel(model.id, _context(model)) for model in listed.data)
+        return found
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> RemoteEngine:
         """Connect to the model that weights.name names; its path is of no matter."""
@@ -96,7 +106,7 @@ class RemoteAdapter:
             names = ", ".join(model.name for model in offered[:8]) or "none"
             raise EngineError(f"{self._url} does not serve {weights.name}; it serves {names}")
         openai, client = self._client(asynchronous=True)
-        engine = RemoteEngine(openai, client, self._url or "", weights, found.context or options.context)
+        engine = RemoteEngine(openai, client, self._url or "", self._key, weights, found.context or options.context)
         if on_progress is not None:
             on_progress(1.0, "connected")
         return engine
@@ -104,6 +114,9 @@ class RemoteAdapter:
     def _client(self, *, asynchronous: bool) -> tuple[Any, Any]:
         if not self._url:
             raise EngineError("no server is named; give its URL, such as http://box:8000/v1")
+        if not (self._key.isascii() and self._key.isprintable()):
+            # The client's own error would quote it.
+            raise EngineError(f"the key for {self._url} holds what no key can; look at the variable that it comes from")
         try:
             import openai
         except ImportError as error:
@@ -119,7 +132,7 @@ class RemoteEngine:
     name = REMOTE
     template_note = None
 
-    def __init__(self, openai: Any, client: Any, url: str, weights: Weights, context: int) -> None:
+    def __init__(self, openai: Any, client: Any, url: str, key: str, weights: Weights, context: int) -> None:
         import asyncio
 
         self.context = context
@@ -127,6 +140,7 @@ class RemoteEngine:
         self._openai = openai
         self._client = client
         self._url = url
+        self._key = key
         self._weights = weights
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[Any] | None = None
@@ -134,6 +148,7 @@ class RemoteEngine:
 
     def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[Chunk]:
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+        sampling = bounded(sampling)
         extra = _extra(sampling)
         if sampling.thinking is not None:
             extra["chat_template_kwargs"] = {"enable_thinking": sampling.thinking, "thinking": sampling.thinking}
@@ -141,16 +156,17 @@ class RemoteEngine:
             extra |= CONTINUES
         asked = _common(sampling, self._weights) | {"messages": messages}
         if sampling.logprobs:
-            asked |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        answer = Answer((), self._weights.reasoning_tags)
+            asked |= {"logprobs": True, "top_logprobs": min(sampling.logprobs, MOST_LOGPROBS)}
+        answer = Answer(_stops(sampling, self._weights), self._weights.reasoning_tags)
         create = self._client.chat.completions.create
         return self._thread.stream(lambda job: self._generate(job, create, asked, extra, answer))
 
     def complete(self, prompt: str, sampling: Sampling) -> Iterator[Chunk]:
+        sampling = bounded(sampling)
         asked = _common(sampling, self._weights) | {"prompt": prompt}
         if sampling.logprobs:
-            asked["logprobs"] = sampling.logprobs
-        answer = Answer((), plain=True)
+            asked["logprobs"] = min(sampling.logprobs, MOST_LOGPROBS)
+        answer = Answer(_stops(sampling, self._weights), plain=True)
         create = self._client.completions.create
         return self._thread.stream(lambda job: self._generate(job, create, asked, _extra(sampling), answer))
 
@@ -190,42 +206,35 @@ class RemoteEngine:
 
         started = time.perf_counter()
         first = last = started
-        usage: Any = None
         reason: StopReason = "end"
-        ended = False
+        reader = EventReader(answer)
         events = self._events(create, asked, extra)
         try:
-            while True:
+            while not answer.stopped:
                 event = self._wait(job, anext(events, None))
                 if event is None:
+                    self._require_whole(reader, answer)
                     break
-                usage = getattr(event, "usage", None) or usage
-                for choice in event.choices[:1]:
-                    chunks, told = _chunks(choice, answer)
-                    if chunks or answer.tokens:
-                        last = time.perf_counter()
-                        first = first if first != started else last
-                    yield from chunks
-                    ended |= told is not None
-                    if told == "length":
-                        reason = "length"
-            if not ended and not answer.tokens:
-                raise EngineError(
-                    f"{self._url} ended the answer before it began and did not say why",
-                    f"its own log may; a prompt longer than its context ({self.context:,} tokens as far as is known) "
-                    "does that to some servers",
-                )
-            if not ended and usage is None:
-                # Without chunks of HTTP a connection that breaks looks like one that ends.
-                raise EngineError(f"{self._url} went away in the middle of its answer; have it answered again")
+                chunks = reader.read(event)
+                if chunks or answer.tokens:
+                    last = time.perf_counter()
+                    first = first if first != started else last
+                yield from chunks
+            if answer.stopped:
+                reason = "stop"
+            elif reader.finish == "length":
+                reason = "length"
         except asyncio.CancelledError:
             reason = "cancelled"
         except self._openai.OpenAIError as error:
-            raise _told(self._openai, error, self._url) from error
+            raise refusal(self._openai, error, self._url, self._key) from error
+        except ValueError as error:
+            raise EngineError(f"{self._url} sent what is no JSON in its answer; have it answered again") from error
         finally:
             self._task = None
             self._loop.run_until_complete(events.aclose())
-        yield from answer.finish()
+        yield from reader.finished()
+        usage = reader.usage
         details = getattr(usage, "prompt_tokens_details", None)
         decoded = getattr(usage, "completion_tokens", None)
         yield Chunk(
@@ -238,6 +247,20 @@ class RemoteEngine:
                 stop_reason=reason,
             )
         )
+
+    def _require_whole(self, reader: EventReader, answer: Answer) -> None:
+        """Refuse an answer whose connection has ended before it did."""
+        if reader.finish is not None:
+            return
+        if not answer.tokens:
+            raise EngineError(
+                f"{self._url} ended the answer before it began and did not say why",
+                f"its own log may; a prompt longer than its context ({self.context:,} tokens as far as is known) "
+                "does that to some servers",
+            )
+        if reader.usage is None:
+            # Without chunks of HTTP a connection that breaks looks like one that ends.
+            raise EngineError(f"{self._url} went away in the middle of its answer; have it answered again")
 
     def _wait(self, job: Job, step: Any) -> Any:
         """Run one step of the connection; raises CancelledError when the job is stopped meanwhile."""
@@ -264,7 +287,7 @@ class RemoteEngine:
             if any(name in extra and name in str(error) for name in CONTINUES):
                 raise EngineError(
                     f"{self._url} cannot go on inside an answer that was stopped; have it answered again instead",
-                    _message(error),
+                    own_words(error),
                 ) from error
             stream = await create(**settings)
         try:
@@ -280,10 +303,13 @@ def _common(sampling: Sampling, weights: Weights) -> dict[str, Any]:
         asked["max_tokens"] = sampling.max_tokens
     if sampling.seed is not None:
         asked["seed"] = sampling.seed
-    stop = list(dict.fromkeys((*sampling.stop, *weights.stop)))
-    if stop:
-        asked["stop"] = stop[:4]  # the protocol's own limit
+    if stop := _stops(sampling, weights):
+        asked["stop"] = list(stop[:MOST_STOPS])
     return asked
+
+
+def _stops(sampling: Sampling, weights: Weights) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*sampling.stop, *weights.stop)))
 
 
 def _extra(sampling: Sampling) -> dict[str, Any]:
@@ -294,35 +320,6 @@ def _extra(sampling: Sampling) -> dict[str, Any]:
     return extra
 
 
-def _chunks(choice: Any, answer: Answer) -> tuple[list[Chunk], str | None]:
-    """What one event of the stream says, and why the answer ends if it does."""
-    delta = getattr(choice, "delta", None)
-    text = (choice.text if delta is None else delta.content) or ""
-    thinking = "" if delta is None else getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
-    alternatives = _alternatives(choice)
-    chunks: list[Chunk] = []
-    if thinking:
-        answer.tokens += 1
-        chunks.append(Chunk(thinking, reasoning=True, tokens=1))
-    if text:
-        chunks += answer.token(text, alternatives)
-    return chunks, choice.finish_reason
-
-
-def _alternatives(choice: Any) -> tuple[Alternative, ...] | None:
-    told = getattr(choice, "logprobs", None)
-    if told is None:
-        return None
-    if getattr(told, "content", None):
-        ranked = [(one.token, one.logprob) for one in told.content[0].top_logprobs]
-    elif getattr(told, "top_logprobs", None):
-        ranked = list(told.top_logprobs[0].items())
-    else:
-        return None
-    ranked.sort(key=lambda pair: -pair[1])
-    return tuple(Alternative(text, UNKNOWN_TOKEN, logprob) for text, logprob in ranked)
-
-
 def _context(model: Any) -> int | None:
     """vLLM and SGLang say max_model_len, llama-server meta.n_ctx."""
     told = getattr(model, "max_model_len", None)
@@ -330,23 +327,3 @@ def _context(model: Any) -> int | None:
         meta = getattr(model, "meta", None) or {}
         told = meta.get("n_ctx") if isinstance(meta, dict) else None
     return told if isinstance(told, int) else None
-
-
-def _told(openai: Any, error: Exception, url: str) -> EngineError:
-    """A server's or the network's error in our words, with its own line."""
-    if isinstance(error, openai.APIConnectionError):
-        cause = error.__cause__ or error
-        return EngineError(f"no answer from {url}", str(cause) or f"the connection broke ({type(cause).__name__})")
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return EngineError(f"{url} does not take this key", _message(error))
-    return EngineError(f"{url} refused", _message(error))
-
-
-def _message(error: Any) -> str:
-    body = getattr(error, "body", None)
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        told = inner.get("message") if isinstance(inner, dict) else inner
-        if told:
-            return " ".join(str(told).split())
-    return " ".join(str(error).split())

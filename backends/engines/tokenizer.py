@@ -23,7 +23,7 @@ class Tokenizer:
         self._tokenizer = tokenizer
         # The library of the model may encode on another thread, and a tokenizer in Rust refuses two at once.
         self._guard = threading.Lock()
-        self._special = set(tokenizer.all_special_tokens)
+        self._special = _special_texts(tokenizer)
         bos = tokenizer.bos_token or ""
         eos = tokenizer.eos_token or ""
         own = _template(tokenizer.chat_template)
@@ -38,7 +38,7 @@ class Tokenizer:
         self.stop = (*weights.stop, *self._template.stop)
         tags = (weights.reasoning_tags,) if weights.reasoning_tags else USUAL_TAGS
         self._tags = tags
-        self._marks = tuple(sorted(_special_texts(tokenizer) | {tag for pair in tags for tag in pair}))
+        self._marks = tuple(sorted(self._special | {tag for pair in tags for tag in pair}))
         self._hides_control = not any(
             mark in self._special for mark in (CHANNEL, *(tag for pair in tags for tag in pair))
         )
@@ -124,7 +124,7 @@ class Tokenizer:
             found |= set(told) if isinstance(told, list) else {told}
         found.add(self._tokenizer.eos_token_id)
         for mark in ("<end_of_turn>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|END_OF_TURN_TOKEN|>"):
-            if mark in self._special and mark in self._tokenizer.get_vocab():
+            if mark in self._special:
                 found.add(self._tokenizer.convert_tokens_to_ids(mark))
         if CHANNEL in self._special:
             # gpt-oss ends every channel with <|end|>, and its answer with <|return|>.

@@ -6,6 +6,7 @@ streamer whose reader hangs for ever when it fails.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from backends.engines import installed
 from backends.engines.engine import Alternative, EngineStatus, LoadOptions, Progress, Weights
 from backends.engines.failures import failure
 from backends.engines.freed_memory import give_back
+from backends.engines.imports import TRANSFORMERS_MODULES, import_ahead
 from backends.engines.library_words import inner_line, quieten, quieten_logbar
 from backends.engines.local import Drawn, ScoringEngine, Wanted
 from backends.engines.model_thread import Job
@@ -27,12 +29,15 @@ from backends.engines.threads import compute_threads
 from backends.engines.tokenizer import Tokenizer
 from backends.engines.torch_memory import TorchMemory
 from backends.engines.torch_sampling import TorchSampler
-from backends.engines.weights_folder import require_safetensors
-from backends.errors import BackendError, EngineMissing
+from backends.engines.weights_folder import has_large_vocabulary, require_safetensors
+from backends.errors import BackendError, EngineError, EngineMissing
 from specs.model import TRANSFORMERS
 
 BLOCK_TOKENS: Final = 128
 """Tokens computed at a time in prefill."""
+PROBE_TOKENS: Final = 12
+PROBE_DIFFERENCE: Final = 0.15
+"""By so much of their length logits may differ for being computed in parts; rounding to bf16 makes 0.02."""
 BF16_FLAGS: Final = ("avx512_bf16", "amx_bf16", "bf16")
 """Words in /proc/cpuinfo of processors that multiply bf16 themselves."""
 
@@ -45,6 +50,10 @@ class TransformersAdapter:
     def status(self) -> EngineStatus:
         status = installed.status(self.name)
         return replace(status, lacking=installed.format_lacks()) if status.status == "ready" else status
+
+    def prefers_isolation(self, weights: Weights) -> bool:
+        """Whether the load would hold up the screen of this process."""
+        return has_large_vocabulary(weights)
 
     def load(self, weights: Weights, options: LoadOptions, on_progress: Progress | None = None) -> ScoringEngine:
         status = EngineStatus("ready", lacking=installed.format_lacks()).of(weights.format, weights.quantization)
@@ -59,7 +68,6 @@ class TransformersRunner:
 
     name = TRANSFORMERS
     scored_at_once = SCORED_AT_ONCE
-    wants_stable = False
     vocabulary: Tokenizer
     measured_bytes: int | None
     """On cards what PyTorch has taken there, else the bytes of all parameters and buffers."""
@@ -76,6 +84,8 @@ class TransformersRunner:
         # program they spin against each other: 8 to 42 tokens a second instead of 350 to 520 (tiny model, 2 cores).
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         quieten()
+        by_bitsandbytes = self._weights.format == "bnb" or self._weights.quantization in ("4-bit", "8-bit")
+        import_ahead(*TRANSFORMERS_MODULES, *(("bitsandbytes",) if by_bitsandbytes else ()))
         try:
             import torch
             import transformers
@@ -119,7 +129,18 @@ class TransformersRunner:
         config = self._model.config.get_text_config(decoder=True)
         trained = getattr(config, "max_position_embeddings", None) or self._options.context
         self.context = min(self._options.context, trained)
-        self._cache = PrefixCache(TorchMemory(transformers.DynamicCache, self._model.config), BLOCK_TOKENS)
+        taken = inspect.signature(self._model.forward).parameters
+        # Mamba's models call it by another name, and swallow the usual one without a word.
+        self._cache_argument = "cache_params" if "past_key_values" not in taken else "past_key_values"
+        if self._cache_argument not in taken:
+            kind = type(self._model).__name__
+            raise EngineError(f"Transformers cannot load {self._weights.name}", f"{kind} takes no cache from outside")
+        self._memory = TorchMemory(transformers.DynamicCache, self._model.config)
+        self.wants_stable = self._memory.needs_snapshots
+        self._in_parts = not self._memory.needs_snapshots or self._computes_parts_as_the_whole()
+        if not self._in_parts:
+            self.wants_stable, self.scored_at_once = False, 1
+        self._cache = PrefixCache(self._memory, BLOCK_TOKENS)
         self.where = {"cuda": "GPU", "mps": "GPU", "cpu": "CPU"}.get(self._device.partition(":")[0], self._device)
         tell(1.0, "ready")
 
@@ -150,13 +171,16 @@ class TransformersRunner:
 
     def draw(self, job: Job, wanted: Wanted) -> Iterator[Drawn]:
         cache = self._held
-        wanted.cached_tokens = cache.prepare(wanted.tokens, exact=wanted.exact)
+        wanted.cached_tokens = self._prepare(wanted.tokens, exact=wanted.exact)
         sampler = TorchSampler(self._torch, wanted.sampling)
         context = list(wanted.tokens)
         count = wanted.sampling.logprobs
         logits = None
-        for start, end in blocks(wanted.cached_tokens, len(context), BLOCK_TOKENS):
+        pauses = (wanted.stable,) if self.wants_stable else ()
+        for start, end in self._stretches(wanted.cached_tokens, len(context), *pauses):
             logits = self._forward(job, context[start:end])
+            if logits is not None and end in pauses:
+                self._memory.snapshot(cache.live)
         while logits is not None:
             token = sampler.choose(logits, context)
             yield token, self._alternatives(logits, token, count) if count else None
@@ -168,13 +192,43 @@ class TransformersRunner:
         return inner_line(error)
 
     def free(self) -> None:
-        self._model = self._cache = None
+        # bitsandbytes' parameters hold the modules that hold them, and accelerate's hooks make circles too: where the
+        # app has told the collector to leave what is there alone (gc.freeze), only this lets their memory go.
+        for module in self._model.modules() if self._model is not None else ():
+            module._parameters.clear()
+            module._buffers.clear()
+        self._model = self._cache = self._memory = None  # type: ignore[assignment]
         give_back()
 
     @property
     def _held(self) -> PrefixCache:
         assert self._cache is not None
         return self._cache
+
+    def _prepare(self, tokens: list[int], *, exact: bool) -> int:
+        """How many tokens of a prompt need no computing."""
+        if self._in_parts:
+            return self._held.prepare(tokens, exact=exact)
+        self._held.forget()
+        return 0
+
+    def _stretches(self, start: int, end: int, *pauses: int) -> Iterator[tuple[int, int]]:
+        return blocks(start, end, BLOCK_TOKENS, *pauses) if self._in_parts else iter([(start, end)])
+
+    def _computes_parts_as_the_whole(self) -> bool:
+        """Whether a prompt's second part is computed on the state that its first part has left.
+
+        Mamba's models begin anew with every part of more than one token (transformers 5.23), and say nothing of it.
+        """
+        torch, found = self._torch, []
+        words = torch.arange(3, 3 + PROBE_TOKENS, device=self._model.device)[None]
+        with torch.inference_mode():
+            for parts in ((words,), (words[:, :5], words[:, 5:])):
+                cache = {self._cache_argument: self._memory.fresh().cache}
+                logits = [self._model(input_ids=part, **cache, use_cache=True).logits[0, -1] for part in parts]
+                found.append(logits[-1].float())
+        whole, parted = found
+        return bool((parted - whole).norm() < PROBE_DIFFERENCE * (whole - whole.mean()).norm())
 
     def _forward(self, job: Job, tokens: list[int]) -> Any:
         """Compute tokens after what the cache holds; the logits of the last one as floats, None: stopped."""
@@ -188,14 +242,14 @@ class TransformersRunner:
         torch, cache = self._torch, self._held
         with torch.inference_mode():
             ids = torch.tensor([tokens], device=self._model.device)
-            past = cache.live.state.cache
-            out = self._model(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=kept)
+            past = {self._cache_argument: cache.live.state.cache}
+            out = self._model(input_ids=ids, **past, use_cache=True, logits_to_keep=kept)
             cache.added(tokens)
             return out.logits[0, -kept:].float()
 
     def behind_prompt(self, job: Job, prompt: list[int]) -> Any:
         logits = None
-        for start, end in blocks(self._held.prepare(prompt, exact=True), len(prompt), BLOCK_TOKENS):
+        for start, end in self._stretches(self._prepare(prompt, exact=True), len(prompt)):
             logits = self._forward(job, prompt[start:end])
         return logits.cpu().numpy() if logits is not None else None
 

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from backends.errors import (
     RateLimited,
     WrongSum,
 )
-from backends.hubs import offices, wire
+from backends.hubs import environment, offices, wire
 from backends.hubs.hub import Listing, RepoFile, RepoSummary
 from backends.hubs.huggingface import check_id
 from specs.model import MODELSCOPE
@@ -77,6 +78,7 @@ def _client(endpoint: str | None = None) -> Any:
                 # requests heeds the first two of the variables that we heed.
                 session.verify = named or session.verify
                 _refuse_at_once(session)
+                _stay_secure(session)
     if hasattr(api.openapi, "_max_retries"):
         api.openapi._max_retries = 1
     return api
@@ -106,6 +108,21 @@ def _refuse_at_once(session: Any) -> None:
             raise
 
     session.send = guarded
+
+
+def _stay_secure(session: Any) -> None:
+    """Follow no redirect from https to http, which requests does; wire refuses it likewise."""
+    target_of = session.get_redirect_target
+
+    def guarded(response: Any) -> str | None:
+        target: str | None = target_of(response)
+        if target and response.url.startswith("https:"):
+            leads_to = urllib.parse.urljoin(response.url, target)
+            if not leads_to.startswith("https:"):
+                raise _Lasting("redirected from https to http, which is not followed")
+        return target
+
+    session.get_redirect_target = guarded
 
 
 class _Clock:
@@ -280,7 +297,8 @@ def asked(
     *,
     tries: int = _TRIES,
 ) -> Result:
-    """Put a question to the client within a deadline of our own, since its retries know none."""
+    """Put a question to the client, unless off line, within a deadline of our own, since its retries know none."""
+    environment.refuse_offline(what)
     library = load_library()
     deadline = time.monotonic() + timeout_seconds
 

@@ -14,7 +14,7 @@ from typing import Any
 from backends import records
 from backends.disk import CHECK_BYTES, free_bytes, full, refuse_when_full, refuse_without_room
 from backends.errors import BackendError, Cancelled, DiskFull, DownloadError, HubTrouble, HubUnreachable, RateLimited
-from backends.hubs import hf_cache, modelscope, ms_cache
+from backends.hubs import environment, hf_cache, modelscope, ms_cache
 from backends.hubs.hub import Listing, RepoFile
 from backends.meter import Meter
 from backends.plans import FileOutcome, Patience, Plan, PlannedFile
@@ -63,6 +63,7 @@ class ModelScopeStore:
         meter.enter("running")
         missing = [file for file in plan.files if not _is_whole(folder / file.name, file, known, meter, cancel)]
         if missing:
+            environment.refuse_offline(f"{missing[0].name} of {plan.model_id} is not on this disk")
             needed = sum(file.file_bytes - self.present_bytes(plan, file) for file in missing)
             refuse_without_room(folder, needed)
             # Whole files with a wrong sum are removed by the client before it starts.

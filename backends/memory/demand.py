@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from backends.memory.estimate import Basis, MemoryEstimate
 from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache
@@ -120,6 +120,28 @@ class Demand:
         # A guess from the parameter count stays one, whatever surrounds it.
         basis: Basis = "measured" if self.loads and self.basis != "size" else self.basis
         return MemoryEstimate(weights, kv, compute, overhead, basis)
+
+
+class Portion(NamedTuple):
+    """All of a demand that depends on the quantization, without a size for every block: what whole catalogs need."""
+
+    weights_bytes: int
+    outside_bytes: int
+    host_bytes: int
+    last_bytes: int
+    """The block next to the output layer, the first to go on a card."""
+    largest_bytes: int
+    blocks: int
+    on_cpu: bool
+
+    @classmethod
+    def of(cls, demand: Demand) -> Self:
+        """The portion of a demand that was made whole."""
+        sizes = demand.block_bytes
+        last, largest = (sizes[-1], max(sizes)) if sizes else (0, 0)
+        return cls(
+            demand.weights_bytes, demand.outside_bytes, demand.host_bytes, last, largest, len(sizes), demand.on_cpu
+        )
 
 
 def host_total(demand: Demand, context: int, cache_type: str) -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from backends.collector import let_go
 from backends.fit import Compute, Knowledge
 from backends.memory import gguf_size, llama_cpp, mlx, transformers, vllm
-from backends.memory.demand import Demand
+from backends.memory.demand import Demand, Portion
 from backends.memory.gguf_size import header_bytes
 from backends.memory.kv_cache import kv_cache
 from backends.memory.shape import Shape, architecture_name, is_whole, shape, vocabulary_of
 from backends.memory.tensors import expert_parameters
 from specs.formats import Quantization, parse_quantization
-from specs.model import LLAMA_CPP, MLX, TRANSFORMERS, Architecture, ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, MLX, SGLANG, TRANSFORMERS, VLLM, Architecture, ModelFamily, ModelSpec, Variant
 
 _LIMIT = 60_000
 _NOTHING: Final = Architecture()
 _shapes: dict[tuple[object, ...], tuple[Architecture | None, Shape]] = {}
+_equal: dict[tuple[object, ...], Shape] = {}
+"""The same by the architecture's figures."""
 _demands: dict[tuple[int, str, str, str, bool], tuple[Shape, Demand]] = {}
 
 
@@ -43,9 +46,14 @@ def catalog_shape(family: ModelFamily, spec: ModelSpec) -> Shape:
     found = _shapes.get(key)
     if found is None:
         if len(_shapes) > _LIMIT:
-            _shapes.clear()
+            let_go(_shapes)
+            let_go(_equal)
+        # A model's formats may each come with an architecture of their own that says the same.
+        same = (architecture, *key[1:])
+        made = _equal.get(same)
+        if made is None:
+            made = _equal[same] = _catalog_shape(family, spec, architecture, from_file=False)
         # The architecture is kept beside its shape, so that its id stays its own.
-        made = _catalog_shape(family, spec, architecture, from_file=False)
         found = _shapes[key] = (architecture, made)
     return found[1]
 
@@ -79,8 +87,8 @@ def _catalog_shape(
 
 def forget() -> None:
     """Read the next catalog's architectures as if for the first time."""
-    _shapes.clear()
-    _demands.clear()
+    for kept in (_shapes, _equal, _demands):
+        let_go(kept)
     gguf_size.forget()
     for cached in (kv_cache, expert_parameters):
         cached.cache_clear()
@@ -148,10 +156,27 @@ def demand_of_shape(known: Shape, model_format: str, quantization: str, engine: 
         return found[1]
     made = _make(known, parse_quantization(model_format, quantization), engine, None, None, imatrix)
     if len(_demands) > _LIMIT:
-        _demands.clear()
+        let_go(_demands)
     # The shape is kept beside its demand, so that its id stays its own.
     _demands[key] = (known, made)
     return made
+
+
+def portion_of_shape(known: Shape, model_format: str, quantization: str, engine: str, *, imatrix: bool) -> Portion:
+    """What of that demand depends on the quantization, for verdicts of whole catalogs."""
+    parsed = parse_quantization(model_format, quantization)
+    found: Portion | None = None
+    if engine == LLAMA_CPP:
+        found = llama_cpp.portion(known, parsed, imatrix)
+    elif engine == TRANSFORMERS:
+        found = transformers.portion(known, parsed)
+    elif engine in {VLLM, SGLANG}:
+        found = transformers.portion(known, parsed, on_cpu=False)
+    elif engine == MLX:
+        found = mlx.portion(known, parsed)
+    if found is None:
+        found = Portion.of(demand_of_shape(known, model_format, quantization, engine, imatrix=imatrix))
+    return found
 
 
 def _make(
@@ -161,7 +186,7 @@ def _make(
         return llama_cpp.demand(known, quantization, weights_bytes=weights, download_bytes=download, imatrix=imatrix)
     if engine == MLX:
         return mlx.demand(known, quantization, weights_bytes=weights, download_bytes=download)
-    if engine in {"vLLM", "SGLang"}:
+    if engine in {VLLM, SGLANG}:
         return vllm.demand(known, quantization, engine, weights_bytes=weights, download_bytes=download)
     if engine == TRANSFORMERS:
         return transformers.demand(known, quantization, weights_bytes=weights, download_bytes=download)

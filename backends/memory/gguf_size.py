@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from operator import getitem
+from operator import getitem, mul
 from typing import Final, NamedTuple
 
+from backends.collector import let_go
 from backends.memory.mixes import (
     Model,
+    asked_for,
     asked_of_block,
     asked_of_model,
     asked_of_tensor,
@@ -143,27 +144,65 @@ class _Mixed(NamedTuple):
     """The kind of block with the types of its touched tensors, each pair once."""
     number_of: tuple[int, ...]
     """Of each block, which of the pairs it is."""
+    counts: tuple[int, ...]
+    """Blocks of each pair."""
+
+
+_Mix = tuple[str, str | None, bool]
+"""A mix by llama.cpp's name, an uploader's own choice for these tensors, and whether there was an importance matrix."""
+
+
+class _Rule(dict[_Mix, str]):
+    """The types wanted, by mix, for one tensor and for all others, of whatever model, that the rules see alike."""
+
+    __slots__ = ("_asked",)
+
+    def __init__(self, tensor: Tensor, model: Model, layer: int, value: int) -> None:
+        self._asked = tensor, category(tensor.name), model, layer, value
+
+    def learn(self, key: _Mix, quantization: Quantization) -> str:
+        """The type under a mix that is met for the first time."""
+        tensor, kind, model, layer, value = self._asked
+        mix, _, imatrix = key
+        found = self[key] = wanted_type(tensor, kind, mix, model, quantization, imatrix, layer, value)
+        return found
 
 
 class _Place:
     """A block that every mix treats like all others, of whatever model, that give the rules the same answers."""
 
-    __slots__ = ("_asked", "types")
+    __slots__ = ("_rules", "types")
 
-    def __init__(self, touched: tuple[Tensor, ...], model: Model, layer: int, value: int) -> None:
-        self._asked = tuple((tensor, category(tensor.name)) for tensor in touched), model, layer, value
-        self.types: dict[tuple[str, str | None, bool], tuple[str, ...]] = {}
-        """What is wanted for its touched tensors, by mix."""
+    def __init__(self, rules: tuple[_Rule, ...]) -> None:
+        self._rules = rules
+        """Of its touched tensors."""
+        self.types: dict[_Mix, tuple[str, ...]] = {}
+        """What is wanted for them, by mix."""
 
-    def learn(self, mix: str, quantization: Quantization, imatrix: bool) -> tuple[str, ...]:
+    def learn(self, key: _Mix, quantization: Quantization) -> tuple[str, ...]:
         """The types under a mix that is met for the first time."""
-        touched, model, layer, value = self._asked
-        return tuple(
-            [wanted_type(tensor, kind, mix, model, quantization, imatrix, layer, value) for tensor, kind in touched]
-        )
+        found = self.types[key] = tuple([rule.get(key) or rule.learn(key, quantization) for rule in self._rules])
+        return found
 
 
+_rules: dict[tuple[object, ...], _Rule] = {}
 _places: dict[tuple[object, ...], _Place] = {}
+
+
+def _rules_of(
+    touched: tuple[Tensor, ...], asked: tuple[bool, ...], answers: tuple[object, ...], model: Model, layer: int,
+    value: int,
+) -> tuple[_Rule, ...]:  # fmt: skip
+    """The rules of a block's tensors, by what is asked of the model and the answers to what is asked of the block."""
+    found: list[_Rule] = []
+    for tensor in touched:
+        kind = category(tensor.name)
+        key = (asked, *asked_of_tensor(tensor, kind), *asked_for(kind, answers))
+        rule = _rules.get(key)
+        if rule is None:
+            rule = _rules[key] = _Rule(tensor, model, layer, value)
+        found.append(rule)
+    return tuple(found)
 
 
 class _Outline:
@@ -189,12 +228,13 @@ class _Outline:
                 key = (signatures[kind], asked, answers)
                 place = _places.get(key)
                 if place is None:
-                    place = _places[key] = _Place(blocks[kind].touched, model, layer, value)
+                    rules = _rules_of(blocks[kind].touched, asked, answers, model, layer, value)
+                    place = _places[key] = _Place(rules)
                 self._classes.append((kind, place))
             class_of.append(number)
             value += values[kind]
         self._class_of = tuple(class_of)
-        self._mixed: dict[tuple[str, str | None, bool], _Mixed] = {}
+        self._mixed: dict[_Mix, _Mixed] = {}
 
     def mixed(self, mix: str, quantization: Quantization, imatrix: bool) -> _Mixed:
         """The types that a mix wants."""
@@ -204,18 +244,26 @@ class _Outline:
             numbers: dict[tuple[int, tuple[str, ...]], int] = {}
             number_of: list[int] = []
             for kind, place in self._classes:
-                types = place.types.get(key)
-                if types is None:
-                    types = place.types[key] = place.learn(mix, quantization, imatrix)
+                types = place.types.get(key) or place.learn(key, quantization)
                 number_of.append(numbers.setdefault((kind, types), len(numbers)))
-            found = _Mixed(tuple(numbers), tuple([number_of[number] for number in self._class_of]))
-            self._mixed[key] = found
+            blocks = tuple([number_of[number] for number in self._class_of])
+            counts = tuple([blocks.count(number) for number in range(len(numbers))])
+            found = self._mixed[key] = _Mixed(tuple(numbers), blocks, counts)
         return found
 
 
 _outlines: dict[tuple[object, ...], _Outline] = {}
 _MOST: Final = 4096
-"""Plans, outlines and places that are kept."""
+"""Plans, outlines, places, rules and sizes that are kept."""
+
+
+class _Outer(NamedTuple):
+    """A tensor outside the blocks that the quantizer looks at."""
+
+    embeds: bool
+    """Whether it is the token embedding."""
+    sizes: _Sizes
+    rule: _Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +273,12 @@ class _Plan:
     blocks: tuple[_Block, ...]
     """By kind."""
     outline: _Outline
-    model: Model
-    outer: tuple[tuple[Tensor, str, _Sizes | int], ...]
-    """Tensors outside the blocks with their category and sizes; a number where the quantizer does not touch them."""
+    outer: tuple[_Outer, ...]
+    outer_kept_bytes: int
+    """All others outside the blocks, which no mix changes."""
     header_bytes: int
 
 
-@lru_cache(maxsize=_MOST)
 def _plan(architecture: Architecture) -> _Plan:
     count = architecture.block_count or 0
     kinds: dict[tuple[object, ...], int] = {}
@@ -248,13 +295,22 @@ def _plan(architecture: Architecture) -> _Plan:
     signatures = tuple(
         tuple([asked_of_tensor(tensor, category(tensor.name)) for tensor in one.touched]) for one in blocks
     )
-    outer = tuple(
-        (tensor, category(tensor.name), _Sizes(tensor) if is_quantized(tensor) else _kept_bytes(tensor))
-        for tensor in outer_tensors(architecture)
-    )
+    outside = outer_tensors(architecture)
+    outer = tuple([_outer(tensor, model) for tensor in outside if is_quantized(tensor)])
+    outer_kept_bytes = sum([_kept_bytes(tensor) for tensor in outside if not is_quantized(tensor)])
     outline = _outline(model, blocks, signatures, order, layers)
-    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outer))
-    return _Plan(tuple(blocks), outline, model, outer, header)
+    header = header_bytes(architecture, sum([blocks[number].tensors for number in order]) + len(outside))
+    return _Plan(tuple(blocks), outline, outer, outer_kept_bytes, header)
+
+
+def _outer(tensor: Tensor, model: Model) -> _Outer:
+    kind = category(tensor.name)
+    # Whether a row is a whole number of blocks, whatever the type: the largest have 256 elements.
+    key = (asked_of_model(model), *asked_of_tensor(tensor, kind), model.tied, tensor.columns % 256)
+    rule = _rules.get(key)
+    if rule is None:
+        rule = _rules[key] = _Rule(tensor, model, 0, 0)
+    return _Outer(kind == "embedding", _sizes_of(tensor), rule)
 
 
 def _outline(
@@ -264,9 +320,10 @@ def _outline(
     key = (model, signatures, order, layers)
     found = _outlines.get(key)
     if found is None:
-        if max(len(_outlines), len(_places)) > _MOST:
+        if max(len(_outlines), len(_places), len(_rules)) > _MOST:
             _outlines.clear()
             _places.clear()
+            _rules.clear()
         found = _outlines[key] = _Outline(model, blocks, signatures, order, layers)
     return found
 
@@ -275,7 +332,21 @@ def _block(tensors: tuple[Tensor, ...]) -> _Block:
     touched = tuple([tensor for tensor in tensors if is_quantized(tensor)])
     kept_bytes = sum([_kept_bytes(tensor) for tensor in tensors if not is_quantized(tensor)])
     values = sum([category(tensor.name) in VALUES for tensor in touched])
-    return _Block(touched, tuple([_Sizes(tensor) for tensor in touched]), kept_bytes, values, len(tensors))
+    return _Block(touched, tuple([_sizes_of(tensor) for tensor in touched]), kept_bytes, values, len(tensors))
+
+
+_sizes: dict[tuple[int, int], _Sizes] = {}
+
+
+def _sizes_of(tensor: Tensor) -> _Sizes:
+    """The sizes of all tensors of this shape, whatever they are called."""
+    key = (tensor.columns, tensor.rows)
+    found = _sizes.get(key)
+    if found is None:
+        if len(_sizes) > _MOST:
+            _sizes.clear()
+        found = _sizes[key] = _Sizes(tensor)
+    return found
 
 
 def _kept_bytes(tensor: Tensor) -> int:
@@ -284,9 +355,44 @@ def _kept_bytes(tensor: Tensor) -> int:
 
 def forget() -> None:
     """Plan the next model as the first one."""
-    _plan.cache_clear()
-    _outlines.clear()
-    _places.clear()
+    for kept in (_planned, _plans, _outlines, _places, _rules, _sizes):
+        let_go(kept)
+
+
+_planned: dict[int, tuple[Architecture, _Plan]] = {}
+"""By the architecture's id, which is found without asking for its figures; kept so that the id stays its own."""
+
+
+_plans: dict[Architecture, _Plan] = {}
+
+
+def _plan_of(architecture: Architecture) -> _Plan:
+    found = _planned.get(id(architecture))
+    if found is None:
+        if len(_planned) > _MOST:
+            let_go(_planned)
+            let_go(_plans)
+        plan = _plans.get(architecture)
+        if plan is None:
+            plan = _plans[architecture] = _plan(architecture)
+        found = _planned[id(architecture)] = (architecture, plan)
+    return found[1]
+
+
+def _sized(plan: _Plan, mix: str, quantization: Quantization, imatrix: bool) -> tuple[_Mixed, list[int], int, int]:
+    """The blocks of each pair of a mix with their sizes; bytes of the embedding and of all else outside them."""
+    mixed = plan.outline.mixed(mix, quantization, imatrix)
+    blocks = plan.blocks
+    sizes = [blocks[kind].kept_bytes + sum(map(getitem, blocks[kind].sizes, types)) for kind, types in mixed.wanted]
+    embedding, output = 0, plan.outer_kept_bytes
+    key = (mix, quantization.embedding_type, imatrix)
+    for embeds, sizes_by_type, rule in plan.outer:
+        size = sizes_by_type[rule.get(key) or rule.learn(key, quantization)]
+        if embeds:
+            embedding += size
+        else:
+            output += size
+    return mixed, sizes, embedding, output
 
 
 def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: bool = False) -> GgufSize | None:
@@ -294,21 +400,33 @@ def gguf_size(architecture: Architecture, quantization: Quantization, imatrix: b
     mix = quantization.mix
     if mix is None:
         return None
-    imatrix = imatrix and quantization.imatrix is not False
-    plan = _plan(architecture)
-    mixed = plan.outline.mixed(mix, quantization, imatrix)
-    sizes_of = [
-        plan.blocks[kind].kept_bytes + sum(map(getitem, plan.blocks[kind].sizes, types)) for kind, types in mixed.wanted
-    ]
+    plan = _plan_of(architecture)
+    mixed, sizes_of, embedding, output = _sized(plan, mix, quantization, imatrix and quantization.imatrix is not False)
     sizes = tuple([sizes_of[number] for number in mixed.number_of])
-    embedding = output = 0
-    for tensor, kind, known in plan.outer:
-        if isinstance(known, int):
-            size = known
-        else:
-            size = known[wanted_type(tensor, kind, mix, plan.model, quantization, imatrix, 0, 0)]
-        if kind == "embedding":
-            embedding += size
-        else:
-            output += size
     return GgufSize(embedding + output + sum(sizes), plan.header_bytes, embedding, output, sizes)
+
+
+class GgufSums(NamedTuple):
+    """Bytes of a GGUF file's parts without a number for each block."""
+
+    tensors_bytes: int
+    blocks_bytes: int
+    embedding_bytes: int
+    last_bytes: int
+    largest_bytes: int
+    blocks: int
+
+
+def gguf_sums(architecture: Architecture, quantization: Quantization, imatrix: bool) -> GgufSums | None:
+    """The same of gguf_size() for those who ask of thousands: blocks of one size are counted, not listed."""
+    mix = quantization.mix
+    if mix is None:
+        return None
+    mixed, sizes, embedding, output = _sized(
+        _plan_of(architecture), mix, quantization, imatrix and quantization.imatrix is not False
+    )
+    blocks = mixed.number_of
+    if not blocks:
+        return GgufSums(embedding + output, 0, embedding, 0, 0, 0)
+    total = sum(map(mul, sizes, mixed.counts))
+    return GgufSums(embedding + output + total, total, embedding, sizes[blocks[-1]], max(sizes), len(blocks))

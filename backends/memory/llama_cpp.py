@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from backends.memory.compute import chooses_tokens, compute_fixed, mask_bytes
-from backends.memory.demand import CPU, UBATCH, Demand
-from backends.memory.gguf_size import gguf_size, header_bytes
+from backends.memory.demand import CPU, UBATCH, Demand, Portion
+from backends.memory.gguf_size import gguf_size, gguf_sums, header_bytes
 from backends.memory.shape import Shape
 from backends.memory.tensors import is_tied
 from specs.formats import Quantization
@@ -100,4 +100,21 @@ def demand(
         parameters=shape.parameters,
         active_share=still.active_share,
         splits=True,
+    )
+
+
+def portion(shape: Shape, quantization: Quantization, imatrix: bool) -> Portion | None:
+    """What of demand() depends on the quantization; None: it follows from no tensors, so ask that."""
+    sums = gguf_sums(shape.architecture, quantization, imatrix or bool(quantization.imatrix)) if shape.whole else None
+    if sums is None:
+        return None
+    host = 0 if _still(shape).tied else sums.embedding_bytes
+    return Portion(
+        sums.tensors_bytes,
+        sums.tensors_bytes - host - sums.blocks_bytes,
+        host,
+        sums.last_bytes,
+        sums.largest_bytes,
+        sums.blocks,
+        on_cpu=True,
     )

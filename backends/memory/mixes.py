@@ -172,6 +172,22 @@ def asked_of_block(model: Model, layer: int, value: int) -> tuple[object, ...]:
     )
 
 
+_ASKED_FOR: Final = {
+    "v": slice(4, 6),
+    "qkv": slice(4, 6),
+    "kv_b": slice(4, 6),
+    "gate": slice(1, 3),
+    "up": slice(1, 3),
+    "down": slice(None),
+}
+"""Which of these answers the rules ask for a tensor of this category; for the others none."""
+
+
+def asked_for(kind: str, answers: tuple[object, ...]) -> tuple[object, ...]:
+    """Those of a block's answers that the rules ask for a tensor of this category."""
+    return answers[_ASKED_FOR.get(kind, slice(0))]
+
+
 def asked_of_tensor(tensor: Tensor, kind: str) -> tuple[object, ...]:
     """The answers to everything that they ask of a block's tensor."""
     return kind, tensor.experts > 1, "shexp" in tensor.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from backends.memory import transformers
-from backends.memory.demand import CPU, Demand
+from backends.memory.demand import CPU, Demand, Portion
 from backends.memory.shape import Shape
 from specs.formats import Quantization
 from specs.model import MLX
@@ -20,6 +20,15 @@ STEP_BYTES: Final = 720_000_000
 OVERHEAD: Final = (("metal", 150 * _MIB), ("cuda", 500 * _MIB), (CPU, 300 * _MIB))
 
 
+def _weights(shape: Shape, quantization: Quantization) -> int:
+    return int(shape.parameters * (quantization.bits_per_weight or 16.0) / 8)
+
+
+def portion(shape: Shape, quantization: Quantization) -> Portion:
+    """What of demand() depends on the quantization."""
+    return transformers.portion(shape, quantization, weights_bytes=_weights(shape, quantization), on_cpu=True)
+
+
 def demand(
     shape: Shape,
     quantization: Quantization,
@@ -28,7 +37,7 @@ def demand(
     download_bytes: int | None = None,
 ) -> Demand:
     """Bytes of a load: embeddings and head are quantized like the rest."""
-    weights = weights_bytes or int(shape.parameters * (quantization.bits_per_weight or 16.0) / 8)
+    weights = weights_bytes or _weights(shape, quantization)
     return transformers.demand(
         shape,
         quantization,

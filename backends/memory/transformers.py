@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from backends.memory.demand import CPU, Demand
+from backends.memory.demand import CPU, Demand, Portion
 from backends.memory.kv_cache import KvCache, expanded, is_latent, kv_cache, per_layer
 from backends.memory.shape import Shape
 from backends.memory.tensors import is_tied
@@ -22,6 +22,9 @@ REPOSITORY_BYTES: Final = 12_000_000
 OVERHEAD: Final = (("cuda", 700 * _MIB), ("metal", 400 * _MIB), (CPU, 600 * _MIB))
 """Python, torch and a device's context. MEMORY.md saw 0.7 to 2.2 GiB a CUDA process."""
 
+
+ON_CPU: Final = frozenset({"none", "nf4", "int8", "gptq", "awq"})
+"""Methods that run without an accelerator."""
 
 NATIVE_BITS: Final = (("gpt-oss", 4.25), ("deepseek2", 8.0), ("deepseek32", 8.0))
 """Bits of a weight of repositories that are published quantized although they count as unquantized.
@@ -102,6 +105,30 @@ def _still(shape: Shape) -> _Still:
     )
 
 
+def _weights(shape: Shape, still: _Still, quantization: Quantization) -> int:
+    bits = quantization.bits_per_weight or 16.0
+    if quantization.method == "none" and bits == 16.0:
+        bits = still.native_bits
+    return weights_of(shape, bits)
+
+
+def _block_bytes(weights: int, still: _Still) -> int:
+    """Each block's share of the weights; what is left over lies with embedding and output."""
+    outside = min(weights // 2, 2 * still.unquantized)
+    return (weights - outside) // still.blocks
+
+
+def portion(
+    shape: Shape, quantization: Quantization, *, weights_bytes: int | None = None, on_cpu: bool | None = None
+) -> Portion:
+    """What of demand() depends on the quantization."""
+    still = _still(shape)
+    weights = weights_bytes or _weights(shape, still, quantization)
+    each = _block_bytes(weights, still)
+    runs = quantization.method in ON_CPU if on_cpu is None else on_cpu
+    return Portion(weights, weights - each * still.blocks, 0, each, each, still.blocks, runs)
+
+
 def forget() -> None:
     """Judge the next model as the first one."""
     _still.cache_clear()
@@ -132,17 +159,13 @@ def demand(
     The engines that take the same weights differ in what surrounds them: see Demand's fields.
     """
     still = _still(shape)
-    bits = quantization.bits_per_weight or 16.0
-    if quantization.method == "none" and bits == 16.0:
-        bits = still.native_bits
-    weights = weights_of(shape, bits)
+    weights = _weights(shape, still, quantization)
     on_the_fly = quantization.format == "pytorch" and quantization.method in {"nf4", "int8"}
     if weights_bytes and not on_the_fly:
         weights = weights_bytes
     published = weights_of(shape, still.native_bits) if on_the_fly else weights
     blocks = still.blocks
-    outside = min(weights // 2, 2 * still.unquantized)
-    each = (weights - outside) // blocks
+    each = _block_bytes(weights, still)
     return Demand(
         engine=engine,
         weights_bytes=weights,
@@ -163,7 +186,7 @@ def demand(
         active_share=still.active_share,
         layer_split=layer_split,
         parallel_heads=parallel_heads,
-        on_cpu=quantization.method in {"none", "nf4", "int8", "gptq", "awq"} if on_cpu is None else on_cpu,
+        on_cpu=quantization.method in ON_CPU if on_cpu is None else on_cpu,
         gpu_where_unified=gpu_where_unified,
         prompt_bytes=still.activation_bytes if prompt_bytes is None else prompt_bytes,
         step=step,

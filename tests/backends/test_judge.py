@@ -34,6 +34,7 @@ from backends.machine.model import Accelerator, Machine
 from backends.machine.presets import preset
 from backends.words import amount
 from specs.catalog import load_catalog
+from specs.engines import candidate_engines
 from specs.model import LLAMA_CPP, TRANSFORMERS, VLLM, ModelFamily, ModelSpec, Variant
 
 
@@ -177,6 +178,34 @@ def test_every_cure_cures(machine: Machine, context: int) -> None:
         else:
             again = judge(Variant(one.family, one.spec, what), "llama.cpp", machine, wish)
         assert again.verdict != "no", option.reason
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "Transformers", "vLLM", "MLX"])
+def test_a_smaller_quantization_is_named_with_the_bytes_of_its_own_row(engine: str) -> None:
+    catalog = {family.name: family for family in load_catalog().families}
+    variants = [one for name in ("deepseek", "qwen2.5-instruct") for one in catalog[name].variants()]
+    named = 0
+    for machine in (TWO_3090, RTX_3060, LAPTOP, mac(48)):
+        judged = [
+            judge(one, engine, machine) for one in variants if engine in candidate_engines(one.spec, one.quantization)
+        ]
+        for option in judged:
+            match = re.search(r"(\S+) \((\S+ \wiB)\) fits", option.reason or "")
+            if match is None:
+                continue
+            spec = option.variant.spec
+            rows = {
+                amount(other.memory.total_bytes)
+                for other in judged
+                if other.verdict != "no"
+                and other.variant.family is option.variant.family
+                and other.variant.quantization == match[1]
+                and (other.variant.spec.size_in_billions, other.variant.spec.format)
+                == (spec.size_in_billions, spec.format)
+            }
+            assert match[2] in rows, option.reason
+            named += 1
+    assert named
 
 
 def test_the_longest_context_keeps_the_verdict_and_one_step_more_does_not() -> None:

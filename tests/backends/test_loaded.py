@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from backends.at_work import AtWork
 from backends.engines.engine import Adapter, Engine, LoadOptions, Progress, Weights
+from backends.engines.isolated import IsolatedAdapter
 from backends.engines.scripted import ScriptedAdapter, ScriptedEngine
 from backends.errors import EngineError
 from backends.loaded import LoadedModel, LoadedModels, LoadRequest
@@ -51,6 +55,29 @@ def test_a_model_without_anything_to_do_is_unloaded_once() -> None:
     assert models.unload_idle(0.0) == (model,)
     assert model.wait_closed(30)
     assert models.unload_idle(0.0) == ()
+
+
+def test_weights_whose_load_would_hold_the_screen_up_are_loaded_in_a_process_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ByWeights(ScriptedAdapter):
+        def prefers_isolation(self, weights: Weights) -> bool:
+            return weights.name == "large"
+
+    apart: list[str] = []
+
+    def load(self: IsolatedAdapter, weights: Weights, options: LoadOptions, on_progress: Progress | None) -> Engine:
+        apart.append(weights.name)
+        return ScriptedAdapter().load(weights, options, on_progress)
+
+    monkeypatch.setattr(IsolatedAdapter, "load", load)
+    ready = threading.Semaphore(0)
+    models = LoadedModels(lambda name: ByWeights(), lambda _: ready.release())
+    for name in ("large", "small"):
+        models.open(replace(REQUEST, key=name, weights=replace(REQUEST.weights, name=name)), lambda _: None)
+        assert ready.acquire(timeout=30)
+    assert apart == ["large"]
+    models.close()
 
 
 def opened(adapter: Adapter, **more: object) -> tuple[LoadedModels, LoadedModel, list[str], threading.Event]:

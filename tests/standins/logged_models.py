@@ -116,7 +116,9 @@ def _buffers(row: dict[str, str], architecture: Architecture) -> Iterator[Judged
     assert cache is not None, row["model"]
     context, ubatch = int(row["n_ctx"]), int(row["n_ubatch"])
     ours = caches(cache, context, row["kv_type"], ubatch, row["swa_full"] == "1")
-    for what, column, size in zip(("cache", "windows", "state"), ("kv_MiB", "window_kv_MiB", "state_MiB"), ours, strict=True):
+    for what, column, size in zip(
+        ("cache", "windows", "state"), ("kv_MiB", "window_kv_MiB", "state_MiB"), ours, strict=True
+    ):
         if row[column]:
             yield _judged(row, what, column, size / MIB)
     width = architecture.embedding_length or 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,22 +13,27 @@ from typing import Any
 
 GONE = object()
 """In the place of a piece: the server goes away here."""
+RESET = object()
+"""The same, and the connection is broken off as by a crash."""
 
 
 class OpenAiStandin:
     """Streams `pieces` to every question. An Event among them holds the answer until it is set.
 
     pieces: strings, {"reasoning_content": …} deltas, events, or GONE, after which nothing follows; refuse: names of settings that a strict server refuses;
-    fault: (status, body) for every question.
+    fault: (status, body) for every question, a text being a page of HTML; raw: what is sent of a stream, as it stands.
     """
 
-    def __init__(self, pieces: Sequence[Any] = ("Hello", " there", "."), models: Sequence[dict[str, Any]] | None = None):
+    def __init__(
+        self, pieces: Sequence[Any] = ("Hello", " there", "."), models: Sequence[dict[str, Any]] | None = None
+    ):
         self.pieces = list(pieces)
         self.models = list(models or [{"id": "tiny", "max_model_len": 4096}])
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.refuse: tuple[str, ...] = ()
-        self.fault: tuple[int, dict[str, Any]] | None = None
+        self.fault: tuple[int, dict[str, Any] | str] | None = None
+        self.raw: bytes | None = None
         self.counts = True
         """Whether an answer's tokens are told."""
         self.chunked = False
@@ -41,10 +48,10 @@ class OpenAiStandin:
             def log_message(self, *_: Any) -> None:
                 pass
 
-            def answer(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
+            def answer(self, status: int, body: dict[str, Any] | str) -> None:
+                data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -73,7 +80,10 @@ class OpenAiStandin:
                 self.end_headers()
                 self.close_connection = True
                 try:
-                    standin.write(self.wfile, chat, asked)
+                    if standin.raw is None:
+                        standin.write(self.wfile, chat, asked)
+                    else:
+                        self.wfile.write(standin.raw)
                 except OSError:
                     standin.left.set()
                 return None
@@ -102,6 +112,11 @@ class OpenAiStandin:
                 continue
             if piece is GONE:
                 return
+            if piece is RESET:
+                # Closing with nothing lingering sends RST in the place of FIN.
+                file._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                file._sock.close()
+                raise ConnectionResetError
             if asked.get("max_tokens") is not None and count >= asked["max_tokens"]:
                 finish = "length"
                 break
@@ -110,8 +125,12 @@ class OpenAiStandin:
                 delta = piece if isinstance(piece, dict) else {"content": piece}
                 choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": None}
                 if asked.get("logprobs"):
-                    top = [{"token": f"t{n}", "logprob": -float(n), "bytes": None} for n in range(asked["top_logprobs"])]
-                    choice["logprobs"] = {"content": [{"token": "t0", "logprob": 0.0, "bytes": None, "top_logprobs": top}]}
+                    top = [
+                        {"token": f"t{n}", "logprob": -float(n), "bytes": None} for n in range(asked["top_logprobs"])
+                    ]
+                    choice["logprobs"] = {
+                        "content": [{"token": "t0", "logprob": 0.0, "bytes": None, "top_logprobs": top}]
+                    }
             else:
                 choice = {"index": 0, "text": piece, "finish_reason": None, "logprobs": None}
             event([choice])

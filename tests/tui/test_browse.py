@@ -10,6 +10,7 @@ from pathlib import Path
 import fake_services as fake
 import pytest
 from textual import events
+from textual.geometry import Size
 from textual.pilot import Pilot
 from waiting import until
 
@@ -21,6 +22,7 @@ from backends.machine.presets import PRESETS, preset
 from specs.model import ModelFamily, Variant
 from tui import units
 from tui.app import Deck
+from tui.family_rows import FamilyRows, Filter
 from tui.judging import SLICE_VARIANTS
 from tui.messages import ChatWanted, LibraryChanged
 from tui.screens.ask import Ask
@@ -81,6 +83,45 @@ async def test_the_filter_narrows_with_every_letter_and_escape_shows_all() -> No
         await press(pilot, "escape")
         assert "6 families" in screen_text(app)
         assert app.query_one(FamilyList).query_text == ""
+
+
+async def test_the_first_frame_after_a_letter_shows_the_rows_and_lays_out_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    painted: list[set[str]] = []
+    laid_out: list[bool] = []
+    refresh, layout = Browse._compositor_refresh, Browse._refresh_layout
+
+    def recorded(screen: Browse) -> None:
+        painted.append({type(widget).__name__ for widget in screen._dirty_widgets})
+        refresh(screen)
+
+    def counted(screen: Browse, size: Size | None = None, scroll: bool = False) -> None:
+        laid_out.append(True)
+        layout(screen, size, scroll)
+
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "slash")
+        monkeypatch.setattr(Browse, "_compositor_refresh", recorded)
+        monkeypatch.setattr(Browse, "_refresh_layout", counted)
+        for keys in ("g", "backspace"):  # with both the keys below the screen change too
+            painted.clear()
+            laid_out.clear()
+            await press(pilot, keys)
+            await until(pilot, lambda: bool(painted))
+            assert "FamilyList" in painted[0]
+            assert not laid_out
+
+
+async def test_guests_from_the_hubs_are_filtered_behind_the_catalogs_families() -> None:
+    guest = fake.family("llama-guest", fake.gguf(7, "Q4_K_M"))
+    rows = FamilyRows(fake.FakeCatalog(fake.FAMILIES), (guest, fake.FAMILIES[0]))  # type: ignore[arg-type]
+    count = len(fake.FAMILIES)
+    assert rows.families == (*fake.FAMILIES, guest)
+    named = [index for index, family in enumerate(fake.FAMILIES) if "lama" in family.name]
+    assert list(rows.shown(Filter("lama"))) == [*named, count]
+    assert list(rows.shown(Filter("guest llama"))) == [count]
 
 
 async def test_letters_go_to_the_filter_while_it_is_open_and_are_keys_otherwise() -> None:

@@ -78,6 +78,17 @@ async def test_the_palette_finds_any_variant_by_what_is_typed() -> None:
         assert variant == fake.variant(fake.LLAMA3, 70, "Q4_K_M")
 
 
+async def test_the_palette_puts_what_holds_the_words_above_what_only_holds_their_letters() -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "ctrl+p", *"llama")
+        await until(pilot, lambda: "llama-3.1 405B" in screen_text(app))
+        lines = [line.strip("│ ▂") for line in screen_text(app).splitlines()]
+        shown = [line for line in lines[lines.index("llama") + 1 :] if line]
+        assert shown[0] == "llama-3.1"
+        assert not any("fits only" in line for line in shown)
+
+
 async def test_the_palette_knows_what_can_be_done_on_other_screens() -> None:
     app = Deck(fake.services())
     async with app.run_test(size=(120, 40)) as pilot:

@@ -40,6 +40,9 @@ def server() -> Iterator[OpenAiStandin]:
         (" https://box/v1/ ", "https://box/v1"),
         ("http://box:11434/api", "http://box:11434/api"),
         ("http://[::1]:8000", "http://[::1]:8000/v1"),
+        ("http://box:8000/v1/chat/completions", "http://box:8000/v1"),
+        ("http://box:8000/v1/models/", "http://box:8000/v1"),
+        ("https://box/openai/v1/completions?api-version=1", "https://box/openai/v1"),
     ],
 )
 def test_an_address_becomes_the_url_of_the_api(typed: str, url: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from textual.color import Color
 
 from tui.charset import ascii_wanted
 from tui.cli.output import VERDICTS
 from tui.glyphs import ASCII, UNICODE, Glyphs
+from tui.themes import DARK, THEMES
+from tui.widgets.palette import Palette
+from tui.widgets.passage import Passage
 
 
 @pytest.mark.parametrize("signs", [UNICODE, ASCII])
@@ -14,6 +18,13 @@ def test_every_verdict_and_every_part_of_the_memory_bar_has_a_sign_of_its_own(si
     verdicts = [signs.verdict(one) for one in ("gpu", "split", "cpu", "no", None)]
     assert len({*verdicts, signs.unpublished, signs.on_disk}) == 7
     assert len({signs.weights, signs.kv_cache, signs.compute, signs.overhead, signs.room, signs.limit}) == 6
+
+
+def test_what_a_base_model_adds_differs_from_what_it_was_given() -> None:
+    theme = next(theme for theme in THEMES if theme.name == DARK)
+    palette = Palette(theme.to_color_system().generate(), Color.parse("#000000"))
+    looks = [style.without_color for style in Passage._looks(palette).values()]
+    assert len(set(looks)) == len(looks) == 4
 
 
 def test_the_command_line_says_every_verdict_in_a_word() -> None:

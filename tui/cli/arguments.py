@@ -32,12 +32,27 @@ COMMANDS: Final = {
 }
 """Where each command lives; its module is imported when it is called."""
 
+OTHERS_WORDS: Final = {
+    "help": "--help",
+    "version": "--version",
+    "run": "launch",
+    "chat": "launch",
+    "models": "list",
+    "ls": "list",
+    "install": "download",
+    "get": "download",
+    "rm": "library remove",
+    "remove": "library remove",
+    "delete": "library remove",
+    "import": "specs import, or library adopt",
+}
+"""What other programs of the kind call our commands."""
 MOST: Final = 1 << 30
 """Above every number of tokens or runs that means anything."""
 KV_CACHE_TYPES: Final = ("f16", "q8_0", "q4_0")
 NAME: Final = "a family of the catalog, a path to weights on this disk, or a hub's repository as owner/name"
 LIST_COLUMNS: Final = ("name", "sizes", "context", "abilities", "formats", "languages", "license", "source")
-SORT_KEYS: Final = ("name", "size", "largest", "context", "license", "source")
+SORT_KEYS: Final = ("name", "size", "largest", "context", "abilities", "formats", "languages", "license", "source")
 ABILITIES: Final = ("chat", "generate", "tools", "vision", "reasoning", "hybrid", "audio", "omni")
 
 
@@ -60,13 +75,19 @@ class _Parser(argparse.ArgumentParser):
         unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if unknown:
             word, choices = unknown[1], tuple(re.findall(r"[^\s',]+", unknown[2]))
-            near = nearest(word, choices)
+            near = (OTHERS_WORDS.get(word) if "launch" in choices else None) or nearest(word, choices)
             message = f"there is no {word!r} here" + (f"; did you mean {near}?" if near else f": {', '.join(choices)}")
+        lonely = re.search(r"argument (--\S+): expected one argument", message)
+        if lonely:
+            action = next(one for one in self._actions if lonely[1] in one.option_strings)
+            message = f"{lonely[1]} needs a value"
+            message += f": {action.help % {'default': action.default}}" if action.help else ""
         stray = re.search(r"unrecognized arguments: (-\S+)", message)
         if stray:
             flags = tuple(flag for action in self._actions for flag in action.option_strings)
             typed = stray[1].partition("=")[0]
-            near = next((flag for flag in flags if flag.startswith(typed)), None) or nearest(typed, flags)
+            near = next((flag for flag in flags if flag.startswith(typed)), None)
+            near = near or next((flag for flag in flags if flag.endswith(typed[1:])), None) or nearest(typed, flags)
             message += f"; did you mean {near}?" if near else ""
         raise WrongUsage(message, self.prog)
 
@@ -116,6 +137,12 @@ def _columns(text: str) -> tuple[str, ...]:
     return names
 
 
+def _sort_key(text: str) -> str:
+    """A key of SORT_KEYS; the column SIZES is sorted by its smallest."""
+    folded = text.lower()
+    return "size" if folded == "sizes" else folded
+
+
 def _count(text: str) -> int:
     cleaned = text.replace(",", "").replace("_", "")
     # By its digits first: Python refuses to read a number of thousands of them.
@@ -140,31 +167,33 @@ def parser() -> argparse.ArgumentParser:
     """The whole grammar."""
     top = _Parser(
         prog="modeldeck",
-        description="Browse language models, see what runs on this machine, download and talk to them.",
-        epilog="Without a command the app opens. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit, "
-        "130 interrupted. modeldeck COMMAND --help shows a command's flags.",
+        description="Browse language models, see what runs here, download them, talk to them.\n"
+        "Without a command the app opens.",
+        epilog=_examples(
+            "modeldeck list llama --fits\n"
+            "modeldeck fit llama-3-instruct\n"
+            "modeldeck fit --machine 'RTX 4090' --model-format awq"
+        )
+        + "\n\nmodeldeck COMMAND --help shows a command's flags, with examples.\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not fit, 130 interrupted.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="store_true", help="print the version")
+    top.add_argument("-V", "--version", action="store_true", help="print the version")
     _specs_flag(top, "specs_before")
     _looks_flags(top, plain=False, low_bandwidth=False)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    def add(name: str, what: str, example: str, *, json: bool = True, **more: object) -> argparse.ArgumentParser:
-        command = commands.add_parser(
+    def add(name: str, what: str, example: str, **more: object) -> argparse.ArgumentParser:
+        return commands.add_parser(
             name,
             help=what,
             description=what[0].upper() + what[1:] + ".",
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
+            epilog=_examples(example),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             **more,  # type: ignore[arg-type]
         )
-        _specs_flag(command, "specs")
-        _looks_flags(command, plain=argparse.SUPPRESS, low_bandwidth=argparse.SUPPRESS)
-        if json:
-            command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-        return command
 
     one = add(
         "list",
@@ -186,9 +215,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--downloaded", action="store_true", help="only what lies on this disk")
     one.add_argument(
         "--sort",
+        type=_sort_key,
         choices=SORT_KEYS,
         metavar="KEY",
-        help="by " + ", ".join(SORT_KEYS) + "; without it as the catalog does",
+        help="the order: " + ", ".join(SORT_KEYS) + "; without it the catalog's",
     )
     one.add_argument("--reverse", action="store_true", help="the other way round")
     one.add_argument(
@@ -236,10 +266,10 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "download",
         "download the weights of one variant",
-        "modeldeck download llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
+        "modeldeck download llama-3-instruct --size-in-billions 8 \\\n    --model-format ggufv2 --quantization Q4_K_M",
         aliases=["pull"],
     )
-    one.add_argument("name", metavar="NAME", help=NAME)
+    one.add_argument("name", metavar="NAME", help="a family of the catalog, or a hub's repository as owner/name")
     _variant_flags(one, engine=False)
     one.add_argument("--hub", choices=extensions.hubs(), help="take it from this hub; the first that lists it without")
     one.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
@@ -247,11 +277,13 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "launch",
         "talk to a model, or stream one answer to standard output",
-        "modeldeck launch --model-engine llama.cpp --model-name llama-3-instruct --size-in-billions 8 \\\n"
-        "    --model-format ggufv2 --quantization Q4_K_M --prompt 'Why is the sky blue?'\n"
-        "git diff | modeldeck launch --model-name llama-3-instruct --quantization Q4_K_M",
+        "modeldeck launch --model-engine llama.cpp --model-name llama-3-instruct \\\n"
+        "    --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M \\\n"
+        "    --prompt 'Why is the sky blue?'\n"
+        "git diff | modeldeck launch qwen3 --size-in-billions 4 --quantization Q4_K_M",
     )
-    one.add_argument("--model-name", required=True, dest="name", metavar="NAME", help=NAME)
+    one.add_argument("word", nargs="?", metavar="NAME", help=f"the same as --model-name: {NAME}")
+    one.add_argument("--model-name", dest="name", metavar="NAME", help="the model, as spec pages write it")
     _variant_flags(one, server=True)
     one.add_argument("--url", metavar="URL", help="remote: a server with OpenAI's protocol, as http://box:8000/v1")
     one.add_argument("--key-env", metavar="VARIABLE", help="remote: the environment variable that holds its key")
@@ -282,7 +314,14 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck library remove llama-3-instruct/8B/ggufv2/Q4_K_M\n"
         "modeldeck library adopt ~/models/my-model-Q4_K_M.gguf",
     )
-    one.add_argument("action", nargs="?", choices=("scan", "verify", "remove", "adopt"), default="scan")
+    one.add_argument(
+        "action",
+        nargs="?",
+        choices=("scan", "verify", "remove", "adopt"),
+        default="scan",
+        metavar="scan|verify|remove|adopt",
+        help="scan, without a word, says what is there",
+    )
     one.add_argument(
         "what",
         nargs="?",
@@ -298,7 +337,7 @@ def parser() -> argparse.ArgumentParser:
         "search the hubs for repositories",
         "modeldeck search 'qwen3 gguf'\nmodeldeck search llama --hub modelscope --limit 5 --json",
     )
-    one.add_argument("query", metavar="QUERY")
+    one.add_argument("query", metavar="QUERY", help="words as the hubs search them")
     one.add_argument("--hub", choices=extensions.hubs(), help="this hub only")
     one.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (%(default)s)")
 
@@ -308,8 +347,15 @@ def parser() -> argparse.ArgumentParser:
         "modeldeck specs check my-model.toml\nmodeldeck specs import page.rst\n"
         "modeldeck specs from Qwen/Qwen3-0.6B-GGUF --keep",
     )
-    one.add_argument("action", choices=("check", "import", "from"))
-    one.add_argument("files", nargs="+", metavar="FILE|REPOSITORY", type=Path)
+    one.add_argument(
+        "action",
+        choices=("check", "import", "from"),
+        metavar="check|import|from",
+        help="say what is wrong with which line, add to the catalog, or make one from a repository",
+    )
+    one.add_argument(
+        "files", nargs="+", metavar="FILE|REPOSITORY", type=Path, help="spec files; for from a repository, owner/name"
+    )
     one.add_argument("--hub", choices=extensions.hubs(), help="from: ask this hub; the first that has it without")
     one.add_argument("--revision", metavar="R", help="from: this branch, tag or commit")
     one.add_argument("--keep", action="store_true", help="from: add it to the catalog as a spec file")
@@ -320,7 +366,7 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "bench",
         "measure prefill and decode speed of downloaded weights",
-        "modeldeck bench llama-3-instruct --size-in-billions 8 --model-format ggufv2 --quantization Q4_K_M",
+        "modeldeck bench llama-3-instruct --size-in-billions 8 \\\n    --model-format ggufv2 --quantization Q4_K_M",
     )
     one.add_argument("name", metavar="NAME", help=NAME)
     one.add_argument("--hub", choices=extensions.hubs(), help="where NAME is a repository: ask this hub")
@@ -346,18 +392,33 @@ def parser() -> argparse.ArgumentParser:
     one = add(
         "completion",
         "print a script that completes commands, flags, families and quantizations",
-        "modeldeck completion bash > ~/.local/share/bash-completion/completions/modeldeck\n"
+        "modeldeck completion bash \\\n    > ~/.local/share/bash-completion/completions/modeldeck\n"
         "modeldeck completion zsh > ~/.zfunc/_modeldeck\n"
         "modeldeck completion fish > ~/.config/fish/completions/modeldeck.fish",
-        json=False,
     )
-    one.add_argument("shell", choices=("bash", "zsh", "fish"))
+    one.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish", help="the shell to write for")
 
-    add("doctor", "print one report for a bug report, without secrets", "modeldeck doctor")
+    add("doctor", "print one report for a bug report, without secrets", "modeldeck doctor\nmodeldeck doctor --json")
+    for name, command in commands.choices.items():
+        if name != "pull":  # the same grammar as download's
+            _common_flags(command, json=name != "completion")
     return top
 
 
-def _specs_flag(to: argparse.ArgumentParser, target: str) -> None:
+def _examples(lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines.splitlines())
+
+
+def _common_flags(to: argparse.ArgumentParser, *, json: bool) -> None:
+    """The flags of every command, below those of its own."""
+    group = to.add_argument_group("with every command")
+    if json:
+        group.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    _specs_flag(group, "specs")
+    _looks_flags(group, plain=argparse.SUPPRESS, low_bandwidth=argparse.SUPPRESS)
+
+
+def _specs_flag(to: argparse._ActionsContainer, target: str) -> None:
     to.add_argument(
         "--specs",
         dest=target,
@@ -369,7 +430,7 @@ def _specs_flag(to: argparse.ArgumentParser, target: str) -> None:
     )
 
 
-def _looks_flags(to: argparse.ArgumentParser, *, plain: bool | str, low_bandwidth: bool | str) -> None:
+def _looks_flags(to: argparse._ActionsContainer, *, plain: bool | str, low_bandwidth: bool | str) -> None:
     """Flags that may stand before the command or after it; a suppressed default leaves what stood before."""
     to.add_argument(
         "--plain",
@@ -398,19 +459,25 @@ def _engine_or_remote(text: str) -> str:
 
 
 def _variant_flags(to: argparse.ArgumentParser, *, engine: bool = True, server: bool = False) -> None:
-    to.add_argument("--size-in-billions", type=size_in_billions, dest="size", metavar="B")
-    to.add_argument("--model-format", choices=FORMATS, dest="format", metavar="F", help=", ".join(FORMATS))
-    to.add_argument("--quantization", metavar="Q")
+    to.add_argument(
+        "--size-in-billions", type=size_in_billions, dest="size", metavar="B", help="the size: 8, 0.5 or 1_8 for 1.8"
+    )
+    to.add_argument(
+        "--model-format", choices=FORMATS, dest="format", metavar="F", help=f"the format: {', '.join(FORMATS)}"
+    )
+    to.add_argument("--quantization", metavar="Q", help="the quantization, as show NAME lists them")
     to.add_argument("--model-id", metavar="ID", help="where two repositories publish the same variant")
     if engine:
         names = ", ".join((*extensions.engines(), "remote") if server else extensions.engines())
         kind = _engine_or_remote if server else _engine
-        to.add_argument("--model-engine", type=kind, dest="engine", metavar="E", help=names)
+        to.add_argument("--model-engine", type=kind, dest="engine", metavar="E", help=f"the engine: {names}")
 
 
 def _load_flags(to: argparse.ArgumentParser) -> None:
     to.add_argument("--context", type=_count, metavar="N", help="tokens that one conversation may hold")
-    to.add_argument("--kv-cache-type", choices=KV_CACHE_TYPES, metavar="T", help=" or ".join(KV_CACHE_TYPES))
+    to.add_argument(
+        "--kv-cache-type", choices=KV_CACHE_TYPES, metavar="T", help=f"the KV cache's type: {', '.join(KV_CACHE_TYPES)}"
+    )
 
 
 def _ray_flag(to: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from specs.document import catalog_to_json, family_to_json
 from specs.model import ModelFamily, ModelSpec, Variant
 from tui.cli import choose
-from tui.cli.output import Column, clean, document, lines, note, number, table
+from tui.cli.output import Column, clean, document, lines, note, number, paragraph, table
 
 COLUMNS: Final[dict[str, tuple[Column, Callable[[ModelFamily], str]]]] = {
     "name": (Column("NAME"), lambda one: one.name),
@@ -33,6 +33,9 @@ SORTS: Final[dict[str, Callable[[ModelFamily], Any]]] = {
     "size": lambda one: min(one.sizes_in_billions, default=None),
     "largest": lambda one: max(one.sizes_in_billions, default=None),
     "context": lambda one: one.context_length or None,
+    "abilities": lambda one: one.abilities or None,
+    "formats": lambda one: one.formats or None,
+    "languages": lambda one: one.languages or None,
     "license": lambda one: one.license,
     "source": lambda one: one.source,
 }
@@ -98,7 +101,7 @@ def show_family(arguments: argparse.Namespace) -> int:
         return 0
     print(clean(family.name))
     if family.description:
-        print(clean(family.description))
+        paragraph(family.description)
     print()
     lines(
         (

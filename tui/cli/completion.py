@@ -1,41 +1,49 @@
 """The command `completion`: a script that completes modeldeck's words in bash, zsh or fish.
 
-The script holds all its words, so that completing starts no Python: commands and flags from the grammar, families and
-their quantizations from the catalog as it stood when the script was made.
+The script holds all its words, so that completing starts no Python: commands and flags from the grammar, families with
+their sizes, formats and quantizations from the catalog as it stood when the script was made.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from specs.model import ModelFamily
 
 SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/@-]*")
 """Words that no shell takes for anything else; a spec file may hold others, and those are left out."""
-FAMILY_COMMANDS: Final = ("show", "fit", "download", "pull", "bench", "list")
+PRESET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+()-]*")
+"""Machines' names, which may hold blanks: each script quotes them."""
+FAMILY_COMMANDS: Final = ("show", "fit", "download", "pull", "bench", "launch", "list")
 """Commands whose first word is a family."""
+PATH_COMMANDS: Final = ("show", "fit", "bench", "launch", "library", "specs")
+"""Commands whose words may be paths."""
 
 
 def completion(arguments: argparse.Namespace) -> int:
     """Print the script."""
+    from backends.machine.presets import PRESETS
     from tui.cli import choose
     from tui.cli.arguments import parser
+    from tui.cli.completion_scripts import SCRIPTS
 
-    catalog = choose.catalog(arguments)
-    families = {
-        one.name: tuple(dict.fromkeys(name for spec in one.specs for name in spec.quantizations if _safe(name)))
-        for one in catalog.families
-        if _safe(one.name)
-    }
-    make = {"bash": _bash, "zsh": _zsh, "fish": _fish}[arguments.shell]
-    print(make(_commands(parser()), families), end="")
+    families = tuple(one for one in choose.catalog(arguments).families if _safe(one.name))
+    words = Words(
+        commands=_commands(parser()),
+        families=tuple(one.name for one in families),
+        facts=_facts(families),
+        machines=tuple(name for name in PRESETS if PRESET.fullmatch(name)),
+    )
+    print(SCRIPTS[arguments.shell](words), end="")
     return 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Flag:
+class Flag:
     """One flag of one command."""
 
     name: str
@@ -44,219 +52,120 @@ class _Flag:
     choices: tuple[str, ...]
     """Values that it may have; (): any, or none."""
     what: str
+    paths: bool = False
+    """Whether its value is a path."""
+    several: bool = False
+    """Whether several of the choices may stand there, with commas between."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class Command:
     """One command, or the program itself without one."""
 
     name: str
     what: str
-    flags: tuple[_Flag, ...]
+    flags: tuple[Flag, ...]
     words: tuple[str, ...]
     """What its first word may be, as scan and verify; (): anything."""
+
+    @property
+    def takes_family(self) -> bool:
+        """Whether its first word is a family."""
+        return self.name in FAMILY_COMMANDS
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether its words may be paths."""
+        return self.name in PATH_COMMANDS
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """All that a script completes."""
+
+    commands: tuple[Command, ...]
+    """The program itself first."""
+    families: tuple[str, ...]
+    facts: dict[str, dict[str, tuple[str, ...]]]
+    """By flag its values for each family, as "qwen3:" or, of one format, "qwen3:mlx"; under "" those of all."""
+    machines: tuple[str, ...]
+
+    @property
+    def values(self) -> dict[str, Flag]:
+        """By name each flag that takes a value, with the choices of all commands."""
+        found: dict[str, Flag] = {}
+        for command in self.commands:
+            for flag in command.flags:
+                if flag.takes:
+                    before = found[flag.name].choices if flag.name in found else ()
+                    choices = tuple(dict.fromkeys((*before, *flag.choices)))
+                    found[flag.name] = Flag(flag.name, True, choices, flag.what, flag.paths, flag.several)
+        return found
 
 
 def _safe(word: str) -> bool:
     return SAFE.fullmatch(word) is not None
 
 
-def _commands(top: argparse.ArgumentParser) -> list[_Command]:
+def _commands(top: argparse.ArgumentParser) -> tuple[Command, ...]:
     found = [_command("", "", top)]
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {one.dest: one.help or "" for one in action._choices_actions}
-            found += [
-                _command(name, helps.get(name, inner.description or ""), inner)
-                for name, inner in action.choices.items()
-            ]
-    return found
+            for name, inner in action.choices.items():
+                what = helps.get(name) or f"the same as {inner.prog.rpartition(' ')[2]}"
+                found.append(_command(name, what, inner))
+    return tuple(found)
 
 
-def _command(name: str, what: str, grammar: argparse.ArgumentParser) -> _Command:
-    flags: list[_Flag] = []
+def _command(name: str, what: str, grammar: argparse.ArgumentParser) -> Command:
+    flags: list[Flag] = []
     words: tuple[str, ...] = ()
     for action in grammar._actions:
-        choices = _choices(action)
         if isinstance(action, argparse._SubParsersAction):
             continue
-        flags += [
-            _Flag(flag, action.nargs != 0, choices, action.help or "")
-            for flag in action.option_strings
-            if flag.startswith("--")
-        ]
+        flags += [_flag(flag, action) for flag in action.option_strings if flag.startswith("--")]
         if not action.option_strings and not words:
-            words = choices
-    return _Command(name, what, tuple(flags), words)
+            words = tuple(str(one) for one in action.choices or ())
+    return Command(name, what, tuple(flags), words)
 
 
-def _choices(action: argparse.Action) -> tuple[str, ...]:
+def _flag(name: str, action: argparse.Action) -> Flag:
     from specs import extensions
+    from tui.cli.arguments import LIST_COLUMNS
 
-    if action.choices is not None:
-        return tuple(str(one) for one in action.choices)
-    return extensions.engines() if action.dest == "engine" else ()
-
-
-def _quantizations(families: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    return tuple(sorted({name for names in families.values() for name in names}))
-
-
-def _by_command(commands: Sequence[_Command], indent: str, line: str) -> Iterable[str]:
-    """A shell's case lines that put a command's words into place."""
-    for one in commands[1:]:
-        yield f"{indent}{one.name}) " + line.format(" ".join((*one.words, *(flag.name for flag in one.flags)))) + " ;;"
-
-
-def _values(commands: Sequence[_Command]) -> dict[str, tuple[str, ...]]:
-    """By flag its values; where commands differ, all of them."""
-    found: dict[str, tuple[str, ...]] = {}
-    for command in commands:
-        for flag in command.flags:
-            if flag.takes:
-                found[flag.name] = tuple(dict.fromkeys((*found.get(flag.name, ()), *flag.choices)))
-    return found
+    several = action.dest == "columns"
+    choices = tuple(str(one) for one in action.choices or ())
+    if action.dest == "engine":
+        choices = (*extensions.engines(), *(("remote",) if "remote" in (action.help or "") else ()))
+    if several:
+        choices = LIST_COLUMNS
+    what = action.help or ""
+    if choices:  # the shell shows them itself
+        listed = ", ".join(choices)
+        what = what.replace(f": {listed}", "").replace(f" {listed}", "") or what
+    what = what.replace("%(default)s", str(action.default))
+    return Flag(name, action.nargs != 0, choices, what, action.type is Path, several)
 
 
-def _body(commands: Sequence[_Command], *, files: str) -> list[str]:
-    """What bash and zsh share: command, family and the words that may stand here, in $words_here."""
-    takers = "|".join(flag for flag in _values(commands))
-    names = "|".join(one.name for one in commands[1:])
-    lines = [
-        "    local command='' family='' words_here='' word skip='' ",
-        '    for word in "${before[@]}"; do',
-        '        if [ -n "$skip" ]; then',
-        '            [ "$skip" = --model-name ] && family=$word',
-        "            skip=''",
-        "            continue",
-        "        fi",
-        '        case "$word" in',
-        f"            {takers}) skip=$word ;;",
-        "            -*) ;;",
-        f'            {names}) if [ -z "$command" ]; then command=$word; else family=$word; fi ;;',
-        '            *) [ -n "$command" ] && [ -z "$family" ] && family=$word ;;',
-        "        esac",
-        "    done",
-        '    case "$skip" in',
-        "        '') ;;",
-        '        --quantization) _modeldeck_quantizations "$family"; words_here=$found ;;',
-        '        --model-name) words_here="$_modeldeck_families" ;;',
-    ]
-    for flag, values in _values(commands).items():
-        if values and flag not in {"--quantization", "--model-name"}:
-            lines.append(f"        {flag}) words_here='{' '.join(values)}' ;;")
-    lines += [
-        f"        *) {files}; return ;;",
-        "    esac",
-        '    if [ -z "$skip" ]; then',
-        '        case "$command" in',
-        f"            '') words_here='{' '.join([one.name for one in commands[1:]])} "
-        f"{' '.join(flag.name for flag in commands[0].flags)}' ;;",
-        *_by_command(commands, "            ", "words_here='{}'"),
-        "        esac",
-        '        case "$command" in',
-        f'            {"|".join(FAMILY_COMMANDS)}) [ -z "$family" ] && '
-        'words_here="$words_here $_modeldeck_families" ;;',
-        "        esac",
-        "    fi",
-    ]
-    return lines
+def _facts(families: tuple[ModelFamily, ...]) -> dict[str, dict[str, tuple[str, ...]]]:
+    found: dict[str, dict[str, dict[str, None]]] = {
+        flag: {"": {}} for flag in ("--size-in-billions", "--model-format", "--quantization")
+    }
 
+    def note(flag: str, value: str, *keys: str) -> None:
+        for key in ("", *keys):
+            found[flag].setdefault(key, {}).setdefault(value)
 
-def _data(families: Mapping[str, Sequence[str]]) -> list[str]:
-    lines = [
-        f"_modeldeck_families='{' '.join(families)}'",
-        "",
-        "_modeldeck_quantizations() {",
-        '    case "$1" in',
-    ]
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for name, quantizations in families.items():
-        alike.setdefault(tuple(quantizations), []).append(name)
-    lines += [
-        f"        {'|'.join(names)}) found='{' '.join(quantizations)}' ;;" for quantizations, names in alike.items()
-    ]
-    lines += [f"        *) found='{' '.join(_quantizations(families))}' ;;", "    esac", "}", ""]
-    return lines
-
-
-def _bash(commands: Sequence[_Command], families: Mapping[str, Sequence[str]]) -> str:
-    lines = [
-        "# for bash: modeldeck completion bash > ~/.local/share/bash-completion/completions/modeldeck",
-        *_data(families),
-        "_modeldeck() {",
-        '    local current=${COMP_WORDS[COMP_CWORD]} found=""',
-        '    local before=("${COMP_WORDS[@]:1:COMP_CWORD-1}")',
-        *_body(commands, files='COMPREPLY=($(compgen -f -- "$current"))'),
-        '    COMPREPLY=($(compgen -W "$words_here" -- "$current"))',
-        '    [ ${#COMPREPLY[@]} -eq 0 ] && COMPREPLY=($(compgen -f -- "$current"))',
-        "}",
-        "",
-        "complete -F _modeldeck modeldeck",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _zsh(commands: Sequence[_Command], families: Mapping[str, Sequence[str]]) -> str:
-    lines = [
-        "#compdef modeldeck",
-        "# modeldeck's words for zsh: modeldeck completion zsh > a folder of $fpath/_modeldeck",
-        *_data(families),
-        "_modeldeck() {",
-        "    local found=''",
-        '    local -a before; before=("${(@)words[2,CURRENT-1]}")',
-        *_body(commands, files="_files"),
-        "    compadd -- ${=words_here} || _files",
-        "}",
-        "",
-        'if [ "$funcstack[1]" = _modeldeck ]; then _modeldeck "$@"; else compdef _modeldeck modeldeck; fi',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _fish(commands: Sequence[_Command], families: Mapping[str, Sequence[str]]) -> str:
-    def said(text: str) -> str:
-        words = " ".join(text.replace("%(default)s", "").split())
-        return "'" + words.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-    lines = [
-        "# modeldeck's words for fish: modeldeck completion fish > ~/.config/fish/completions/modeldeck.fish",
-        f"set -g __modeldeck_families {' '.join(families)}",
-        "",
-        "function __modeldeck_quantizations",
-        "    set -l words (commandline -opc)",
-        "    for word in $words[2..-1]",
-        "        switch $word",
-        *(
-            f"            case {name}\n                printf '%s\\n' {' '.join(names)}\n                return"
-            for name, names in families.items()
-            if names
-        ),
-        "        end",
-        "    end",
-        f"    printf '%s\\n' {' '.join(_quantizations(families))}",
-        "end",
-        "",
-        "complete -c modeldeck -f",
-    ]
-    for one in commands[1:]:
-        lines.append(f"complete -c modeldeck -n __fish_use_subcommand -a {one.name} -d {said(one.what)}")
-        here = f"'__fish_seen_subcommand_from {one.name}'"
-        if one.words:
-            lines.append(f"complete -c modeldeck -n {here} -a '{' '.join(one.words)}'")
-        if one.name in FAMILY_COMMANDS:
-            lines.append(f"complete -c modeldeck -n {here} -a '$__modeldeck_families'")
-        lines += [_fish_flag(flag, f"-n {here}", said(flag.what)) for flag in one.flags]
-    lines += [_fish_flag(flag, "-n __fish_use_subcommand", said(flag.what)) for flag in commands[0].flags]
-    return "\n".join(lines) + "\n"
-
-
-def _fish_flag(flag: _Flag, here: str, what: str) -> str:
-    line = f"complete -c modeldeck {here} -l {flag.name.removeprefix('--')} -d {what}"
-    if flag.name == "--quantization":
-        return f"{line} -x -a '(__modeldeck_quantizations)'"
-    if flag.name == "--model-name":
-        return f"{line} -x -a '$__modeldeck_families'"
-    if flag.choices:
-        return f"{line} -x -a '{' '.join(flag.choices)}'"
-    return f"{line} -r -F" if flag.takes else line
+    for family in families:
+        every = f"{family.name}:"
+        for spec in family.specs:
+            note("--size-in-billions", f"{spec.size_in_billions:g}", every)
+            note("--model-format", spec.format, every)
+            for quantization in spec.quantizations:
+                if _safe(quantization):
+                    note("--quantization", quantization, every, f"{every}{spec.format}")
+    made = {flag: {key: tuple(values) for key, values in keys.items()} for flag, keys in found.items()}
+    for flag, keys in made.items():
+        keys[""] = tuple(sorted(keys[""], key=float if flag == "--size-in-billions" else str))
+    return made

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from tui.cli.output import clean, document, lines
 Section = list[tuple[str, str]]
 
 PACKAGES: Final = ("textual", "rich", "huggingface_hub", "psutil", "nvidia-ml-py", "platformdirs", "docutils")
+AT_START: Final = {"tui.app": ("tui", "backends", "specs"), "textual.app": ("textual", "rich")}
+"""Modules by which it is told whether the start's packages have bytecode."""
 SECRETS: Final = (
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
@@ -90,8 +93,10 @@ def _versions() -> Section:
         ("system", platform.platform()),
     ]
     pairs += [(name, _version(name) or "missing") for name in PACKAGES]
-    slow = [name for name in ("tui.app", "textual.app") if not _has_bytecode(name)]
-    cure = f"no for {', '.join(slow)}, so the app starts slowly; {sys.executable} -m compileall -q makes it"
+    slow = [name for name in AT_START if not _has_bytecode(name)]
+    folders = [folder for name in slow for package in AT_START[name] for folder in _package_folders(package)]
+    compiled = shlex.join([sys.executable, "-m", "compileall", "-q", *folders])
+    cure = f"no for {', '.join(slow)}, so the app starts slowly; this makes it: {compiled}"
     return [*pairs, ("bytecode", cure if slow else "there")]
 
 
@@ -195,6 +200,11 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _package_folders(package: str) -> list[str]:
+    found = importlib.util.find_spec(package)
+    return list(found.submodule_search_locations or ()) if found else []
 
 
 def _has_bytecode(module: str) -> bool:

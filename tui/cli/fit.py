@@ -281,13 +281,15 @@ def _remarks(rows: Sequence[Option]) -> list[str]:
         return one.variant.spec.size_in_billions, one.variant.spec.format, one.variant.quantization, one.engine
 
     alike = Counter(looks(one) for one in rows)
-    return [_remark(one) + (f" · {one.variant.model_id}" if alike[looks(one)] > 1 else "") for one in rows]
+    return [_remark(one) + (f", {one.variant.model_id}" if alike[looks(one)] > 1 else "") for one in rows]
 
 
 def _remark(one: Option) -> str:
     """Where it runs and why not better, or why it does not run."""
     if one.verdict == "no":
         return one.reason or one.where
+    if one.verdict == "cpu":
+        return one.reason or ""  # where, the column RUNS has said
     return f"{one.where}; {one.reason}" if one.reason else one.where
 
 

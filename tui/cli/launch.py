@@ -32,6 +32,11 @@ ENOUGH_TOKENS: Final = 32
 
 def launch(arguments: argparse.Namespace) -> int:
     """Open the app on the model, or answer one prompt."""
+    if arguments.name and arguments.word:
+        raise WrongUsage(f"two models are named, {arguments.word} and {arguments.name}; give one", "modeldeck launch")
+    arguments.name = arguments.name or arguments.word
+    if not arguments.name:
+        raise WrongUsage("which model? name it, or give --model-name NAME; list names them all", "modeldeck launch")
     choose.ray_is_vllm_s(arguments, "modeldeck launch")
     talks = _talks_plainly(arguments)
     prompt = None if talks else _prompt(arguments)

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backends.errors import AccessDenied, BackendError, Cancelled, DoesNotFit
-from specs.errors import SpecError
-
 if TYPE_CHECKING:
     import argparse
+
+    from backends.errors import AccessDenied
 
 DONE, FAILED, USAGE, NO_FIT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -65,6 +64,8 @@ def _guarded(arguments: list[str]) -> int:
             stream.reconfigure(errors="replace")
     if not arguments and _can_draw():  # the grammar costs 20 ms that the first frame need not wait for
         return _app()
+    from backends.errors import AccessDenied, BackendError, Cancelled, DoesNotFit
+    from specs.errors import SpecError
     from tui.cli.arguments import WrongUsage
 
     name = "modeldeck"

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 from backends.fit import Verdict
-from tui.charset import ascii_wanted
+from tui.charset import ascii_wanted, locale_wants_ascii
 
 VERDICTS: Final[dict[Verdict, tuple[str, str, str]]] = {
     "gpu": ("●", "#", "GPU"),
@@ -60,7 +60,9 @@ def _ascii_only() -> bool:
     if (sys.stdout.encoding or "ascii").lower().replace("-", "") != "utf8":
         return True
     wish = _wish_for_ascii(os.environ.get("MODELDECK_HOME"), os.environ.get("MODELDECK_ASCII"))
-    return sys.stdout.isatty() and ascii_wanted() if wish is None else wish
+    if wish is not None:
+        return wish
+    return ascii_wanted() if sys.stdout.isatty() else locale_wants_ascii()
 
 
 @cache
@@ -87,6 +89,8 @@ class Column:
 GAP: Final = 2
 NARROWEST: Final = 12
 """Cells that a folded column keeps."""
+LONGEST_WORD: Final = 18
+"""A folded column is wide enough for its words up to so many cells; longer ones are broken."""
 REMARK_CELLS: Final = 36
 """Below so much room a remark gets lines of its own under its row."""
 
@@ -113,7 +117,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], remarks: Seq
     import shutil
 
     room = shutil.get_terminal_size().columns
-    shown = _fitting(columns, widths, room)
+    floors = [max(cells(column.title), _longest_word(row[at] for row in cleaned)) for at, column in enumerate(columns)]
+    shown = _fitting(columns, widths, floors, room)
     left = room - _total(widths, shown) - GAP
     kept = [columns[at] for at in shown]
     kept_widths = [widths[at] for at in shown]
@@ -144,18 +149,26 @@ def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
     return sum(widths[at] for at in shown) + GAP * (len(shown) - 1)
 
 
-def _fitting(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
-    """Columns that are shown; folds the wide ones first, down to a limit, then leaves some out."""
+def _longest_word(texts: Iterable[str]) -> int:
+    words = [cells(word) for text in texts for word in text.split()]
+    return max((length for length in words if length <= LONGEST_WORD), default=0)
+
+
+def _fitting(columns: Sequence[Column], widths: list[int], floors: Sequence[int], room: int) -> list[int]:
+    """Columns that are shown; folds the wide ones down to their words, then leaves some out, then breaks words."""
     shown = list(range(len(columns)))
     while (over := _total(widths, shown) - room) > 0:
-        foldable = [at for at in shown if columns[at].wide and widths[at] > NARROWEST]
+        foldable = [at for at in shown if columns[at].wide and widths[at] > max(NARROWEST, floors[at])]
         if foldable:
             widest = max(foldable, key=lambda at: widths[at])
-            widths[widest] = max(NARROWEST, widths[widest] - max(1, over // len(foldable)))
+            widths[widest] = max(NARROWEST, floors[widest], widths[widest] - max(1, over // len(foldable)))
             continue
         leaving = [at for at in shown if columns[at].leaves]
         if not leaving:
-            break
+            if not any(floors):
+                break
+            floors = [0] * len(columns)
+            continue
         shown.remove(max(leaving, key=lambda at: columns[at].leaves))
     return shown
 
@@ -197,6 +210,16 @@ def _between_words(text: str, width: int) -> list[str]:
     import textwrap
 
     return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False) or [""]
+
+
+def paragraph(words: str) -> None:
+    """A sentence or more; on a terminal folded between words."""
+    cleaned = clean(words)
+    if has_screen():
+        import shutil
+
+        cleaned = "\n".join(_fold(cleaned, shutil.get_terminal_size().columns))
+    print(cleaned)
 
 
 def number(value: float) -> str:

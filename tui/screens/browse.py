@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container
 from textual.reactive import reactive
 from textual.timer import Timer
 
@@ -20,7 +20,6 @@ from tui.asking import EngineQuestions
 from tui.family_rows import FamilyRows, Filter, lying_here
 from tui.forgetting import ask_to_forget
 from tui.judge_work import Ground, JudgeWork
-from tui.judging import Judged
 from tui.keys import BROWSE
 from tui.messages import ChatWanted, DownloadWanted, FamilyKept
 from tui.screens.browse_messages import DiskRead, EngineTold, FamilyJudged, HubsTold, ListJudged
@@ -42,10 +41,17 @@ if TYPE_CHECKING:
     from backends.fit import Correction, Option, Wish
     from backends.machine.model import Machine
     from specs.model import ModelFamily, Variant
+    from tui.judging import Judged
     from tui.state import State
 
 BURST_SECONDS = 0.15
 """Cursor moves closer together than this count as one: the family is drawn when they end."""
+
+
+class Frame(Container):
+    """Where panels stand beside or above each other; nothing of its own is drawn."""
+
+    BLANK = True
 
 
 class Browse(SteadyScreen[None]):
@@ -53,6 +59,7 @@ class Browse(SteadyScreen[None]):
 
     # Its stylesheet, browse.tcss beside it, is the app's: parsed once with it, before the first frame.
     AUTO_FOCUS = "#families"
+    BLANK = True
     shows_machine = True
     """Whether the app looks at the hardware again and again while this screen is on top."""
     BINDINGS: ClassVar[list[BindingType]] = [*BROWSE]
@@ -86,9 +93,9 @@ class Browse(SteadyScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield HardwareStrip()
-        with Horizontal(id="body"):
+        with Frame(id="body"):
             yield FamilyList()
-            with Vertical(id="family"):
+            with Frame(id="family"):
                 yield FitMatrix()
                 yield CellDetail()
         yield KeyLine()
@@ -113,6 +120,7 @@ class Browse(SteadyScreen[None]):
         self.watch(app, "guests", self._catalog_changed, init=False)
         self.watch(app, "measured", self._measured_changed, init=False)
         self.watch(app, "notices", self._show_strip, init=False)
+        self.watch(self._list, "typing", self._typing_changed, init=False)
 
     def on_screen_suspend(self) -> None:
         # Whoever comes back presses keys, and would be surprised to find them in the filter.
@@ -185,6 +193,10 @@ class Browse(SteadyScreen[None]):
         self._list.show(self._rows.families, rows, cursor=cursor, empty=empty, note=wanted.note)
         self._show_family_soon(at_once=not self._family)
 
+    def _typing_changed(self, typing: bool) -> None:
+        if typing:
+            self._services.background(self._rows.make_ready)
+
     def on_family_list_filter_changed(self) -> None:
         self._show_rows(self._family)
 
@@ -212,10 +224,8 @@ class Browse(SteadyScreen[None]):
         self._family = family
         self._judged = None
         self._wished = ""
-        box = self.query_one("#family")
         self._matrix.show(family)
         self._matrix.retitle(family_title(family))
-        box.set_class(family is None, "-empty")
         if self.app.guests:
             self.refresh_bindings()
         self._show_cell()
@@ -422,7 +432,7 @@ class Browse(SteadyScreen[None]):
 
     def _waiting_words(self, variant: Variant | None) -> str:
         if self._family is None:
-            return "choose a family on the left" if self._list.row_count else ""
+            return "choose a family in the list" if self._list.row_count else ""
         if self.judged_machine() is None:
             return "looking at the hardware"
         if variant is not None and self._judged is not None:

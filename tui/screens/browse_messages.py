@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from tui.judging import Judged
-from tui.told import Question
-
 if TYPE_CHECKING:
     from backends.fit import Knowledge, Verdict
+    from tui.judging import Judged
+    from tui.told import Question
 
 
 class ListJudged(Message):

@@ -180,6 +180,7 @@ class ChatScreen(RoomScreen):
         prompt.border_subtitle = Content(words)
         prompt.set_class(over > 0, "-over")
         area = prompt.area
+        area.has_listener = pane is not None
         if pane is None:
             area.placeholder = "Load a model first: f5"
         elif pane.state == "loading":
@@ -254,7 +255,7 @@ class ChatScreen(RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         pane = self.active_pane
-        if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload"):
+        if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload", "stop"):
             return pane is not None
         if action == "heighten":
             return len(self.panes) == MOST_PANES

@@ -41,6 +41,8 @@ def ago(seconds: float) -> str:
 
 
 NONE_YET = "No conversation yet. Load a model (f5, then enter on a cell) and say something: it is kept here."
+KEYS_OF_ONE = "enter open  r rename  p pin  x delete  m Markdown  s JSON"
+KEYS = "i bring in"
 NOTHING_FOUND = "Nobody said this. Backspace for less of it."
 
 
@@ -121,10 +123,7 @@ class Conversations(Dialog[str | None]):
             yield Input(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(id="which")
-            yield Static(
-                plain("enter open  r rename  p pin  x delete  m Markdown  s JSON  i bring in"),
-                id="keys",
-            )
+            yield Static(id="keys")
 
     def on_mount(self) -> None:
         self._history.flush(0.5)
@@ -159,6 +158,7 @@ class Conversations(Dialog[str | None]):
         chosen = self.chosen
         words = f"launch --conversation {clean(chosen.id)} goes on with it" if chosen is not None else ""
         self.query_one("#which", Static).update(plain(words))
+        self.query_one("#keys", Static).update(plain(f"{KEYS_OF_ONE}  {KEYS}" if chosen is not None else KEYS))
 
     def on_line_list_highlighted(self, event: LineList.Highlighted) -> None:
         event.stop()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FEWEST_LETTERS = 2
 """A shorter query asks the hubs for everything they have."""
+WHAT_TO_DO = "type what to look for: a name, a maker, a language"
 REST_SHARES = 6
 """Rests of the hand, each as long as a list waits, before the hubs are asked."""
 
@@ -81,7 +82,7 @@ class HubSearch(SteadyScreen[None]):
 
     def on_mount(self) -> None:
         self._list = self.query_one(HitList)
-        self._list.show((), "type what to look for: a name, a maker, a language")
+        self._list.show((), WHAT_TO_DO)
         self.watch(self.app, "machine", self._show_strip)
         self.watch(self.app, "notices", self._show_strip, init=False)
         if self._start:
@@ -107,10 +108,19 @@ class HubSearch(SteadyScreen[None]):
 
     def _ask(self) -> None:
         query = self._list.query_text.strip()
-        if query == self._asked or len(query) < FEWEST_LETTERS:
+        if query == self._asked:
+            return
+        if len(query) < FEWEST_LETTERS:
+            self._asked = self._answered = None
+            self._problems = ()
+            self._list.say("")
+            self._list.show((), WHAT_TO_DO)
+            self._show_about()
             return
         self._asked = query
         self._list.say("asking the hubs")
+        if self._list.hit is None:
+            self._list.show((), f"asking the hubs for {clean(query)}")
 
         def work() -> None:
             self.post_message(self.Answered(query, self._services.search_hubs(query)))

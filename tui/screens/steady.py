@@ -19,6 +19,8 @@ class SteadyScreen(Screen[Result]):
     """
 
     def _compositor_refresh(self) -> None:
+        if getattr(self.app, "_batch_count", 0):
+            return  # Textual would draw all of it and throw it away; what is to be painted stays noted
         try:
             super()._compositor_refresh()
         except NoScreen:

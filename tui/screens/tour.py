@@ -15,7 +15,7 @@ from tui.widgets.lines import plain
 STEPS: Final = (
     (
         "Find a model",
-        "Families stand on the left. Go with the arrows or type / and a few letters. "
+        "Each row is a family of models. Go with the arrows, or type / and a few letters. "
         "The sign before a name is the best that any size of it does on this machine.",
     ),
     (

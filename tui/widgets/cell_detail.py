@@ -53,7 +53,7 @@ class CellDetail(DrawnLines):
         super().notify_style_update()
 
     def _part_styles(self) -> dict[str, Style]:
-        names = dict(zip((word for word, _ in PARTS), ("primary", "success", "accent", "secondary"), strict=True))
+        names = dict(zip((word for word, _ in PARTS), ("primary", "success", "accent", "foreground"), strict=True))
         names |= {"over": "error", "rule": "faint", "muted": "muted"}
         styles = {word: ink(self, name) for word, name in names.items()}
         return {

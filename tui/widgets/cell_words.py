@@ -10,7 +10,6 @@ from textual.content import Content
 
 from tui import units
 from tui.glyphs import glyphs
-from tui.judging import Judged
 from tui.widgets.fit_matrix import size_label
 from tui.widgets.lines import plain
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from backends.engines.engine import EngineStatus
     from backends.fit import Option
     from specs.model import ModelFamily, Variant
+    from tui.judging import Judged
 
 STATUS_WORDS: Final = (("ready", ""), ("not-installed", "not installed:"), ("unsupported", "unsupported:"))
 """Engine statuses in the order of the title, and the word before their engines."""

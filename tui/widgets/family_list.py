@@ -93,6 +93,8 @@ class FamilyList(LineList):
         """Show these families: rows are indices into them; empty is what to say where there are none."""
         if families is not self._families:
             self.forget_rows()
+        if bool(rows) != bool(self._rows) and self.is_mounted:  # there is something to open
+            self.screen.refresh_bindings()
         self._families = families
         self._rows = rows
         self.empty_words = empty
@@ -159,10 +161,12 @@ class FamilyList(LineList):
             self.screen.refresh_bindings()
 
     def watch_query_text(self, before: str, now: str) -> None:
-        if bool(before) != bool(now):  # there is something to go back from
-            self.screen.refresh_bindings()
         if before != now:
             self.post_message(self.FilterChanged(now))
+        if bool(before) != bool(now):
+            # There is something to go back from. The keys follow the rows: a frame with them alone would come first,
+            # and the rows would wait for the next one.
+            self.call_after_refresh(self.screen.refresh_bindings)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
         """While typing, every printable key is the filter's."""
@@ -206,6 +210,9 @@ class FamilyList(LineList):
     def on_blur(self) -> None:
         self.typing = False
         super().on_blur()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        return action != "choose" or bool(self._rows)
 
     def on_line_list_chosen(self) -> None:
         self.action_choose()

@@ -18,7 +18,6 @@ from textual.strip import Strip
 
 from tui.glyphs import glyphs
 from tui.keys import MATRIX
-from tui.matrix import Group, Place, layout, moved, places
 from tui.widgets.drawn import DrawnLines
 from tui.widgets.inks import VERDICT_INKS, ink
 from tui.widgets.lines import Piece, clean, fitted, line, wrapped
@@ -26,6 +25,7 @@ from tui.widgets.lines import Piece, clean, fitted, line, wrapped
 if TYPE_CHECKING:
     from backends.fit import Option
     from specs.model import ModelFamily, Variant
+    from tui.matrix import Group, Place
 
 CELL_CELLS = 8
 """Narrowest column: a sign, a size, the mark of this disk."""
@@ -41,6 +41,14 @@ def amount_label(weights_bytes: int) -> str:
     """Weights in decimal GB, three figures at most: "0.24", "4.9", "141"."""
     gigabytes = weights_bytes / 1e9
     return f"{gigabytes:.2f}" if gigabytes < 0.95 else f"{gigabytes:.1f}" if gigabytes < 99.95 else f"{gigabytes:.0f}"
+
+
+def _groups_of(family: ModelFamily | None) -> tuple[Group, ...]:
+    if family is None:
+        return ()
+    from tui.matrix import layout  # 3 ms that a first frame without a family need not wait for
+
+    return layout(family)
 
 
 class FitMatrix(DrawnLines, ScrollView, can_focus=True):
@@ -91,7 +99,7 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         self._family = family
         if self.has_focus:
             self.refresh_bindings()
-        self._groups = layout(family) if family else ()
+        self._groups = _groups_of(family)
         self._options = {}
         self._tops = []
         self._column_ends = []
@@ -112,13 +120,19 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         )
         self._words_top = top
         self._measure()
-        first = next(iter(places(self._groups)), None)
-        wanted = next((p for p, v in places(self._groups) if start is not None and v == start), None)
-        self.set_reactive(FitMatrix.place, wanted or (first[0] if first else None))
+        self.set_reactive(FitMatrix.place, self._place_of(start) or self._place_of(None))
         self.scroll_to(y=0, animate=False, force=True)
         self._show_cursor()
         self._tell_rest()
         self.redraw()
+
+    def _place_of(self, variant: Variant | None) -> Place | None:
+        """Where a variant stands; None for it: where the first one does."""
+        if not self._groups:
+            return None
+        from tui.matrix import places
+
+        return next((place for place, here in places(self._groups) if variant is None or here == variant), None)
 
     def _measure(self) -> None:
         """How many lines there are, with the family's description below its rows."""
@@ -145,7 +159,7 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
 
     def go_to(self, variant: Variant) -> None:
         """Put the cursor on a variant of this family."""
-        place = next((p for p, v in places(self._groups) if v == variant), None)
+        place = self._place_of(variant)
         if place is not None:
             self.place = place
 
@@ -302,6 +316,8 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
+        from tui.matrix import Place
+
         x, y = event.x - self.gutter.left, event.y - self.gutter.top + self.scroll_offset.y
         for index, top in enumerate(self._tops):
             group = self._groups[index]
@@ -311,8 +327,9 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
             start = self._label_width
             for column, cells in self._visible(index, self.scrollable_content_region.width - self._label_width - 1):
                 if start <= x < start + cells and group.rows[row].cells[column] is not None:
-                    again = self.place == Place(index, row, column)
-                    self.place = Place(index, row, column)
+                    pressed = Place(index, row, column)
+                    again = self.place == pressed
+                    self.place = pressed
                     if again and event.chain > 1:
                         self.action_chat()
                 start += cells
@@ -321,6 +338,8 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
         if self.place is None:
             self.post_message(self.Left())
             return
+        from tui.matrix import moved
+
         target = moved(self._groups, self.place, columns, rows)
         if target is not None:
             self.place = target
@@ -328,6 +347,8 @@ class FitMatrix(DrawnLines, ScrollView, can_focus=True):
             self.post_message(self.Left())
 
     def action_edge(self, direction: int) -> None:
+        from tui.matrix import moved
+
         while self.place is not None and (target := moved(self._groups, self.place, direction, 0)) is not None:
             self.place = target
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.style import Style
 from textual import events
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
@@ -71,6 +71,7 @@ class HitList(LineList):
         """Show what was found; empty is what to say where that is nothing."""
         self._hits, self.empty_words = hits, empty
         self.rows_changed(0)
+        self.refresh_bindings()
 
     def say(self, note: str) -> None:
         """Show in the title what goes on."""
@@ -124,6 +125,7 @@ class HitList(LineList):
         if before != now:
             self.say(self._note)
             self.post_message(self.QueryChanged())
+            self.refresh_bindings()
 
     def check_consume_key(self, key: str, character: str | None) -> bool:  # noqa: ARG002
         """Every printable key is the query's."""
@@ -146,6 +148,13 @@ class HitList(LineList):
     def on_paste(self, event: events.Paste) -> None:
         self.query_text = (self.query_text + clean(event.text.strip()))[:MOST_QUERY_LETTERS]
         event.stop()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        return action != "choose" or bool(self._hits or self.query_text.strip())
+
+    def key_label(self, binding: Binding) -> str | None:
+        """What enter does where nothing was found."""
+        return "ask again" if binding.id == "hits.open" and not self._hits else None
 
     def on_line_list_chosen(self) -> None:
         self.action_choose()

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.color import Color, ColorParseError
 from textual.widget import Widget
 
-VERDICT_INKS = {"gpu": "success", "split": "warning", "cpu": "primary", "no": "faint"}
+VERDICT_INKS = {"gpu": "success", "split": "warning", "cpu": "primary", "no": "muted"}
 """Theme variables by verdict, as the lists and cells use them."""
 
 

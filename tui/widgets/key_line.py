@@ -20,9 +20,10 @@ from tui.widgets.inks import ink
 
 
 def label_of(owner: DOMNode, binding: Binding) -> str:
-    """What the key does now, where its owner knows better than the binding."""
+    """What the key does now, where its owner knows better than the binding; "": nothing, and no footer shows it."""
     known = getattr(owner, "key_label", None)
-    return (known(binding) if known is not None else None) or binding.description
+    label = known(binding) if known is not None else None
+    return binding.description if label is None else label
 
 
 class KeyLine(Widget):
@@ -50,11 +51,14 @@ class KeyLine(Widget):
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled and binding.description:
+                label = label_of(active.node, binding)
+                if not label:
+                    continue
                 name = binding.id or binding.action
                 shown = self._shown(binding)
                 if glyphs() is not UNICODE:
                     shown = "".join(ASCII_KEYS.get(letter, letter) for letter in shown)
-                items.setdefault(name, (name, shown, label_of(active.node, binding), binding.key))
+                items.setdefault(name, (name, shown, label, binding.key))
         return list(items.values())
 
     def _shown(self, binding: Binding) -> str:

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.keys import ROWS
 from tui.widgets.drawn import DrawnLines
@@ -153,11 +154,21 @@ class LineList(DrawnLines, ScrollView, can_focus=True):
         """The rows are others now: draw what is in view, and nothing else."""
         count = self.row_count
         lines = self.head_lines + count * self.row_lines
-        self.virtual_size = Size(self.scrollable_content_region.width, lines)
+        self._hold(Size(self.scrollable_content_region.width, lines))
         target = self.cursor if cursor is None else cursor
         self.set_reactive(LineList.cursor, max(0, min(target, count - 1)))
         self._show_cursor()
         self.redraw()
+
+    def _hold(self, lines: Size) -> None:
+        """Scroll over so many lines from now on."""
+        if not self.container_size or lines.width != self.virtual_size.width:
+            self.virtual_size = lines
+        elif lines != self.virtual_size:
+            # The public property lays out the whole screen, 5 ms for every letter of a filter. Where the scroll bar
+            # comes or goes, which changes what is beside it, the bar asks for that itself.
+            self.set_reactive(Widget.virtual_size, lines)
+            self._scroll_update(lines)
 
     def validate_cursor(self, cursor: int) -> int:
         return max(0, min(cursor, self.row_count - 1))

@@ -217,7 +217,7 @@ class Passage(Entry):
             "spot": palette.text + Style(reverse=True),
             "differs": palette.warning + Style(bold=True, underline=True),
             "generated": palette.text,
-            "given": palette.primary,
+            "given": palette.primary + Style(bold=True),
         }
 
     def line(self, n: int) -> Line:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -73,6 +73,8 @@ class PromptText(TextArea):
     """The text itself."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*PROMPT]
+    has_listener = True
+    """Whether a model is there, or on its way, that reads what is sent."""
 
     class Submitted(Message):
         """The user wants it sent."""
@@ -96,6 +98,10 @@ class PromptText(TextArea):
 
     class NewlineWanted(Message, bubble=False):
         """A new line is to begin behind what was typed before it."""
+
+    def key_label(self, binding: Binding) -> str | None:  # noqa: ARG002
+        """Nothing to offer where nobody reads what is sent."""
+        return None if self.has_listener else ""
 
     def action_send(self) -> None:
         self.post_message(self.Submitted())

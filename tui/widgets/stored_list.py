@@ -137,7 +137,9 @@ class StoredList(LineList):
         """One key, named after what the weights do: a base model only continues texts."""
         if action in {"choose", "complete"}:
             stored = self.stored
-            chats = stored is None or stored.variant is None or stored.variant.family.chats
+            if stored is None:
+                return False
+            chats = stored.variant is None or stored.variant.family.chats
             return chats == (action == "choose")
         return True
 

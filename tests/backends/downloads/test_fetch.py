@@ -11,6 +11,8 @@ import pytest
 
 from backends import downloads
 from backends.errors import AccessDenied, HubUnreachable, NotFound
+from backends.hubs import registry
+from backends.hubs.token import keep_token
 from tests.backends.downloads.conftest import REPO
 from tests.backends.downloads.conftest import make_variant as variant
 
@@ -54,10 +56,22 @@ def test_a_second_start_transfers_nothing_and_needs_no_network(hub: Any, monkeyp
     assert downloads.local_weights(variant()) == again.path
 
 
-def test_offline_without_weights_is_one_clear_line(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hub_name", ["huggingface", "modelscope"])
+def test_offline_without_weights_is_one_clear_line(hub: Any, monkeypatch: pytest.MonkeyPatch, hub_name: str) -> None:
+    hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF})
+    known = downloads.plan(variant(hubs=(hub_name,)))
+    hub.forget()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubUnreachable, match="offline mode is on"):
-        downloads.plan(variant())
+    asked = registry.hub(hub_name)
+    for ask in (
+        lambda: downloads.fetch(known),
+        lambda: asked.listing("maker/Another-GGUF"),
+        lambda: asked.read_range(REPO, known.revision, "tiny-Q4_K_M.gguf", 0, 8),
+        lambda: asked.search("tiny"),
+        lambda: keep_token("hf_granted", hub_name),
+    ):
+        with pytest.raises(HubUnreachable, match="offline mode is on"):
+            ask()
     assert hub.log() == []
 
 
@@ -101,12 +115,21 @@ def test_progress_ends_whole_and_bytes_never_go_back(hub: Any) -> None:
     assert (seen[-1].state, seen[-1].done_bytes) == ("done", len(GGUF))
 
 
-def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_granted")
+@pytest.mark.parametrize(
+    ("hub_name", "variable"), [("huggingface", "HF_TOKEN"), ("modelscope", "MODELSCOPE_API_TOKEN")]
+)
+def test_the_token_goes_to_the_hub_and_not_to_its_storage(
+    hub: Any, monkeypatch: pytest.MonkeyPatch, hub_name: str, variable: str
+) -> None:
+    if hub_name == "modelscope":
+        pytest.importorskip("modelscope_hub")
+    monkeypatch.setenv(variable, "hf_granted")
     hub.add(REPO, {"tiny-Q4_K_M.gguf": GGUF}, gated="manual")
-    downloads.fetch(downloads.plan(variant()))
+    downloads.fetch(downloads.plan(variant(hubs=(hub_name,))))
     seen = {("/-cdn/" in line["path"], line["auth"]) for line in hub.log()}
-    assert seen == {(False, "alice"), (True, "none")}
+    # ModelScope's client asks for some things of the hub without saying who asks.
+    anonymous = {(False, "none")} if hub_name == "modelscope" else set()
+    assert seen - anonymous == {(False, "alice"), (True, "none")}
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,23 @@ def tiny_mlx_folder(cache: Path, *, bits: int | None = None) -> Path:
     return made(cache, name, lambda part: _make_mlx(source, part, bits), _make_mlx)
 
 
+def windowed_folder(cache: Path) -> Path:
+    """A tiny model whose layers see 32 tokens back, but the last: Gemma 3's kind, with the tiny vocabulary."""
+    source = tiny_folder(cache)
+    return made(cache, f"{source.name}-windowed", lambda part: _make_windowed(source, part), _make_windowed)
+
+
+def recurrent_folder(cache: Path, kind: str) -> Path:
+    """A tiny model that keeps a state of all that came before, in all layers ("mamba") or in most."""
+    source = tiny_folder(cache)
+    return made(cache, f"{source.name}-{kind}", lambda part: _make_recurrent(source, part, kind), _make_recurrent)
+
+
+def mlx_folder(cache: Path, source: Path) -> Path:
+    """A folder of safetensors as mlx-lm writes it."""
+    return made(cache, f"{source.name}-mlx", lambda part: _make_mlx(source, part, None), _make_mlx)
+
+
 def bnb_folder(cache: Path, source: Path, bits: int) -> Path:
     """A folder's model as bitsandbytes saves it, in 4 or 8 bits."""
     name = f"{source.name}-bnb-{bits}bit"
@@ -241,6 +258,72 @@ def _make_tiny(part: Path) -> None:
         optimizer.step()
     model.to(torch.bfloat16).save_pretrained(part)
     tokenizer.save_pretrained(part)
+
+
+def _make_windowed(source: Path, part: Path) -> None:
+    """Untrained: each token weighs about the same in what follows, so that a wrong one in a window shows."""
+    import torch
+    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(5)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=32,
+        layer_types=["sliding_attention"] * 5 + ["full_attention"],
+        max_position_embeddings=4096,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Gemma3ForCausalLM(config).to(torch.float32).save_pretrained(part)
+    tokenizer.save_pretrained(part)
+
+
+def _make_recurrent(source: Path, part: Path, kind: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(7)
+    attention = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096}
+    # mlx-lm wants the names of both sides.
+    convolutions = {"block_dim": 64, "conv_dim": 64, "block_ff_dim": 128, "block_auto_adjust_ff_dim": False}
+    delta = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16}
+    delta |= {"linear_value_head_dim": 16, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2}
+    experts = {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "decoder_sparse_step": 1}
+    own: dict[str, dict[str, Any]] = {
+        "lfm2": attention
+        | convolutions
+        | {"num_hidden_layers": 4, "conv_L_cache": 3, "layer_types": ["conv", "conv", "full_attention", "conv"]},
+        "qwen3_next": attention | delta | experts | {"num_hidden_layers": 4},
+        "mamba": {"num_hidden_layers": 3},
+    }
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **own[kind],
+    )
+    AutoModelForCausalLM.from_config(config).to(torch.float32).save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    saved = json.loads((part / "config.json").read_text())
+    # As published ones have them; transformers 5 writes them elsewhere.
+    saved |= {"rope_theta": 10000.0, "partial_rotary_factor": 0.25, "norm_topk_prob": True}
+    (part / "config.json").write_text(json.dumps(saved))
 
 
 def _make_gemma(part: Path, gguf: Path) -> None:

@@ -26,3 +26,15 @@ def test_the_models_turn_stays_open_behind_its_text(ending: str, expected: str) 
 def test_a_past_answer_is_closed_where_nothing_goes_on() -> None:
     text = ChatTemplate(CHATML + "{% endif %}", "", "").render(TURNS, opens_answer=False)
     assert text.endswith("Because of<|im_end|>\n")
+
+
+def test_gpt_oss_goes_on_in_its_final_channel() -> None:
+    template = ChatTemplate(
+        "{% for m in messages %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}",
+        "",
+        "",
+    )
+    begun = [Turn("user", "Hi"), Turn("assistant", "Red, or")]
+    assert template.render(begun).endswith("<|start|>assistant<|channel|>final<|message|>Red, or")
+    assert template.render(begun[:1]).endswith("<|start|>assistant")

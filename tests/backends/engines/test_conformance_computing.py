@@ -72,3 +72,39 @@ def test_an_answer_longer_than_a_block_has_none_of_its_tokens_computed_twice(loa
             break
     assert last.stats.decoded_tokens == 150
     assert count.tokens == last.stats.prompt_tokens - last.stats.cached_tokens + 149
+
+
+def test_after_an_earlier_turn_was_edited_what_stands_before_it_is_kept(loaded: Any) -> None:
+    asked(loaded, ELSEWHERE)
+    vocabulary = loaded._runner.vocabulary
+    chunks, _, _ = asked(loaded, QUESTION)
+    said = Turn("assistant", text(chunks))
+    asked(loaded, [*QUESTION, said, Turn("user", "And two more, in a sentence of their own?")])
+    edited = [*QUESTION, said, Turn("user", "Or rather the darkest of them, please.")]
+    _, found, count = asked(loaded, edited)
+    shared = common_prefix(
+        vocabulary.chat(edited)[0],
+        vocabulary.chat([*QUESTION, said, Turn("user", "And two more, in a sentence of their own?")])[0],
+    )
+    assert shared > len(vocabulary.chat(QUESTION)[0])
+    assert found.cached_tokens == shared
+    assert count == found.prompt_tokens - shared + found.decoded_tokens - 1
+
+
+def test_conversations_that_alternate_compute_their_new_turns_alone(loaded: Any) -> None:
+    """Three turns of each, by turns: whichever waits, nothing of it is computed again."""
+    vocabulary = loaded._runner.vocabulary
+    one = [Turn("user", f"First of all: {' '.join(map(str, range(90)))}. What comes next?")]
+    two = [Turn("user", f"Another matter: {' '.join('abcdefghij' * 8)}. What comes next?")]
+    known: dict[int, list[int]] = {0: [], 1: []}
+    for number in range(3):
+        for which, turns in enumerate((one, two)):
+            prompt = vocabulary.chat(turns)[0]
+            chunks, found, count = asked(loaded, turns)
+            shared = min(common_prefix(known[which], prompt), len(prompt) - 1)
+            if number:
+                assert shared > 60
+                assert found.cached_tokens == shared
+                assert count == len(prompt) - shared + found.decoded_tokens - 1
+            known[which] = [*prompt, *tokens(chunks)[:-1]]
+            turns += [Turn("assistant", text(chunks)), Turn("user", f"And after that, number {number}?")]

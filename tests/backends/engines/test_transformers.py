@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from backends.engines import installed, registry
@@ -125,6 +126,41 @@ def test_a_published_bitsandbytes_repository_loads_as_it_is(gemma_folder: Path, 
 
 
 @pytest.mark.slow
+def test_a_window_of_512_goes_back_behind_an_answer_that_was_given_again(gemma_folder: Path) -> None:
+    """A second turn, given again, then edited: its 500 tokens and the first turn's beginning are not computed again."""
+    engine = load(gemma_folder)
+    try:
+        greedy = Sampling(max_tokens=4, temperature=0, logprobs=5)
+        question = [Turn("user", " ".join(map(str, range(200))))]
+        first = list(engine.stream(question, greedy))
+        said = Turn("assistant", "".join(chunk.text for chunk in first))
+        further = [*question, said, Turn("user", "and " + " ".join(map(str, range(100))))]
+        for _ in range(2):
+            list(engine.stream(further, greedy))
+        edited = [*question, said, Turn("user", "or " + " ".join(map(str, range(60))))]
+        warm = list(engine.stream(edited, greedy))
+        assert warm[-1].stats is not None
+        assert first[-1].stats is not None
+        assert first[-1].stats.prompt_tokens > 512
+        assert warm[-1].stats.cached_tokens > first[-1].stats.prompt_tokens
+        engine.close()
+        engine = load(gemma_folder)
+        cold = list(engine.stream(edited, greedy))
+        ranked = [
+            [one.token for chunk in chunks for token in chunk.alternatives for one in token[:1]]
+            for chunks in (warm, cold)
+        ]
+        assert ranked[0] == ranked[1]
+        best = [
+            [one.logprob for chunk in chunks for token in chunk.alternatives[:1] for one in token[:1]]
+            for chunks in (warm, cold)
+        ]
+        assert best[0] == pytest.approx(best[1], abs=0.1)
+    finally:
+        engine.close()
+
+
+@pytest.mark.slow
 def test_a_window_that_slid_on_starts_again_and_answers_the_same(gemma_folder: Path) -> None:
     """Gemma's windows hold 512 tokens: going back beyond what they kept must not give another answer."""
     engine = load(gemma_folder)
@@ -156,6 +192,20 @@ def test_real_weights_answer_as_llama_cpp_does_with_the_same_ones(gemma_folder: 
         assert engine.count_tokens("日本語 👩‍👩‍👧‍👦\n\n  x") == counted
     finally:
         engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["none", "4-bit"])
+def test_half_a_gigabyte_of_weights_is_given_back(gemma_folder: Path, quantization: str) -> None:
+    process = psutil.Process()
+    load(gemma_folder, quantization).close()  # what is imported stays
+    engine = load(gemma_folder, quantization)
+    held = engine.measured_bytes() or 0
+    list(engine.complete("One, two, three", Sampling(max_tokens=2)))
+    loaded = process.memory_info().rss
+    engine.close()
+    assert held > 300e6
+    assert loaded - process.memory_info().rss > 0.9 * held
 
 
 @pytest.mark.slow

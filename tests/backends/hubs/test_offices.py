@@ -63,6 +63,25 @@ def downloaded(hub_name: str) -> bytes:
 
 
 @both_hubs
+def test_a_redirect_from_https_to_http_is_not_followed(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, hub_name: str
+) -> None:
+    hub = LoopbackHub(tmp_path / "hub", "--scheme", "http")  # where its redirects to the storage lead
+    hub.add(REPO, {NAME: GGUF})
+    front = TlsFront(hub.server.server_port)
+    point_at(monkeypatch, f"https://localhost:{front.port}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
+    try:
+        plan = downloads.plan(make_variant(hubs=(hub_name,)))
+        with pytest.raises(HubUnreachable, match="redirected from https to http, which is not followed"):
+            downloads.fetch(plan, patience=HURRY)
+    finally:
+        front.close()
+        hub.close()
+    assert not list(home.rglob(NAME))
+
+
+@both_hubs
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_an_authority_that_the_environment_names_is_trusted(
     secure: tuple[LoopbackHub, int], monkeypatch: pytest.MonkeyPatch, hub_name: str, variable: str

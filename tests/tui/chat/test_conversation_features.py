@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ async def test_copying_asks_the_terminal_and_writes_a_file(chat: RunChat, home: 
         await c.pilot.pause()
         assert c.app.clipboard == "x = 1"
         assert (home / "cache" / "copied.txt").read_text() == "x = 1"
+        assert stat.S_IMODE((home / "cache" / "copied.txt").stat().st_mode) == 0o600
 
 
 def test_tmux_gets_the_sequence_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:

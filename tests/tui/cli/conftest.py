@@ -109,6 +109,12 @@ def modeldeck() -> Callable[..., Ran]:
     return run
 
 
+@pytest.fixture(scope="session")
+def spec_text() -> str:
+    """What stands in spec_file."""
+    return SPEC
+
+
 @pytest.fixture
 def spec_file(tmp_path: Path) -> Path:
     """A family of one small chat model in two formats, and a big one."""

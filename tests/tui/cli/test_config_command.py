@@ -44,6 +44,15 @@ def test_list_sorts_and_shows_the_columns_that_are_asked_for(modeldeck: Any) -> 
     assert names == sorted(names, key=str.lower)
 
 
+def test_list_sorts_by_a_column_under_its_own_name(modeldeck: Any) -> None:
+    by_size = modeldeck("list", "--sort", "size", "--json").out
+    assert modeldeck("list", "--sort", "SIZES", "--json").out == by_size
+    languages = [one["languages"] for one in modeldeck("list", "--sort", "languages", "--json").json["families"]]
+    known = [one for one in languages if one]
+    assert known == sorted(known)
+    assert known == languages[: len(known)]
+
+
 def test_a_column_that_is_not_there_is_wrong_usage_with_the_nearest(modeldeck: Any) -> None:
     ran = modeldeck("list", "--columns", "nmae")
     assert ran.code == 2

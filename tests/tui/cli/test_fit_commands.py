@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,18 @@ def test_of_one_variant_every_engine_is_told_best_first(
     assert "best first" not in capsys.readouterr().err, "of several variants the best engine alone is told"
 
 
+def test_a_speed_of_less_than_one_token_in_ten_seconds_is_not_nought(modeldeck: Any) -> None:
+    asked = ("fit", "llama-3.1", "--size-in-billions", "405", "--model-engine", "Transformers", "--machine", "8x H100")
+    whole = ("--quantization", "none", "--context", "8192")
+    ran = modeldeck(*asked, *whole, "--json", HF_HUB_OFFLINE="1")
+    on_the_processor = [one for one in ran.json["options"] if one["verdict"] == "cpu"]
+    assert on_the_processor
+    assert all(0 < one["tokens_per_second"]["value"] < 0.1 for one in on_the_processor)
+    words = modeldeck(*asked, *whole, HF_HUB_OFFLINE="1").out
+    assert re.search(r"\b0\.0[1-9] tok/s", words)
+    assert "0.0 tok/s" not in words
+
+
 def test_repositories_with_the_same_variant_are_told_apart(modeldeck: Any, workstation: Path) -> None:
     flags = ("--size-in-billions", "8", "--model-format", "ggufv2", "--machine", workstation)
     ran = modeldeck("fit", "llama-3.1-instruct", *flags, HF_HUB_OFFLINE="1")
@@ -200,6 +215,12 @@ def test_words_are_ascii_where_the_output_is(modeldeck: Any, spec_file: Path, wo
     )
     assert ran.out.isascii()
     assert "# GPU" in ran.out
+
+
+def test_words_are_ascii_where_the_locale_has_nothing_else(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
+    asked = ("fit", "small-talk", "--specs", spec_file, "--machine", workstation)
+    assert modeldeck(*asked, LC_ALL="C").out.isascii()
+    assert not modeldeck(*asked, LC_ALL="C.UTF-8").out.isascii()
 
 
 def test_words_are_ascii_where_the_user_wants_them_so(modeldeck: Any, spec_file: Path, workstation: Path) -> None:
@@ -260,6 +281,19 @@ def test_this_machine_has_the_contract_s_fields(modeldeck: Any) -> None:
     assert set(machine) >= {"os", "arch", "cpu", "memory", "accelerators", "warnings"}
     assert machine["memory"]["total_bytes"] > GIB
     assert set(machine["cpu"]) >= {"name", "physical_cores", "logical_cores"}
+
+
+def test_doctor_notices_missing_bytecode_and_what_it_says_makes_it(modeldeck: Any, tmp_path: Path) -> None:
+    bare = {"PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def said() -> str:
+        return next(line for line in modeldeck("doctor", **bare).out.splitlines() if line.startswith("  bytecode"))
+
+    missing, _, cure = said().partition("this makes it: ")
+    assert "no for tui.app, textual.app" in missing
+    made = subprocess.run(cure, shell=True, env=os.environ | bare, capture_output=True, text=True, check=True)
+    assert made.stdout + made.stderr == ""
+    assert said().split() == ["bytecode", "there"]
 
 
 @pytest.mark.parametrize("secret", ["hf_verysecret"])

@@ -64,6 +64,11 @@ def test_an_answer_is_streamed_to_standard_output(launch: Any) -> None:
     assert out == "Because air scatters blue light.\n"
 
 
+def test_the_model_may_be_named_without_a_flag(launch: Any) -> None:
+    code, out, err = launch("--prompt", "Why is the sky blue?", "--yes", command=("launch", "small-talk"))
+    assert (code, out) == (0, "Because air scatters blue light.\n"), err
+
+
 def test_the_prompt_is_a_user_s_turn_and_the_flags_reach_the_engine(launch: Any, adapter: ScriptedAdapter) -> None:
     flags = ("--system", "Be short.", "--max-tokens", "3", "--temperature", "0", "--seed", "7", "--context", "1024")
     code, out, _ = launch("--prompt", "Why?", "--yes", *flags)

@@ -59,6 +59,13 @@ def test_tables_fit_the_terminal(terminal: Any, command: tuple[str, ...], column
     assert max(len(line) for line in body if not line.startswith("* ")) <= columns
 
 
+def test_no_word_is_broken_where_the_terminal_is_narrow(terminal: Any) -> None:
+    lines = screen(terminal("show", "gemma-3-it", columns=44))
+    words = " ".join(lines).split()
+    assert max(len(line) for line in lines) <= 44
+    assert {"Transformers,", "QUANTIZATIONS", "tokens."} <= set(words)
+
+
 @pytest.mark.parametrize("columns", [60, 80])
 def test_long_lines_of_hardware_go_on_between_words(terminal: Any, columns: int) -> None:
     lines = screen(terminal("hardware", "--machine", "RTX 3090 + RTX 4060", columns=columns))
