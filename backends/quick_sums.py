@@ -42,6 +42,12 @@ def rows_of(kv: KvCache, cache_type: str, *, padded_cells: bool, element_bytes: 
         state += count * layer.state_elements * 4
         if layer.kind == "recurrent":
             continue
+        if layer.compressed_elements:
+            # As near as sums over cells come: rows in steps of 256 are left out.
+            shared = layer_bytes(layer, 256 * layer.ratio, 0, cache_type) - layer.state_elements * 4
+            full += count * shared / (256 * layer.ratio)
+            window_row += count * (layer_bytes(layer, 0, 1, cache_type) - layer.state_elements * 4)
+            continue
         if padded_cells:
             row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
         else:

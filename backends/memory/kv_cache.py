@@ -74,6 +74,10 @@ class LayerCache:
     """Elements of recurrent state, 32 bits each, whatever the context."""
     index_elements: int = 0
     """Elements a cell of the one key by which sparse attention chooses its tokens."""
+    compressed_elements: int = 0
+    """Elements of a row that stands for so many tokens together, beside a window of single ones."""
+    ratio: int = 1
+    """Tokens that share a compressed row, and the indexer's key with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class KvCache:
         for count, layer in self.groups:
             cells = min(context, self.window) if layer.kind == "window" and self.window else context
             total += count * cells * cell_bytes(layer, bytes_per_element)
+            total += count * (context // layer.ratio) * layer.compressed_elements * bytes_per_element
             total += count * layer.state_elements * 4
         return int(total)
 
@@ -127,6 +132,11 @@ def layer_bytes(layer: LayerCache, cells: int, windowed: int, cache_type: str) -
     if layer.kind == "recurrent":
         return layer.state_elements * 4
     kind = TENSOR_TYPES[TYPE_NAMES[cache_type]]
+    if layer.compressed_elements:
+        # DeepSeek V4. Source: llama_kv_cache_dsv4, whose compressed caches have rows in steps of 256 too.
+        shared = (layer.compressed_elements, layer.index_elements)
+        compressed = padded(-(-cells // layer.ratio)) * sum(kind.row_bytes(elements) for elements in shared if elements)
+        return windowed * kind.row_bytes(layer.key_elements) + compressed + layer.state_elements * 4
     kept = (layer.key_elements, layer.value_elements, layer.index_elements)
     rows = sum(kind.row_bytes(elements) for elements in kept if elements)
     state = layer.state_elements * 4
@@ -176,6 +186,7 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
 
 
 BY_BLOCK: Final = (
+    "attention.compress_ratios",
     "attention.cross_attention_layers",
     "attention.indexer.types",
     "attention.shared_kv_layers",
@@ -346,6 +357,8 @@ def _layer(architecture: Architecture, index: int) -> LayerCache | None:
         state = recurrent_elements(architecture)
         # An interval without the state's sizes: the state is some MB, and leaving it out is nearer than a KV cache.
         return LayerCache("recurrent", state_elements=state or 0)
+    if architecture.architecture == "deepseek4":
+        return _compressed(architecture, index)
     chosen = index_elements(architecture, index)
     if is_latent(architecture):
         # One row for all heads, and V is read out of it.
@@ -368,3 +381,22 @@ def _layer(architecture: Architecture, index: int) -> LayerCache | None:
     if architecture.architecture in PARALLEL:
         state = recurrent_elements(architecture) or 0
     return LayerCache(kind, heads_kv * key, heads_kv * value, state, chosen)
+
+
+def _compressed(architecture: Architecture, index: int) -> LayerCache | None:
+    """DeepSeek V4: a window of keys in every block, and in most of them rows that stand for 4 or 128 tokens.
+
+    The compressor's own state holds values and scores of twice 4, or 128, tokens in 32 bits; where 4 share a row the
+    indexer chooses among the rows by a key of its own. Source: llama_kv_cache_dsv4 in llama.cpp.
+    """
+    key = architecture.key_length
+    ratios = architecture.extra.get("attention.compress_ratios")
+    if not key or not isinstance(ratios, (list, tuple)):
+        return None
+    ratio = ratios[index] if index < len(ratios) else 0
+    chosen = whole(architecture.extra.get("attention.indexer.key_length")) or 0
+    if ratio == 4:
+        return LayerCache("window", key, 0, 2 * 8 * 2 * (key + chosen), chosen, key, 4)
+    if ratio == 128:
+        return LayerCache("window", key, 0, 2 * 128 * key, 0, key, 128)
+    return LayerCache("window", key)
