@@ -148,12 +148,17 @@ class Conversation:
             node_id = below[node_id]
         return node_id
 
+    def below(self, node_id: str) -> tuple[str, ...]:
+        """The turns that follow one, on every branch."""
+        found: dict[str | None, None] = {node_id: None}
+        for n in self.nodes:
+            if n.parent in found:
+                found[n.id] = None
+        return tuple(name for name in found if name is not None and name != node_id)
+
     def delete(self, node_id: str) -> Conversation:
         """Without a turn and all that follows it; it stands at a sibling's branch, else at the turn before."""
-        gone = {node_id}
-        for n in self.nodes:
-            if n.parent in gone:
-                gone.add(n.id)
+        gone = {node_id, *self.below(node_id)}
         old = self.node(node_id)
         kept = replace(self, nodes=tuple(n for n in self.nodes if n.id not in gone))
         if self.leaf not in gone:

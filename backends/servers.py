@@ -63,4 +63,6 @@ def remote_request(model: RemoteModel, url: str, key_variable: str | None = None
     """How to talk to one model of a server; the key itself is in nothing that is kept."""
     options = LoadOptions(model.context or UNTOLD_CONTEXT, server=url, server_key_variable=key_variable)
     weights = Weights(Path(), model.name, REMOTE, "")
-    return LoadRequest(REMOTE, weights, options, f"{REMOTE}/{urlsplit(url).netloc}/{model.name}", None, url)
+    key = f"{REMOTE}/{urlsplit(url).netloc}/{model.name}"
+    # A context that the server tells is its own to change; one that it does not tell is the user's guess.
+    return LoadRequest(REMOTE, weights, options, key, None, url, max_context=model.context)

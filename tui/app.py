@@ -21,7 +21,7 @@ from textual.screen import ModalScreen, Screen
 from tui import window_title
 from tui.glyphs import ASCII, glyphs
 from tui.keys import APP, GUIDE
-from tui.messages import ChatWanted, FamilyKept, FamilyShown, FamilyWanted
+from tui.messages import ChatWanted, FamilyKept, FamilyShown, FamilyStored, FamilyWanted
 from tui.services import Services
 from tui.state import READING_DISK
 from tui.talking import Talking
@@ -316,10 +316,14 @@ class Deck(Talking):
             file = self.services.keep_family(family)
             turn = self.next_turn()
             self._post(self.Learned("catalog", self.services.load_catalog(), turn))
-            self._post(self.Learned("guests", tuple(one for one in self.guests if one != family)))
+            self._post(FamilyStored(family))
             self._post(self.Said(f"{family.name} is in your catalog now; its spec file is {file}"))
 
         self.in_background(work, "keeping a family")
+
+    def on_family_stored(self, message: FamilyStored) -> None:
+        """It is the catalog's own now; another one that is shown meanwhile stays."""
+        self.guests = tuple(one for one in self.guests if one != message.family)
 
     def action_hubs(self) -> None:
         """Search the hubs, for what was searched for in the list if there is something."""

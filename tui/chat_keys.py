@@ -38,6 +38,20 @@ TRANSCRIPT: Final = (
     _key("turn.edit", "e", "wish('edit')", "edit", "Change this turn and go on from there on a branch of its own"),
     _quiet("turn.previous", "left,h", "wish('previous')", "branch before", "The branch before at this turn", "←"),
     _key("turn.next", "right,l", "wish('next')", "branch", "The next branch at this turn", "← →"),
+    _quiet(
+        "turn.branch-before",
+        "[",
+        "wish('branch_before')",
+        "branch before",
+        "The branch before, in a text that is continued too",
+    ),
+    _quiet(
+        "turn.branch-after",
+        "]",
+        "wish('branch_after')",
+        "next branch",
+        "The next branch, in a text that is continued too",
+    ),
     *(_quiet(f"turn.alternative-{n}", str(n), f"wish('{n}')", "go on from this alternative") for n in range(1, 10)),
     _quiet("turn.delete", "delete,x", "wish('delete')", "delete", "Delete this turn and all that follows it", "x"),
 )

@@ -1,9 +1,11 @@
-"""Copying out of the terminal: OSC 52 where it can work, and always a file."""
+"""Copying out of the terminal: tmux's buffer, OSC 52 where it can work, and always a file."""
 
 from __future__ import annotations
 
 import base64
 import os
+import shutil
+import subprocess
 from typing import Any
 
 from textual.app import App
@@ -13,6 +15,8 @@ from tui.units import count
 
 LONGEST_SEQUENCE = 74_994
 """Bytes of base64 that xterm takes, the smallest limit that is known."""
+TMUX_SECONDS = 2.0
+"""How long a tmux may take that does not answer."""
 
 
 def sequence(text: str) -> str | None:
@@ -46,6 +50,28 @@ def written(text: str) -> str | None:
     return asked + wrapped
 
 
+def to_tmux(text: str) -> bool:
+    """Put a text into tmux's buffer, and let tmux hand it to its own terminal; False: there is no tmux.
+
+    A tmux with its settings as they come passes on neither sequence, and takes this.
+    """
+    program = shutil.which("tmux") if os.environ.get("TMUX") else None
+    if program is None:
+        return False
+    data = text.encode("utf-8", "replace")
+    for flags in (("-w",), ()):  # to the terminal too, since tmux 3.2
+        asked = [program, "load-buffer", *flags, "-"]
+        try:
+            if (
+                subprocess.run(asked, input=data, capture_output=True, timeout=TMUX_SECONDS, check=False).returncode
+                == 0
+            ):
+                return True
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return False
+
+
 def copy(app: App[Any], text: str, what: str) -> str:
     """Copy a text, and say in one line what was done."""
     asked = written(text)
@@ -62,6 +88,8 @@ def copy(app: App[Any], text: str, what: str) -> str:
     except OSError as error:
         where = f"no file: {error.strerror}"
     how = "asked the terminal to copy" if asked is not None else "too long for the terminal's clipboard"
+    if not app.is_headless and to_tmux(text):
+        how = f"in tmux's buffer, {how}"
     return f"{what}, {count(len(text))} characters: {how}; {where}"
 
 

@@ -84,6 +84,14 @@ class FamilyKept(Message):
         self.family = family
 
 
+class FamilyStored(Message):
+    """A family stands in the user's own catalog."""
+
+    def __init__(self, family: ModelFamily) -> None:
+        super().__init__()
+        self.family = family
+
+
 class FamilyWanted(Message):
     """A family of the catalog is to be shown on the browse screen."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from backends.at_work import Crashed
     from backends.downloads import Job
+    from backends.fit import Option
     from backends.machine.model import Machine
     from backends.measurements import Load
     from specs.catalog import Catalog
@@ -208,6 +209,10 @@ class State(App[int]):
 
         make_room(self._notifications, message.notification, self.size)
         sweep((screen for stack in self._screen_stacks.values() for screen in stack), self._notifications)
+
+    def room_note(self, option: Option) -> str:  # noqa: ARG002 - the app that talks to models knows
+        """What of ours would make room for something that does not fit; "": nothing."""
+        return ""
 
     def action_mode(self, mode: str) -> None:
         """Go to browse, downloads or chat."""

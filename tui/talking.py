@@ -110,6 +110,11 @@ class Talking(Fetching):
         else:
             self._talk(option, path, message.beside)
 
+    def room_note(self, option: Option) -> str:
+        if option.verdict != "no" or not self._has_room_to_make(option, Path()):
+            return ""
+        return "models of yours in memory hold what it lacks: enter asks which of them to unload for it"
+
     def _has_room_to_make(self, option: Option, path: Path) -> bool:
         """Whether models of ours are in its way: the chat then asks which of them is to go."""
         from backends.loaded import load_request

@@ -695,6 +695,32 @@ async def test_what_does_not_fit_beside_our_own_models_is_for_the_chat_to_ask(ou
         app._chat_screen = None
 
 
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_cell_that_our_own_models_leave_no_room_for_says_so_before_all_other_cures(ours: bool) -> None:
+    reason = "2 GiB short; a machine such as RTX 4090 runs it"
+    lacking = replace(fake.options([Q4], fake.MACHINE, fake.Wish(), fake.STATUSES, {})[0], verdict="no", reason=reason)
+
+    class Holding:
+        def has_room_to_make(self, request: LoadRequest) -> bool:
+            return ours
+
+    app, _, _ = journey(Disk())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        app._chat_screen = Holding()  # type: ignore[assignment]
+        note = app.room_note(lacking)
+        assert bool(note) is ours
+        assert app.room_note(replace(lacking, verdict="gpu")) == ""
+        detail = app.screen.query_one(CellDetail)
+        detail.show(lacking, room_note=note)
+        await pilot.pause()
+        text = screen_text(app)
+        assert ("enter asks which of them" in text) is ours
+        if ours:
+            assert text.index("enter asks which") < text.index("2 GiB short")
+        app._chat_screen = None
+
+
 async def test_a_question_closes_when_the_weights_have_come_meanwhile() -> None:
     disk = Disk()
     app, _, talked = journey(disk)

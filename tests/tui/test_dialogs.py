@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import fake_services as fake
 import pytest
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
+from waiting import until
 
+from backends.engines.scripted import ScriptedAdapter
+from backends.loaded import LoadedModels
 from tui.app import Deck
 from tui.screens.ask import Ask
 from tui.screens.browse import Browse
+from tui.screens.dialog import Dialog
 from tui.screens.help import Help
+from tui.screens.loaded import Loaded
+from tui.screens.notices import Notices
 from tui.screens.tour import Tour
 
 
@@ -51,3 +60,21 @@ async def test_a_box_behind_another_leaves_that_one_alone() -> None:
         await pilot.pause()
         assert app.screen is above
         assert isinstance(app.screen, ModalScreen)
+
+
+@pytest.mark.parametrize(
+    "box", [lambda: Loaded(LoadedModels(lambda _name: ScriptedAdapter())), lambda: Notices(("one",))]
+)
+async def test_what_is_only_read_lets_the_user_go_elsewhere(box: Callable[[], Dialog[Any]]) -> None:
+    app = Deck(fake.services())
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.press("f6")
+        app.push_screen(box())
+        await pilot.pause()
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, Browse))
+        app.push_screen(Ask("A question", "Yes?"))
+        await pilot.pause()
+        await pilot.press("f6")
+        await pilot.pause()
+        assert isinstance(app.screen, Ask)

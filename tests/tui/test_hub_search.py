@@ -9,6 +9,7 @@ from pathlib import Path
 import fake_services as fake
 from textual.pilot import Pilot
 from textual.widgets import Input
+from waiting import until
 
 from backends.downloads import Job, Plan
 from backends.errors import AccessDenied
@@ -16,8 +17,10 @@ from backends.hubs.hub import RepoSummary
 from backends.hubs.repository import Found
 from specs.model import ModelFamily, Variant
 from tui.app import Deck
+from tui.messages import FamilyKept, FamilyShown
 from tui.screens.ask_token import AskToken
 from tui.screens.browse import Browse
+from tui.screens.notices import Notices
 from tui.widgets.fit_matrix import FitMatrix
 from tui.widgets.hit_list import count_words
 
@@ -186,3 +189,49 @@ async def test_a_plan_that_the_hub_refuses_takes_a_token_and_asks_again() -> Non
         assert isinstance(app.screen, AskToken)
         await press(pilot, *"hf_right", "enter")
         assert len(app.jobs) == 1
+
+
+async def test_a_repository_that_fails_in_an_unforeseen_way_does_not_block_the_next() -> None:
+    tries: list[str] = []
+
+    def fetch(hit: RepoSummary) -> ModelFamily:
+        tries.append(hit.model_id)
+        if len(tries) == 1:
+            raise ValueError("config.json is a list")
+        return POET
+
+    app = deck(fetch_family=fetch)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f4", *"poet", "enter")
+        await until(pilot, lambda: any("config.json is a list" in one.message for one in app._notifications))
+        await press(pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, Browse))
+        assert len(tries) == 2
+
+
+async def test_keeping_a_family_leaves_one_that_is_shown_meanwhile() -> None:
+    other = replace(POET, name="other-poet", source="huggingface:stand-in/other")
+
+    def keep(family: ModelFamily) -> Path:
+        app.post_message(FamilyShown(other))
+        return Path("/home/me/specs/tiny-poet.toml")
+
+    app = deck(keep_family=keep)
+    async with app.run_test(size=(120, 30)) as pilot:
+        app.post_message(FamilyShown(POET))
+        await until(pilot, lambda: POET in app.guests)
+        app.post_message(FamilyKept(POET))
+        await until(pilot, lambda: POET not in app.guests)
+        assert app.guests == (other,)
+
+
+async def test_f5_and_f7_leave_the_notices() -> None:
+    app = deck()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await press(pilot, "f6", "f8")
+        assert isinstance(app.screen, Notices)
+        await press(pilot, "f5")
+        assert isinstance(app.screen, Browse)
+        await press(pilot, "f8", "f6")
+        assert app.current_mode == "downloads"
+        assert len(app.screen_stack) == 1

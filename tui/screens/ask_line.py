@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from tui.screens.dialog import Dialog
 from tui.widgets.lines import clean, plain
+from tui.widgets.typing_line import TypingLine
 
 
 class AskLine(Dialog[str | None]):
@@ -31,7 +32,7 @@ class AskLine(Dialog[str | None]):
         with Vertical(classes="box") as box:
             box.border_title = plain(self._title)
             box.border_subtitle = plain("enter takes it   esc leaves")
-            yield Input(self._text, placeholder=self._placeholder, compact=True)
+            yield TypingLine(self._text, placeholder=self._placeholder, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -16,6 +16,7 @@ from tui.screens.dialog import Dialog
 from tui.services import Services
 from tui.widgets.cell_detail import HUB_WORDS
 from tui.widgets.lines import clean, plain
+from tui.widgets.typing_line import TypingLine
 
 if TYPE_CHECKING:
     from tui.state import State
@@ -66,7 +67,7 @@ class AskToken(Dialog[str | None]):
             yield Static(clean(self._reason), markup=False)
             if self._page and self._page not in self._reason:
                 yield Static(clean(self._page), markup=False)
-            yield Input(password=True, placeholder=BEGINS.get(self._hub, ""), compact=True)
+            yield TypingLine(password=True, placeholder=BEGINS.get(self._hub, ""), compact=True)
             yield Static("It goes into the hub's own store, readable by you alone.", id="said", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

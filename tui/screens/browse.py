@@ -420,6 +420,7 @@ class Browse(SteadyScreen[None]):
             disk_note=disk_note(variant, self.app.jobs.values(), path, checked),
             kv_cache_type=self.kv_cache_type,
             waiting=self._waiting_words(variant),
+            room_note=self.app.room_note(option) if option is not None and self.what_if is None else "",
         )
         self._questions.soon()
 

@@ -38,6 +38,7 @@ from tui.widgets.prompt import Draft, Prompt
 from tui.widgets.transcript import Transcript
 
 IDLE_CHECK_SECONDS = 30.0
+NO_MODEL = "No model is loaded: f5 shows what runs here"
 DUEL_STOPPED = "The duel was stopped before the first place"
 WITHOUT_MODEL: dict[State, str] = {
     "loading": "is still loading",
@@ -153,7 +154,7 @@ class ChatScreen(RoomScreen):
     def _say_prompt(self) -> None:
         pane = self.active_pane
         prompt = self.prompt
-        if pane is None:
+        if pane is None or pane.request is None:
             title = ""
         elif self._editing is not None:
             what = "another text" if pane.completes else "another text for this turn"
@@ -180,8 +181,8 @@ class ChatScreen(RoomScreen):
         prompt.border_subtitle = Content(words)
         prompt.set_class(over > 0, "-over")
         area = prompt.area
-        area.has_listener = pane is not None
-        if pane is None:
+        area.has_listener = pane is not None and pane.request is not None
+        if pane is None or pane.request is None:
             area.placeholder = "Load a model first: f5"
         elif pane.state == "loading":
             area.placeholder = "Write while it loads; enter sends when it is ready"
@@ -217,7 +218,7 @@ class ChatScreen(RoomScreen):
             return
         targets = self.panes if self.broadcast else [pane for pane in (self.active_pane,) if pane is not None]
         if not targets:
-            self.notify("No model is loaded: f5 shows what runs here", severity="warning")
+            self.notify(NO_MODEL, severity="warning")
             return
         if len(targets) == 1 and self._too_long(targets[0], draft):
             return
@@ -241,6 +242,8 @@ class ChatScreen(RoomScreen):
                     waiting = "One prompt waits for the model already; this one stays here"
                 if pane.state == "unloaded" and pane.request is not None:
                     self._load_into(pane, pane.request)
+            elif pane.request is None:
+                waiting = NO_MODEL
             elif pane.state in ("scoring", "summarising"):
                 waiting = f"{pane.title} is {WORDS[pane.state]}; send this when it is done, or esc stops it"
             else:
@@ -255,11 +258,11 @@ class ChatScreen(RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         pane = self.active_pane
-        if action in ("again", "continue", "new_pane", "close_pane", "zoom", "settings", "reload", "stop"):
+        if action in ("again", "continue", "pane", "new_pane", "close_pane", "zoom", "settings", "reload", "stop"):
             return pane is not None
         if action == "heighten":
             return len(self.panes) == MOST_PANES
-        if action in ("broadcast", "pane", "duel", "widen"):
+        if action in ("broadcast", "duel", "widen"):
             return len(self.panes) > 1
         return True
 
@@ -295,6 +298,9 @@ class ChatScreen(RoomScreen):
                 self._say_why_not(pane, "There is nothing to go on with")
 
     def _say_why_not(self, pane: ChatPane, otherwise: str) -> None:
+        if pane.request is None:
+            self.notify(NO_MODEL, severity="warning")
+            return
         words = WITHOUT_MODEL.get(pane.state)
         self.notify(printable(f"{pane.title} {words}" if words else otherwise), markup=False)
 
@@ -360,6 +366,9 @@ class ChatScreen(RoomScreen):
         pane = self.active_pane
         if pane is not None and len(panes) > 1:
             self.activate(panes[(panes.index(pane) + step) % len(panes)])
+        else:
+            # Its key is the library's elsewhere: from a chat nobody should be taken there for having one pane less.
+            self.notify("There is no other pane: ctrl+n opens one")
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed

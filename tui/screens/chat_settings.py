@@ -18,6 +18,7 @@ from backends.presets import CHOOSING, preset_of, presets, save_preset
 from tui.screens.ask_line import AskLine
 from tui.screens.dialog import Dialog
 from tui.widgets.lines import plain
+from tui.widgets.typing_line import TypingLine
 
 OWN = "your own"
 
@@ -155,7 +156,9 @@ class ChatSettings(Dialog[Told | None]):
                 value = getattr(self._sampling, field.name)
                 with Horizontal(classes="row"):
                     yield Static(field.label, classes="label")
-                    yield Input("" if value is None else f"{value:g}" if not field.whole else str(value), id=field.name)
+                    yield TypingLine(
+                        "" if value is None else f"{value:g}" if not field.whole else str(value), id=field.name
+                    )
                     yield Static(field.hint, classes="hint")
             if not self._completes:
                 with Horizontal(classes="row"):
@@ -172,6 +175,19 @@ class ChatSettings(Dialog[Told | None]):
         preset = self._presets[word]
         for name in CHOOSING:
             self.query_one(f"#{name}", Input).value = f"{getattr(preset, name):g}"
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say which preset the numbers are now."""
+        event.stop()
+        try:
+            values = {f.name: f.parse(self.query_one(f"#{f.name}", Input).value) for f in FIELDS if f.name in CHOOSING}
+        except ValueError:
+            return  # half typed
+        cycle = self.query_one("#preset", Cycle)
+        sampling = replace(self._sampling, **values)  # type: ignore[arg-type]
+        shown = self._presets.get(cycle.words[cycle.at])
+        if shown is None or preset_of(sampling, {"": shown}) is None:  # two may be alike
+            cycle.at = cycle.words.index(preset_of(sampling, self._presets) or OWN)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

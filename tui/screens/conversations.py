@@ -28,6 +28,7 @@ from tui.screens.ask_line import AskLine
 from tui.screens.dialog import Dialog
 from tui.widgets.line_list import LineList
 from tui.widgets.lines import clean, fitted, line, plain
+from tui.widgets.typing_line import TypingLine
 
 
 def ago(seconds: float) -> str:
@@ -120,7 +121,7 @@ class Conversations(Dialog[str | None]):
         with Vertical(classes="box") as box:
             box.border_title = plain("Conversations")
             box.border_subtitle = plain("esc closes")
-            yield Input(placeholder="/ searches in everything that was said", id="search")
+            yield TypingLine(placeholder="/ searches in everything that was said", id="search")
             yield ConversationList()
             yield Static(id="which")
             yield Static(id="keys")

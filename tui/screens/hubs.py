@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +12,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
-from backends.errors import AccessDenied, BackendError
+from backends.errors import AccessDenied, BackendError, HubError
 from backends.hubs.hub import RepoSummary
 from backends.hubs.repository import MOST_FOUND, Found
 from specs.model import ModelFamily
@@ -29,6 +30,8 @@ from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
     from tui.fetching import Fetching
+
+logger = logging.getLogger("modeldeck")
 
 FEWEST_LETTERS = 2
 """A shorter query asks the hubs for everything they have."""
@@ -177,6 +180,10 @@ class HubSearch(SteadyScreen[None]):
             family = self._services.fetch_family(hit)
         except BackendError as error:
             self.post_message(self.Built(hit, None, error))
+        except Exception as failure:
+            logger.exception("looking into a repository")
+            why = f"{hit.model_id} could not be looked into: {type(failure).__name__}: {failure}"
+            self.post_message(self.Built(hit, None, HubError(why)))
         else:
             self.post_message(self.Built(hit, family))
 

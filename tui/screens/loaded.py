@@ -50,6 +50,7 @@ class ModelList(LineList):
 class Loaded(Dialog[LoadedModel | None]):
     """Gives back the model to unload; None: none."""
 
+    holds = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u,x,delete", "unload", "unload", id="loaded.unload"),
         Binding("escape,q,f4", "leave", "close", id="loaded.close"),

@@ -18,6 +18,7 @@ from tui.widgets.lines import plain
 class Notices(Dialog[None]):
     """A list to read and leave."""
 
+    holds = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f8,enter", "dismiss", "close", id="notices.close")]
 
     def __init__(self, notices: Sequence[str]) -> None:

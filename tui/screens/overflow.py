@@ -71,6 +71,10 @@ class Overflow(Dialog[Way | None]):
         with Vertical(classes="box") as box:
             box.border_title = plain("More than the context holds")
             yield Static(plain(self._what))
+            if not self._ways:
+                yield Static(
+                    plain("It can be sent when it is shorter, or to a model with a longer context."), classes="way"
+                )
             for way, words in self._ways:
                 yield Static(plain((KEYS[way], "bold"), f"   {words}"), classes="way")
             yield Static(plain("esc   back to the prompt, nothing is sent"), id="back")

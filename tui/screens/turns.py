@@ -15,6 +15,8 @@ from tui.widgets.chat_pane import ChatPane
 from tui.widgets.prompt import Draft, PromptText
 from tui.widgets.transcript import Transcript
 
+NO_BRANCH = "There is no further branch at this turn"
+
 
 class TurnScreen(PaneScreen):
     """Panes whose turns can be worked on."""
@@ -31,6 +33,8 @@ class TurnScreen(PaneScreen):
         if not isinstance(pane, ChatPane) or entry is None:
             return
         match event.what:
+            case "copy" if pane.duel is not None:
+                self.notify(printable(copy(self.app, pane.duel_words(), "The comparison")), markup=False)
             case "copy":
                 self.notify(printable(copy(self.app, entry.text, "The turn")), markup=False)
             case "copy_code":
@@ -41,9 +45,11 @@ class TurnScreen(PaneScreen):
                     self.notify("There is no code in this turn")
             case "edit":
                 self._edit(pane, entry.key)
-            case "previous" | "next" if not pane.completes:
-                if not pane.walk(entry.key, -1 if event.what == "previous" else 1):
-                    self.notify("There is no further branch at this turn")
+            case "previous" | "next" | "branch_before" | "branch_after":
+                back = event.what in ("previous", "branch_before")
+                key = pane.branching() if pane.completes else entry.key
+                if key is None or not pane.walk(key, -1 if back else 1):
+                    self.notify("There is no further branch of this text" if pane.completes else NO_BRANCH)
             case "delete" if not pane.completes:
                 self._delete(pane, entry.key)
 
@@ -82,18 +88,16 @@ class TurnScreen(PaneScreen):
             self._say_prompt()
 
     def _delete(self, pane: ChatPane, key: str) -> None:
-        after = (
-            len(pane.conversation.path()) - 1 - next(i for i, n in enumerate(pane.conversation.path()) if n.id == key)
-        )
+        after = len(pane.conversation.below(key))
 
         def answered(yes: bool | None) -> None:
             if yes and key in pane.conversation:
                 pane.delete(key)
 
-        more = f" and the {after} below it" if after else ""
-        self.app.push_screen(
-            Ask("Delete this turn", f"Delete this turn{more}, on every branch that goes on from it?"), answered
+        more = {0: "", 1: " and the one that follows it"}.get(
+            after, f" and the {after} that follow it, on all branches"
         )
+        self.app.push_screen(Ask("Delete this turn", f"Delete this turn{more}?"), answered)
 
     def on_prompt_text_attach_wanted(self, event: PromptText.AttachWanted) -> None:
         event.stop()

@@ -133,12 +133,23 @@ class AnsweringPane(ModelPane):
             for n in path:
                 passage.add_turn(n)
             if path:
-                passage.note, passage.warning = note_of(path[-1])
+                passage.note, passage.warning = self._note_of(path[-1])
             self.transcript.show([passage])
         else:
             places = self.conversation.places()
             self.transcript.show(self._entry_of(n, places) for n in path)
         self.say_all()
+
+    def _note_of(self, turn: Node) -> tuple[str, bool]:
+        """What to say below the last turn; of a text that is continued, which of its branches stands there too."""
+        note, warning = note_of(turn)
+        if self.completes:
+            places = self.conversation.places()
+            at, of = next((places[n.id] for n in reversed(self.conversation.path()) if places[n.id][1] > 1), (1, 1))
+            if of > 1:
+                branch = f"branch {at} of {of} · tab, then [ ] walk them"
+                note = f"{note}\n{branch}" if note else branch
+        return note, warning
 
     @property
     def passage(self) -> Passage:
@@ -323,7 +334,7 @@ class AnsweringPane(ModelPane):
         )
         self.conversation = self.conversation.with_node(finished)
         self.keeper.finished(self.conversation, finished)
-        entry.note, entry.warning = note_of(finished)
+        entry.note, entry.warning = self._note_of(finished)
         entry.finish()
         if stats is not None and stats.prompt_tokens is not None:
             self.context_used = stats.prompt_tokens + stats.decoded_tokens

@@ -35,16 +35,27 @@ class CellDetail(DrawnLines):
         self._disk_note = ""
         self._kv_cache_type = "f16"
         self._waiting = ""
+        self._room_note = ""
         self._lines_cache: tuple[int, int, list[Strip]] | None = None
 
     def show(
-        self, option: Option | None, *, disk_note: str = "", kv_cache_type: str = "f16", waiting: str = ""
+        self,
+        option: Option | None,
+        *,
+        disk_note: str = "",
+        kv_cache_type: str = "f16",
+        waiting: str = "",
+        room_note: str = "",
     ) -> None:
-        """Show an option; without one, what the screen waits for."""
-        state = (option, disk_note, kv_cache_type, waiting)
-        if state == (self.option, self._disk_note, self._kv_cache_type, self._waiting):
+        """Show an option; without one, what the screen waits for.
+
+        Args:
+            room_note: What would make room for it at once, which stands before every other cure; "": nothing.
+        """
+        state = (option, disk_note, kv_cache_type, waiting, room_note)
+        if state == (self.option, self._disk_note, self._kv_cache_type, self._waiting, self._room_note):
             return
-        self.option, self._disk_note, self._kv_cache_type, self._waiting = state
+        self.option, self._disk_note, self._kv_cache_type, self._waiting, self._room_note = state
         self._lines_cache = None
         self.redraw()
 
@@ -137,9 +148,10 @@ class CellDetail(DrawnLines):
                 [(fitted(head, room, signs.ellipsis), verdict)],
                 [("  " + fitted(rest, room - 2, signs.ellipsis), Style.null())],
             ]
-        if option.reason:
-            cure = ink(self, "foreground")
-            lines += [[(text, cure)] for text in wrapped(clean(option.reason), room)]
+        cure = ink(self, "foreground")
+        for words in (self._room_note, option.reason):
+            if words:
+                lines += [[(text, cure)] for text in wrapped(clean(words), room)]
         if option.install_line and option.verdict != "no":
             lines += [[(text, muted)] for text in wrapped(f"to install: {clean(option.install_line)}", room)]
         basis = joined(

@@ -18,7 +18,7 @@ from backends.loaded import LoadedModel, LoadedModels
 from backends.stoppable import Stoppable
 from specs.text import printable
 from tui.widgets.answering_pane import AnsweringPane
-from tui.widgets.duel_entry import duel_passage, spot_words
+from tui.widgets.duel_entry import duel_passage, duel_text, spot_words
 from tui.widgets.entry import Entry
 from tui.widgets.generation import Generation
 from tui.widgets.pane_words import alternatives_words
@@ -211,6 +211,14 @@ class ChatPane(AnsweringPane):
         self.post_message(self.Changed(self))
         return True
 
+    def branching(self) -> str | None:
+        """The last turn up to the token cursor that has others beside it; None: the text has no branches."""
+        path, passage = self.conversation.path(), self.passage
+        places = self.conversation.places()
+        here = passage.parts[passage.spot].node_id if passage.spot is not None else None
+        upto = next((at for at, turn in enumerate(path, 1) if turn.id == here), len(path))
+        return next((turn.id for turn in reversed(path[:upto]) if places[turn.id][1] > 1), None)
+
     def delete(self, node_id: str) -> None:
         """Without this turn and all that follows it."""
         self._end_now()
@@ -235,7 +243,7 @@ class ChatPane(AnsweringPane):
             if line is not None:
                 self.transcript.show_line(self.passage, line)
             self._say_notice()
-        elif self.duel is not None:
+        elif self.duel is not None and event.what != "copy":
             event.stop()
         elif event.what.isdecimal():
             event.stop()
@@ -279,6 +287,12 @@ class ChatPane(AnsweringPane):
         self.duel = made
         self.say_all()
         self.post_message(self.Changed(self))
+
+    def duel_words(self) -> str:
+        """The comparison that stands here, for the clipboard."""
+        assert self.duel is not None
+        asked = self.transcript.entries[0].text
+        return duel_text(self.duel, asked, self.title)
 
     def leave_duel(self) -> bool:
         """Show the conversation again; False: it stands there."""

@@ -42,3 +42,22 @@ def spot_words(passage: Passage) -> str:
         f"its first choice here: {quoted(first.text)} {share(first) * 100:.0f} %\n"
         f"       the answer has: {quoted(given.text)} {share(given) * 100:.0f} %"
     )
+
+
+def duel_text(duel: Duel, asked: str, title: str) -> str:
+    """The comparison as plain text: prompt, answer, both figures, and each place with another first choice.
+
+    Args:
+        title: The model that scored the answer.
+    """
+    answer = "".join(score.text for score in duel.scores if not score.reasoning).strip()
+    lines = [asked, "", answer, "", f"{title}: {duel.words}"]
+    for place, score in enumerate(duel.scores):
+        if duel.differs(place):
+            first, given = score.first, Alternative(score.text, score.token, score.logprob)
+            before = "".join(one.text for one in duel.scores[max(0, place - 4) : place]).strip()
+            lines.append(
+                f"after {quoted(before)}: {quoted(first.text)} {share(first) * 100:.0f} % instead of "
+                f"{quoted(given.text)} {share(given) * 100:.0f} %"
+            )
+    return "\n".join(lines) + "\n"

@@ -191,7 +191,9 @@ class PieceStream:
                 self._add(line)
                 return
         if self._kind is None:
-            self._open("text", indent=_indent(line))
+            # The space that a template leaves before an answer is no indent; four would be code.
+            lead = _indent(line)
+            self._open("text", indent=0 if self._previous is None and lead < 4 else lead)
         self._add(line.strip() if self._kind != "quote" else line)
 
     def _code_line(self, line: str) -> None:

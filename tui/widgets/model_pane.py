@@ -165,6 +165,8 @@ class ModelPane(Vertical):
         elif self.state == "unloaded":
             why = " because nobody talked to it" if self._was_idle else ""
             text = f"This model was unloaded{why}. Your next prompt or ctrl+l loads it again; the conversation stays."
+        elif self.state == "empty":
+            text = "No model is here yet: f5 chooses one, and the conversation goes on with it."
         else:
             text = self._hint_words()
         if self.trouble:

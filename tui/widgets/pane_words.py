@@ -40,7 +40,7 @@ CONTEXT_FULL = "context"
 """Why an answer ended that took the last token of the context."""
 CUT_OFF = "modeldeck ended before this answer did · ctrl+g goes on"
 REASONS = {
-    "cancelled": "stopped",
+    "cancelled": "stopped · ctrl+g goes on",
     "length": "cut at the token limit · ctrl+g goes on",
     CONTEXT_FULL: "the context is full · ctrl+g asks how to make room and goes on",
     "error": "the engine ended here",
@@ -138,7 +138,10 @@ def note_of(turn: Node) -> tuple[str, bool]:
         return "", False
     if turn.error:
         smaller = "the model smaller" if about(turn.error) == "memory" else "the model again"
-        return f"{turn.error}\nwhat came is kept · ctrl+r tries again · ctrl+l loads {smaller}", True
+        return (
+            f"{turn.error}\nwhat came is kept · ctrl+l loads {smaller}, then ctrl+g goes on · ctrl+r begins anew",
+            True,
+        )
     if turn.stop_reason is None:
         return (CUT_OFF, True) if turn.text or turn.reasoning else ("", False)
     return REASONS.get(turn.stop_reason, ""), turn.stop_reason in ("length", CONTEXT_FULL)

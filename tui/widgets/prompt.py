@@ -19,6 +19,7 @@ from specs.text import printable
 from tui.chat_keys import PROMPT
 from tui.editor import edit_file
 from tui.units import file_size
+from tui.widgets.typing_line import InTurn
 
 LARGE_PASTE = 8_000
 """Characters of a paste above which it becomes a block instead of text to edit."""
@@ -69,7 +70,7 @@ class Draft:
 PASTED = "pasted text"
 
 
-class PromptText(TextArea):
+class PromptText(InTurn, TextArea):
     """The text itself."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*PROMPT]
@@ -98,6 +99,10 @@ class PromptText(TextArea):
 
     class NewlineWanted(Message, bubble=False):
         """A new line is to begin behind what was typed before it."""
+
+    def leaves(self, key: str) -> bool:
+        # There it takes the attachments away, one by one.
+        return key == "backspace" and self.cursor_at_start_of_text and not self.selected_text
 
     def key_label(self, binding: Binding) -> str | None:  # noqa: ARG002
         """Nothing to offer where nobody reads what is sent."""

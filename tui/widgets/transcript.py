@@ -389,7 +389,7 @@ class Transcript(ScrollView, can_focus=True):
         # One text has no turns; of a duel nothing but its places can be walked over.
         if self.walks_tokens:
             wish = parameters[0] if action == "wish" else None
-            if self.compares and wish not in (None, "previous", "next"):
+            if self.compares and wish not in (None, "previous", "next", "copy"):
                 return False
             if not self.compares and (action == "fold" or wish == "delete"):
                 return False
@@ -455,7 +455,9 @@ class Transcript(ScrollView, can_focus=True):
             self._scroll_now(end - height)
 
     def action_wish(self, what: str) -> None:
-        """Ask for something to be done with the turn under the cursor."""
+        """Ask for something to be done with the turn under the cursor, which is lost where others are shown."""
+        if self.cursor is None and self.entries:
+            self.cursor = len(self.entries) - 1
         self.post_message(self.Wished(self, what))
 
     def action_page_up(self) -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import pytest
 from chat_app import Chat, RunChat, load_request
+from textual.widgets import Static
 
 from backends.engines.engine import Sampling, Turn
+from backends.engines.remote import RemoteModel
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import EngineCrashed
+from backends.servers import remote_request
 from tui.screens.overflow import Overflow
 
 
@@ -299,3 +302,16 @@ async def test_a_crash_during_a_summary_is_said_at_once_and_the_prompt_comes_bac
         assert "the process ended" in c.notice(c.pane)
         assert "ctrl+l loads it again in a process of its own" in c.notice(c.pane)
         assert not c.pane.conversation.dropped
+
+
+async def test_a_servers_own_context_is_not_offered_to_be_enlarged(chat: RunChat) -> None:
+    told = remote_request(RemoteModel("small", 100), "http://box:8000/v1")
+    async with chat(ScriptedAdapter("short")) as c:
+        await c.load(told)
+        await c.type("next " * 200)
+        await c.pilot.press("enter")
+        await c.until(lambda: isinstance(c.app.screen, Overflow))
+        asked = " ".join(str(widget.render()) for widget in c.app.screen.query(Static))
+        assert "load the model again" not in asked
+        assert "when it is shorter" in asked
+    assert remote_request(RemoteModel("untold", None), "http://box:8000/v1").max_context is None

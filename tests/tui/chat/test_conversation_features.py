@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from backends.engines.engine import Alternative, Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.exports import to_json
 from backends.history import History
+from tui.screens.ask import Ask
 from tui.screens.chat_settings import ChatSettings, Cycle
 from tui.screens.conversations import Conversations
 from tui.screens.loaded import Loaded, ModelList
@@ -104,6 +107,28 @@ def test_tmux_gets_it_bare_as_well_for_its_own_buffer(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TMUX", "/tmp/tmux,1,0")
     assert written("hi") == "\x1b]52;c;aGk=\x07\x1bPtmux;\x1b\x1b]52;c;aGk=\x07\x1b\\"
     assert written("x" * LONGEST_SEQUENCE) is None
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_a_tmux_as_it_comes_has_the_text_in_its_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tui.clipboard import to_tmux
+
+    socket = str(tmp_path / "s")
+
+    def tmux(*arguments: str) -> str:
+        asked = ["tmux", "-S", socket, "-f", "/dev/null", *arguments]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.delenv("TMUX", raising=False)
+    assert not to_tmux("nobody there")
+    tmux("new-session", "-d", "sleep 60")
+    try:
+        monkeypatch.setenv("TMUX", f"{socket},1,0")
+        text = "über alles\n" * 20_000
+        assert to_tmux(text)
+        assert tmux("show-buffer") == text
+    finally:
+        tmux("kill-server")
 
 
 async def test_a_text_file_goes_along(chat: RunChat, tmp_path: Path) -> None:
@@ -382,3 +407,105 @@ async def test_loaded_models_are_listed_and_unloaded_by_key(chat: RunChat) -> No
         assert c.engine.closed
         await c.pilot.press("ctrl+l")
         await c.until(lambda: c.pane.state == "ready")
+
+
+async def test_a_completion_walks_back_to_the_branch_before(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.1), Alternative(" moon", 2, -2.5))
+    answers = iter([[Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,)), Chunk(" rose")], [" set"]])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load(load_request(chats=False))
+        await c.say("Then")
+        assert "branch" not in c.shown()
+        await c.pilot.press("tab", "left", "2")
+        await c.quiet()
+        assert "branch 2 of 2" in c.shown()
+        await c.pilot.press("[")
+        await c.until(lambda: "Then the sun rose" in c.shown())
+        assert "branch 1 of 2" in c.shown()
+        await c.pilot.press("[")
+        await c.pilot.pause()
+        assert "Then the sun rose" in c.shown()
+        await c.pilot.press("]")
+        await c.until(lambda: "Then the moon set" in c.shown())
+
+
+async def test_a_completions_branches_further_up_are_reached_from_the_token_there(chat: RunChat) -> None:
+    spots = (Alternative(" sun", 1, -0.1), Alternative(" moon", 2, -2.5))
+    first = [Chunk(" the"), Chunk(" sun", tokens=1, alternatives=(spots,))]
+    answers = iter([first, [" set"], [" one"], [" two"]])
+    async with chat(ScriptedAdapter(lambda turns: next(answers))) as c:
+        await c.load(load_request(chats=False))
+        await c.say("Then")
+        await c.pilot.press("tab", "left", "2")
+        await c.quiet()
+        await c.pilot.press("tab")
+        await c.say(" and")
+        await c.pilot.press("ctrl+r")
+        await c.quiet()
+        assert "Then the moon set and two" in c.shown()
+        await c.pilot.press("tab", "[")
+        await c.until(lambda: "Then the moon set and one" in c.shown())
+        await c.pilot.press("left", "[")
+        await c.until(lambda: "Then the sun" in c.shown())
+
+
+async def test_deleting_says_how_many_turns_go_on_every_branch(chat: RunChat) -> None:
+    async with chat(ScriptedAdapter("yes")) as c:
+        await c.load()
+        await c.say("one")
+        await c.pilot.press("ctrl+r")
+        await c.quiet()
+        await c.say("two")
+        await c.pilot.press("tab", "home", "up", "up", "up", "x")
+        await c.until(lambda: isinstance(c.app.screen, Ask))
+        asked = " ".join(str(widget.render()) for widget in c.app.screen.query(Static))
+        assert "and the 4 that follow it, on all branches?" in asked
+
+
+async def test_with_one_pane_f9_says_so_and_goes_nowhere(chat: RunChat) -> None:
+    async with chat() as c:
+        pane = await c.load()
+        await c.pilot.press("f9")
+        await c.pilot.pause()
+        assert c.screen.active_pane is pane
+        assert any("no other pane" in str(one.message) for one in c.app._notifications)
+
+
+async def test_the_preset_says_what_the_numbers_are_while_they_change(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.pilot.press("f2")
+        await c.until(lambda: isinstance(c.app.screen, ChatSettings) and c.app.screen.focused)
+        settings = c.app.screen
+        preset, temperature = settings.query_one("#preset", Cycle), settings.query_one("#temperature", Input)
+        before = temperature.value
+        temperature.value = "1.234"
+        await c.until(lambda: preset.words[preset.at] == "your own")
+        temperature.value = before
+        await c.until(lambda: preset.words[preset.at] == "balanced")
+        preset.focus()
+        for _ in preset.words:
+            await c.pilot.press("right")
+        await c.until(lambda: preset.words[preset.at] == "balanced")
+
+
+async def test_a_conversation_opened_without_a_model_says_how_to_go_on(chat: RunChat) -> None:
+    async with chat() as c:
+        await c.load()
+        await c.say("Why is the sky blue?")
+        assert c.screen.history.flush()
+        name = c.pane.conversation.id
+        await c.pilot.press("f12")
+        await c.screen.open_conversation(name)
+        await c.pilot.pause()
+        assert "f5 chooses one" in c.notice(c.pane)
+        assert c.screen.prompt.area.placeholder == "Load a model first: f5"
+        await c.type("and at night?")
+        await c.pilot.press("enter", "ctrl+r")
+        await c.pilot.pause()
+        assert c.screen.prompt.area.text == "and at night?"
+        assert {str(one.message) for one in c.app._notifications} == {"No model is loaded: f5 shows what runs here"}
+        await c.load()
+        await c.pilot.press("enter")
+        await c.quiet()
+        assert [turn.text for turn in c.engine.calls[-1].turns][::2] == ["Why is the sky blue?", "and at night?"]

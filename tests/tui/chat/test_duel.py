@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from chat_app import RunChat, load_request
 from textual.geometry import Region
@@ -140,3 +141,21 @@ async def test_models_that_do_not_fit_beside_each_other_score_one_after_the_othe
         assert adapter.engines[0].closed
         assert not adapter.engines[1].closed
         assert any("makes room for" in note.message for note in c.app._notifications)
+
+
+async def test_a_duel_is_copied_with_its_figures_and_its_places(chat: RunChat, home: Path) -> None:
+    adapter = ScriptedAdapter(ANSWER, choices={"Q4_K_M": {3: " vier"}})
+    async with chat(adapter, size=(160, 30)) as c:
+        await c.load(load_request(quantization="Q8_0"))
+        second = await c.load(load_request(), beside=True)
+        await c.pilot.press("f9")
+        await c.say("count")
+        await c.pilot.press("ctrl+s")
+        await c.until(lambda: second.duel is not None)
+        second.transcript.focus()
+        await c.pilot.press("c")
+        await c.until(lambda: c.app.clipboard)
+        asked, _, answer, _, figures, place = c.app.clipboard.splitlines()
+        assert (asked, answer) == ("count", ANSWER)
+        assert figures.startswith("llama-3-instruct 8B Q4_K_M: same first choice 90 %, mean divergence 0.")
+        assert place.startswith('after "one two three": " vier" 75 % instead of " four" ')

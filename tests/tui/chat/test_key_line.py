@@ -54,7 +54,7 @@ async def test_a_completed_text_offers_tokens_and_neither_folding_nor_branches(c
         assert str(c.screen.prompt.border_title) == "another text: enter branches, esc leaves it as it is"
 
 
-async def test_a_duel_offers_its_places_alone_until_it_is_left(chat: RunChat) -> None:
+async def test_a_duel_offers_its_places_and_a_copy_until_it_is_left(chat: RunChat) -> None:
     async with chat(ScriptedAdapter("All colours", choices={"Q4_K_M": {1: " no"}}), size=(140, 30)) as c:
         await c.load(load_request(quantization="Q8_0"))
         second = await c.load(load_request(), beside=True)
@@ -66,7 +66,7 @@ async def test_a_duel_offers_its_places_alone_until_it_is_left(chat: RunChat) ->
         second.transcript.focus()
         await c.pilot.pause()
         assert keys(c)["turn.next"] == "place"
-        assert not {"turn.copy", "turn.edit"} & keys(c).keys()
+        assert {"turn.copy", "turn.edit"} & keys(c).keys() == {"turn.copy"}
         await c.pilot.press("escape")
         await c.until(lambda: second.duel is None)
         assert keys(c).get("turn.next", "branch") == "branch"

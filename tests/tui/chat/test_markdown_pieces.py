@@ -171,3 +171,7 @@ def test_a_link_says_where_it_leads() -> None:
 def test_styles_are_those_of_the_palette() -> None:
     [line] = draw(split("**x**")[0], 20, PALETTE)
     assert line[0].style == PALETTE.text + Style(bold=True)
+
+
+def test_the_space_that_a_template_leaves_before_an_answer_is_no_indent() -> None:
+    assert [piece.indent for piece in split(" An answer.\n\n- item\n\n  of the item\n")] == [0, 0, 2]

@@ -7,10 +7,13 @@ import threading
 
 import pytest
 from chat_app import ChatApp, RunChat, load_request
+from textual import events
+from textual.widgets import Input
 
 from backends.engines.engine import Chunk, Turn
 from backends.engines.scripted import ScriptedAdapter
 from backends.errors import DamagedWeights, EngineCrashed, EngineError
+from tui.screens.ask_line import AskLine
 from tui.settings import Settings
 
 
@@ -340,3 +343,20 @@ async def test_a_second_prompt_while_loading_stays_in_the_prompt(chat: RunChat) 
         hold.set()
         await c.until(lambda: pane.conversation.nodes and pane.generation is None)
         assert pane.conversation.path()[0].text == "first"
+
+
+BURST = ("a", "b", "backspace", "c", "d", "left", "x")
+
+
+@pytest.mark.parametrize("where", ["prompt", "box"])
+async def test_keys_typed_in_one_go_act_in_their_order(chat: RunChat, where: str) -> None:
+    async with chat() as c:
+        await c.load()
+        if where == "box":
+            await c.pilot.press("ctrl+t")
+            await c.until(lambda: isinstance(c.app.screen, AskLine))
+        for key in BURST:
+            c.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        line = c.app.screen.query_one(Input) if where == "box" else None
+        await c.until(lambda: "x" in (line.value if line is not None else c.screen.prompt.area.text))
+        assert (line.value if line is not None else c.screen.prompt.area.text) == "acxd"
