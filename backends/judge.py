@@ -14,7 +14,7 @@ from backends.memory.demand import CPU, Demand
 from backends.memory.estimators import demand_of
 from backends.memory.placement import Placement, place
 from backends.memory.vllm import SHARE
-from backends.places import Places, driven, places
+from backends.places import Place, Places, driven, places
 from backends.quick import quick_verdicts
 from backends.speed import decode_speed
 from backends.support import CONTEXT_STEP, cache_type_of, context_of, support
@@ -94,9 +94,9 @@ def judge(
         speed = decode_speed(demand, placed, machine, context)
     kind = placed.kind
     devices = max(1, len(placed.cards)) if placed.verdict in {"gpu", "split"} else 1
-    if placed.verdict == "no" and placed.nearest == "cards" and demand.layer_split:
+    if placed.verdict == "no":
         # The sum that the sentence names: each card has a process's share and a compute buffer of its own.
-        devices = sum(1 for card in found.cards if card.accelerator.kind == kind and not card.accelerator.parent_uuid)
+        devices = placed.devices
     layered = engine == LLAMA_CPP and verdict in {"gpu", "split", "cpu"}
     return Option(
         variant=variant,
@@ -254,11 +254,14 @@ def _missing(demand: Demand, found: Places, placed: Placement) -> str:
     )
 
 
-def _cards(found: Places) -> str:
+def _usable(found: Places) -> list[Place]:
     """The cards that one process can use together: of MIG slices only the best one."""
     whole = [card for card in found.cards if card.accelerator.parent_uuid is None]
-    usable = whole or [max(found.cards, key=lambda card: card.budget_bytes)]
-    return _names([card.accelerator.name for card in usable])
+    return whole or [max(found.cards, key=lambda card: card.budget_bytes)]
+
+
+def _cards(found: Places) -> str:
+    return _names([card.accelerator.name for card in _usable(found)])
 
 
 def _nearest(found: Places, placed: Placement) -> str:
@@ -313,15 +316,18 @@ def _why_not_better(demand: Demand, found: Places, placed: Placement, context: i
     kind = found.cards[0].accelerator.kind
     whole = demand.weights_bytes - demand.host_bytes + demand.kv_bytes(context, cache_type)
     whole += demand.device_compute(context) + demand.overhead_of(kind)
+    usable = _usable(found)
     together = demand.layer_split and not found.unified
+    room = found.largest_bytes
     if together:
         # Each further card has a process's share and a compute buffer of its own.
-        whole += (len(found.cards) - 1) * (demand.device_compute(context) + demand.overhead_of(kind))
-    short = whole - (found.cards_bytes if together else found.largest_bytes)
-    names = _names([card.accelerator.name for card in found.cards])
+        whole += (len(usable) - 1) * (demand.device_compute(context) + demand.overhead_of(kind))
+        room = sum(card.budget_bytes for card in usable)
+    short = whole - room
+    names = _names([card.accelerator.name for card in usable])
     if short >= _LAYER_REST:
         return f"{amount(short)} too large for the {names} alone"
-    return f"its layers do not divide into what the {names} have each" if together and len(found.cards) > 1 else None
+    return f"its layers do not divide into what the {names} have each" if together and len(usable) > 1 else None
 
 
 def _too_long(family: ModelFamily, context: int) -> str | None:

@@ -184,7 +184,7 @@ class _Platform:
         """Here and below the shape is kept beside what is found by its id, so that its id stays its own."""
         self._engines: dict[tuple[str, str, bool], tuple[tuple[str, bool], ...]] = {}
         self._frames: dict[tuple[int, str, str], tuple[Shape, Frame]] = {}
-        self._rows: dict[tuple[int, bool, str, float], tuple[Shape, Rows]] = {}
+        self._rows: dict[tuple[int, bool, bool, str, float], tuple[Shape, Rows]] = {}
 
     def let_go(self) -> None:
         """Free what is kept piece by piece; a thread that judges by it meanwhile makes anew what it misses."""
@@ -263,7 +263,7 @@ class _Platform:
     def _frame(self, content: _Content, engine: str, kind: str) -> Frame:
         demand = self._demand(content, engine)
         cache_type = cache_type_of(engine, self.wish)
-        key = (id(content.shape), demand.padded, cache_type, demand.kv_element_bytes)
+        key = (id(content.shape), demand.kv is content.shape.kv, demand.padded, cache_type, demand.kv_element_bytes)
         found = self._rows.get(key)
         if found is None:
             rows = rows_of(demand.kv, cache_type, padded_cells=demand.padded, element_bytes=demand.kv_element_bytes)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from backends.fit import Correction
 from backends.memory.demand import CPU, Demand, Portion, longest_prompt
-from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, layer_bytes, padded
+from backends.memory.kv_cache import DEFAULT_UBATCH, KvCache, cell_bytes, layer_bytes, padded
 
 
 class Rows(NamedTuple):
@@ -42,10 +42,16 @@ def rows_of(kv: KvCache, cache_type: str, *, padded_cells: bool, element_bytes: 
         state += count * layer.state_elements * 4
         if layer.kind == "recurrent":
             continue
+        if layer.compressed_elements:
+            # As near as sums over cells come: rows in steps of 256 are left out.
+            shared = layer_bytes(layer, 256 * layer.ratio, 0, cache_type) - layer.state_elements * 4
+            full += count * shared / (256 * layer.ratio)
+            window_row += count * (layer_bytes(layer, 0, 1, cache_type) - layer.state_elements * 4)
+            continue
         if padded_cells:
             row: float = layer_bytes(layer, 1, 1, cache_type) - layer.state_elements * 4
         else:
-            row = (layer.key_elements + layer.value_elements) * element_bytes
+            row = cell_bytes(layer, element_bytes)
         if layer.kind == "window" and kv.window:
             window_row += count * row
         else:

@@ -275,8 +275,9 @@ class Scorer(Protocol):
 class Adapter(Protocol):
     """One engine library. Importing an adapter's module imports no library; load() does.
 
-    It may have a `prefers_isolation`, True or a function of the Weights, where its load would hold Python's lock so long
-    that a key pressed meanwhile waits: the app then loads in a process of its own. `may_be_isolated = False` forbids it.
+    It may have a `prefers_isolation`, True or a function of the Weights, where its load would hold Python's lock so
+    long that a key pressed meanwhile waits: the app then loads in a process of its own. `may_be_isolated = False`
+    forbids that.
     """
 
     name: str

@@ -65,7 +65,7 @@ def kv_bytes(folder: Path, context: int) -> int | None:
     attention; sliding windows need less.
     """
     from backends.memory import hf_config
-    from backends.memory.kv_cache import kv_cache
+    from backends.memory.kv_cache import cell_bytes, kv_cache
 
     try:
         architecture = hf_config.read_config((folder / "config.json").read_bytes()).architecture
@@ -75,8 +75,8 @@ def kv_bytes(folder: Path, context: int) -> int | None:
     if cache is None:
         return None
     blocks = -(-context // CPU_BLOCK_TOKENS) + 1
-    cells = 2 * blocks * CPU_BLOCK_TOKENS
-    return sum(cells * (layer.key_elements + layer.value_elements) + 4 * layer.state_elements for layer in cache.layers)
+    cells = blocks * CPU_BLOCK_TOKENS
+    return sum(int(cells * cell_bytes(layer, 2.0)) + 4 * layer.state_elements for layer in cache.layers)
 
 
 def engine_arguments(

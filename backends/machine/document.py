@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.machine.bandwidth import bandwidth_of, compute_capability_of
@@ -68,7 +68,7 @@ def machine_from_json(document: object, label: str | None = None) -> Machine:
         arch=_text(top, "arch", "arch", required=True) or "",
         cpu=_cpu(cpu),
         memory=memory,
-        accelerators=tuple(_accelerator(one, place, memory) for place, one in enumerate(listed)),
+        accelerators=_accelerators(listed, memory),
         warnings=tuple(_strings(top.get("warnings", []), "warnings")),
         label=label if label is not None else own_label,
         host_bandwidth_bytes_per_second=_whole(
@@ -114,6 +114,23 @@ def _memory(memory: Mapping[str, object]) -> Memory:
     if total is not None and available is not None and available > total:
         raise ValueError(f"memory.available_bytes is {available}, more than memory.total_bytes, which is {total}")
     return Memory(total, available)
+
+
+def _accelerators(listed: Sequence[object], memory: Memory) -> tuple[Accelerator, ...]:
+    found: list[Accelerator] = []
+    numbers: dict[tuple[str, int], int] = {}
+    for place, one in enumerate(listed):
+        accelerator = _accelerator(one, place, memory)
+        number = (accelerator.kind, accelerator.index)
+        if number in numbers:
+            # The verdict names the cards by their numbers, and so do the engines.
+            raise ValueError(
+                f"accelerators[{place}].index is {accelerator.index}, as is that of accelerators[{numbers[number]}]; "
+                f"give each {accelerator.kind} card a number of its own"
+            )
+        numbers[number] = place
+        found.append(accelerator)
+    return tuple(found)
 
 
 def _accelerator(value: object, place: int, memory: Memory) -> Accelerator:

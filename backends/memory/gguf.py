@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from backends.errors import BadWeights, CutOff
-from backends.memory.kv_cache import GUESSING
+from backends.memory.kv_cache import EXPANDED_KEY, GUESSING
 from specs.contradictions import contradiction
 from specs.formats import TYPES_BY_ID, TensorType
 from specs.model import Architecture
@@ -401,6 +401,9 @@ def architecture_of(metadata: Mapping[str, Any], tensors: tuple[GgufTensor, ...]
         plain, latent = _count(own.pop(key, None)), _count(own.pop(f"{key}_mla", None))
         if latent or plain:
             values[field] = latent or plain
+        if values.get("kv_lora_rank") and plain and not latent:
+            # Converted before April 2025: llama.cpp then keeps each head's own keys and values.
+            own[EXPANDED_KEY] = True
     words = _count(own.pop("vocab_size", None)) or _count(metadata.get("tokenizer.ggml.tokens#length"))
     if words:
         values["vocab_size"] = words

@@ -26,6 +26,7 @@ NAMES: Final = {
     "gpt_oss": "gpt-oss", "olmo2": "olmo2", "exaone4": "exaone4", "stablelm": "stablelm", "llama4": "llama4",
     "llama4_text": "llama4", "granite": "granite", "granitemoehybrid": "granitehybrid", "falcon_h1": "falcon-h1",
     "mamba2": "mamba2", "seed_oss": "seed_oss", "minimax_m2": "minimax-m2", "orion": "orion", "baichuan": "baichuan",
+    "deepseek_v32": "deepseek32", "glm_moe_dsa": "glm-dsa", "glm4_moe_lite": "deepseek2", "minicpm3": "minicpm3",
 }  # fmt: skip
 """llama.cpp's architecture by Transformers' model_type. Source: llama.cpp's convert_hf_to_gguf.py."""
 
@@ -140,6 +141,7 @@ def read_config(data: bytes | str) -> HfConfig:
         values["expert_shared_feed_forward_length"] = shared_length
     if not values["expert_count"]:
         values["expert_count"] = None
+    values.update(_indexer(text))
     values.update(_windows(text, values))
     values.update(_recurrent(first))
     tied = text.get("tie_word_embeddings", document.get("tie_word_embeddings"))
@@ -160,6 +162,18 @@ def read_config(data: bytes | str) -> HfConfig:
         quantization if isinstance(quantization, dict) else None,
         first("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"),
     )
+
+
+def _indexer(text: Mapping[str, Any]) -> dict[str, Any]:
+    """What chooses the tokens of DeepSeek's sparse attention, where the configuration has it."""
+    heads, each = _count(text.get("index_n_heads")), _count(text.get("index_head_dim"))
+    if not heads or not each:
+        return {}
+    extra: dict[str, object] = {"attention.indexer.head_count": heads, "attention.indexer.key_length": each}
+    kinds = text.get("indexer_types")
+    if isinstance(kinds, list) and kinds:
+        extra["attention.indexer.types"] = tuple(1 if kind == "full" else 0 for kind in kinds)
+    return {"extra": extra}
 
 
 def _windows(text: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

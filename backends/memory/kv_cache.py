@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -40,6 +40,22 @@ APART: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
 GUESSING: Final = frozenset({"glm4moe", "glm-dsa"})
 """Architectures whose GGUF files hold blocks that guess further tokens; of the others the converter leaves them out."""
 
+EXPANDED: Final = frozenset({"minicpm3"})
+"""Architectures with latent attention of which llama.cpp keeps the heads' own keys and values, not the latent row.
+
+Source: the graph of src/models/minicpm3.cpp, which joins each head's parts before the cache.
+"""
+
+EXPANDED_KEY: Final = "attention.expanded"
+"""A key of ours in the further ones: this model's cache holds heads although its attention is latent."""
+
+INDEXED: Final = frozenset({"glm-dsa", "deepseek32", "minimax-m3"})
+"""Architectures whose indexer llama.cpp keeps a cache for."""
+
+INDEXERS_BELOW: Final = 1 << 20
+"""GLM's models of a shorter context than this choose their tokens anew in every block. Source: load_arch_hparams of
+src/models/glm-dsa.cpp."""
+
 TYPE_NAMES: Final = {"f16": "F16", "bf16": "BF16", "f32": "F32", "q8_0": "Q8_0", "q4_0": "Q4_0", "q4_1": "Q4_1",
                      "q5_0": "Q5_0", "q5_1": "Q5_1", "iq4_nl": "IQ4_NL"}  # fmt: skip
 
@@ -56,6 +72,12 @@ class LayerCache:
     value_elements: int = 0
     state_elements: int = 0
     """Elements of recurrent state, 32 bits each, whatever the context."""
+    index_elements: int = 0
+    """Elements a cell of the one key by which sparse attention chooses its tokens."""
+    compressed_elements: int = 0
+    """Elements of a row that stands for so many tokens together, beside a window of single ones."""
+    ratio: int = 1
+    """Tokens that share a compressed row, and the indexer's key with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +108,8 @@ class KvCache:
         total = 0.0
         for count, layer in self.groups:
             cells = min(context, self.window) if layer.kind == "window" and self.window else context
-            total += count * cells * (layer.key_elements + layer.value_elements) * bytes_per_element
+            total += count * cells * cell_bytes(layer, bytes_per_element)
+            total += count * (context // layer.ratio) * layer.compressed_elements * bytes_per_element
             total += count * layer.state_elements * 4
         return int(total)
 
@@ -109,9 +132,24 @@ def layer_bytes(layer: LayerCache, cells: int, windowed: int, cache_type: str) -
     if layer.kind == "recurrent":
         return layer.state_elements * 4
     kind = TENSOR_TYPES[TYPE_NAMES[cache_type]]
-    rows = kind.row_bytes(layer.key_elements) + (kind.row_bytes(layer.value_elements) if layer.value_elements else 0)
+    if layer.compressed_elements:
+        # DeepSeek V4. Source: llama_kv_cache_dsv4, whose compressed caches have rows in steps of 256 too.
+        shared = (layer.compressed_elements, layer.index_elements)
+        compressed = padded(-(-cells // layer.ratio)) * sum(kind.row_bytes(elements) for elements in shared if elements)
+        return windowed * kind.row_bytes(layer.key_elements) + compressed + layer.state_elements * 4
+    kept = (layer.key_elements, layer.value_elements, layer.index_elements)
+    rows = sum(kind.row_bytes(elements) for elements in kept if elements)
     state = layer.state_elements * 4
     return (windowed if layer.kind == "window" else cells) * rows + state
+
+
+def cell_bytes(layer: LayerCache, bytes_per_element: float) -> float:
+    """Bytes of one token in one layer, where an engine keeps tokens and not padded cells.
+
+    vLLM and SGLang keep the indexer's key at 8 bits, with a scale of four bytes for 128 elements.
+    """
+    kept = layer.key_elements + layer.value_elements
+    return kept * bytes_per_element + layer.index_elements * 132 / 128
 
 
 def per_layer(value: int | tuple[int, ...] | None, index: int) -> int | None:
@@ -148,7 +186,9 @@ def kv_cache(architecture: Architecture) -> KvCache | None:
 
 
 BY_BLOCK: Final = (
+    "attention.compress_ratios",
     "attention.cross_attention_layers",
+    "attention.indexer.types",
     "attention.shared_kv_layers",
     "attention.sliding_window_pattern",
     "layer_kv_from_start",
@@ -167,7 +207,7 @@ def period(architecture: Architecture) -> int:
     if any(value is not None and not isinstance(value, int) for value in lists):
         return blocks
     extra = architecture.extra
-    if name in GUESSING or name in SHARED_FROM or (extra and any(key in extra for key in BY_BLOCK)):
+    if name in GUESSING or name in INDEXED or name in SHARED_FROM or (extra and any(key in extra for key in BY_BLOCK)):
         return blocks
     interval = architecture.full_attention_interval
     pattern = None
@@ -231,6 +271,8 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if interval:
         return "full" if (index + 1) % interval == 0 else "recurrent"
     heads = per_layer(architecture.head_count_kv, index)
+    if heads is None and per_layer(architecture.head_count, index) == 0:
+        heads = 0  # Mamba and RWKV: the converter writes no heads and leaves out those of K and V
     if architecture.architecture in APART and per_layer(architecture.feed_forward_length, index):
         return "none"
     if heads == 0:
@@ -246,6 +288,24 @@ def layer_kind(architecture: Architecture, index: int) -> LayerKind:
     if from_start and index >= from_start:
         return "none"
     return "window" if is_windowed(architecture, index) else "full"
+
+
+def is_latent(architecture: Architecture) -> bool:
+    """Whether the cache holds one latent row for all heads.
+
+    Files of before April 2025 hold attn_kv_b in one piece; of those llama.cpp keeps the heads' own keys and values.
+    """
+    if architecture.architecture in EXPANDED or architecture.extra.get(EXPANDED_KEY):
+        return False
+    return bool(architecture.kv_lora_rank)
+
+
+def expanded(architecture: Architecture) -> Architecture:
+    """The same model where an engine keeps each head's keys and values although the attention is latent."""
+    if not is_latent(architecture):
+        return architecture
+    heads = architecture.head_count
+    return replace(architecture, head_count_kv=heads, extra={**architecture.extra, EXPANDED_KEY: True})
 
 
 def is_windowed(architecture: Architecture, index: int) -> bool:
@@ -268,6 +328,27 @@ def is_windowed(architecture: Architecture, index: int) -> bool:
     return index % pattern != full_at
 
 
+def index_elements(architecture: Architecture, index: int) -> int:
+    """Elements of the key by which a block's sparse attention chooses its tokens; 0: it has none of its own.
+
+    llama.cpp keeps it for all cells beside the ordinary cache: 2688 MiB logged for the 21 of GLM-5.2's 78 blocks that
+    choose anew, at 524,288 tokens. Source: llama_kv_cache_dsa and llama_kv_cache_msa.
+    """
+    each = whole(architecture.extra.get("attention.indexer.key_length"))
+    if not each or architecture.architecture not in INDEXED:
+        return 0
+    types = architecture.extra.get("attention.indexer.types")
+    if isinstance(types, (list, tuple)):
+        return each if index < len(types) and types[index] else 0
+    if architecture.architecture == "minimax-m3":
+        # Its indexer's cache has a row of values, too, which nobody reads: only latent attention goes without.
+        return 2 * each if index >= (architecture.leading_dense_block_count or 0) else 0
+    trained = whole(architecture.extra.get("context_length")) or 0
+    if architecture.architecture == "glm-dsa" and trained >= INDEXERS_BELOW:
+        return each if index < 2 or index % 4 == 2 else 0
+    return each
+
+
 def _layer(architecture: Architecture, index: int) -> LayerCache | None:
     kind = layer_kind(architecture, index)
     if kind == "none":
@@ -276,9 +357,13 @@ def _layer(architecture: Architecture, index: int) -> LayerCache | None:
         state = recurrent_elements(architecture)
         # An interval without the state's sizes: the state is some MB, and leaving it out is nearer than a KV cache.
         return LayerCache("recurrent", state_elements=state or 0)
-    if architecture.kv_lora_rank:
-        # Latent attention: one row for all heads, and V is read out of it.
-        return LayerCache(kind, architecture.kv_lora_rank + (architecture.rope_dimension_count or 64))
+    if architecture.architecture == "deepseek4":
+        return _compressed(architecture, index)
+    chosen = index_elements(architecture, index)
+    if is_latent(architecture):
+        # One row for all heads, and V is read out of it.
+        row = (architecture.kv_lora_rank or 0) + (architecture.rope_dimension_count or 64)
+        return LayerCache(kind, row, index_elements=chosen)
     heads_kv = per_layer(architecture.head_count_kv, index)
     heads = per_layer(architecture.head_count, index)
     if heads_kv is None:
@@ -295,4 +380,23 @@ def _layer(architecture: Architecture, index: int) -> LayerCache | None:
     state = 0
     if architecture.architecture in PARALLEL:
         state = recurrent_elements(architecture) or 0
-    return LayerCache(kind, heads_kv * key, heads_kv * value, state)
+    return LayerCache(kind, heads_kv * key, heads_kv * value, state, chosen)
+
+
+def _compressed(architecture: Architecture, index: int) -> LayerCache | None:
+    """DeepSeek V4: a window of keys in every block, and in most of them rows that stand for 4 or 128 tokens.
+
+    The compressor's own state holds values and scores of twice 4, or 128, tokens in 32 bits; where 4 share a row the
+    indexer chooses among the rows by a key of its own. Source: llama_kv_cache_dsv4 in llama.cpp.
+    """
+    key = architecture.key_length
+    ratios = architecture.extra.get("attention.compress_ratios")
+    if not key or not isinstance(ratios, (list, tuple)):
+        return None
+    ratio = ratios[index] if index < len(ratios) else 0
+    chosen = whole(architecture.extra.get("attention.indexer.key_length")) or 0
+    if ratio == 4:
+        return LayerCache("window", key, 0, 2 * 8 * 2 * (key + chosen), chosen, key, 4)
+    if ratio == 128:
+        return LayerCache("window", key, 0, 2 * 128 * key, 0, key, 128)
+    return LayerCache("window", key)

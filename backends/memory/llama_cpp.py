@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from backends.memory.compute import compute_fixed, mask_bytes
+from backends.memory.compute import chooses_tokens, compute_fixed, mask_bytes
 from backends.memory.demand import CPU, UBATCH, Demand, Portion
 from backends.memory.gguf_size import gguf_size, gguf_sums, header_bytes
 from backends.memory.shape import Shape
@@ -25,6 +25,7 @@ class _Still(NamedTuple):
 
     tied: bool
     compute_fixed: int
+    compute_per_token: int
     host_compute_fixed: int
     active_share: float
 
@@ -34,6 +35,7 @@ def _still(shape: Shape) -> _Still:
     return _Still(
         is_tied(shape.architecture),
         compute_fixed(shape.architecture, shape.kv),
+        mask_bytes(chosen=chooses_tokens(shape.kv)),
         UBATCH * 4 * (shape.architecture.embedding_length or 0),
         shape.active_parameters / max(shape.parameters, 1),
     )
@@ -88,7 +90,7 @@ def demand(
         kv=shape.kv,
         padded=True,
         compute_fixed=still.compute_fixed,
-        compute_per_token=MASK_BYTES,
+        compute_per_token=still.compute_per_token,
         host_compute_fixed=still.host_compute_fixed,
         host_compute_per_token=MASK_BYTES,
         overhead=OVERHEAD,

@@ -9,8 +9,8 @@ from backends.fit import Verdict
 from backends.memory.demand import CPU, Demand
 from backends.places import Place, Places
 
-Shortage = tuple[int, int, str]
-"""Bytes that are missing at a place, what it has to give, and which place it is."""
+Shortage = tuple[int, int, str, int]
+"""Bytes that are missing at a place, what it has to give, which place it is, and how many devices it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Placement:
     """What the cards take of it."""
     nearest: str = ""
     """For "no" the place that comes nearest: "card", "cards", "ram" or "all" of them together."""
+    devices: int = 1
+    """Devices that the load lies on, or for "no" would lie on: each has a process's share and a compute buffer."""
 
 
 def device_need(demand: Demand, context: int, cache_type: str, kind: str) -> int:
@@ -62,11 +64,11 @@ def place(demand: Demand, places: Places, context: int, cache_type: str) -> Plac
     if demand.on_cpu and places.host_bytes and not (places.unified and demand.gpu_where_unified):
         if need <= places.host_bytes:
             return Placement("cpu", CPU, (), 0 if demand.splits else None, (), 0, places.host_bytes, 0)
-        shortage.append((need - places.host_bytes, places.host_bytes, "ram"))
-    short, budget, nearest = min(shortage, default=(need, 0, "ram"))
+        shortage.append((need - places.host_bytes, places.host_bytes, "ram", 1))
+    short, budget, nearest, devices = min(shortage, default=(need, 0, "ram", 1))
     # What the place that comes nearest would have to hold, which is what the sentence names.
     kind = places.cards[0].accelerator.kind if places.cards and nearest != "ram" else CPU
-    return Placement("no", kind, (), None, (), max(short, 1), budget, 0, nearest)
+    return Placement("no", kind, (), None, (), max(short, 1), budget, 0, nearest, devices)
 
 
 def _total_layers(demand: Demand) -> int:
@@ -96,7 +98,7 @@ def _on_one_card(
     short = need - budget
     if places.unified and places.host_bytes:
         short = max(short, need + host_need(demand, context) - places.host_bytes)
-    shortage.append((short, budget, "card"))
+    shortage.append((short, budget, "card", 1))
     return None
 
 
@@ -147,7 +149,10 @@ def _tensor_parallel(
                 budget = sum(_share(demand, card) for card in chosen)
                 layers = _total_layers(demand)
                 return Placement("gpu", kind, tuple(chosen), None, (layers,) * count, 0, budget, each * count)
-            shortage.append(((each - least) * count, least * count, "cards"))
+            # The sum that the load is said to take; where caches lie on several cards at once it is not all.
+            total = demand.estimate(context, cache_type, kind, count).total_bytes
+            short = total - least * count
+            shortage.append((short if short > 0 else (each - least) * count, least * count, "cards", count))
         count *= 2
     return None
 
@@ -173,7 +178,7 @@ def _layer_split(
             total = _total_layers(demand) if demand.splits else None
             return Placement("gpu", kind, tuple(chosen), total, layers, 0, budget, need + fixed * (count - 1))
     budget = sum(card.budget_bytes for card in ordered)
-    shortage.append((max(1, need + fixed * (len(ordered) - 1) - budget), budget, "cards"))
+    shortage.append((max(1, need + fixed * (len(ordered) - 1) - budget), budget, "cards", len(ordered)))
     return None
 
 
@@ -226,12 +231,13 @@ def _split(demand: Demand, places: Places, context: int, cache_type: str, shorta
     fixed = demand.device_compute(context) + demand.overhead_of(kind)
     layers = fill(demand, [card.budget_bytes - fixed for card in cards], context, cache_type)
     count = sum(layers)
-    total = demand.estimate(context, cache_type, kind, max(1, sum(1 for n in layers if n))).total_bytes
+    devices = max(1, sum(1 for n in layers if n))
+    total = demand.estimate(context, cache_type, kind, devices).total_bytes
     budget = places.host_bytes if places.unified else places.host_bytes + sum(card.budget_bytes for card in cards)
     if count < 2 or count == _total_layers(demand):
         # Fewer than one block beside the output layer is no help: that is the CPU with a copy in between.
         if places.cards and not places.unified:
-            shortage.append((max(1, total - budget), budget, "all"))
+            shortage.append((max(1, total - budget), budget, "all", devices))
         return None
     caches = layer_caches(demand, context, cache_type)
     first = _total_layers(demand) - count
@@ -242,6 +248,8 @@ def _split(demand: Demand, places: Places, context: int, cache_type: str, shorta
     on_host += demand.device_compute(context) + demand.overhead_of(CPU)
     room = places.host_bytes - (device if places.unified else 0)
     if on_host > room:
-        shortage.append((on_host - room, budget, "all"))
+        # The sum that the load is said to take; where a layer too many is in the way, what that layer lacks.
+        short = total - budget
+        shortage.append((short if short > 0 else on_host - room, budget, "all", devices))
         return None
     return Placement("split", kind, tuple(used), count, tuple(n for n in layers if n), 0, budget, device)

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from backends.memory.kv_cache import APART, guesses, is_windowed, layer_kind, per_layer, period, whole
+from backends.memory.kv_cache import (
+    APART,
+    guesses,
+    index_elements,
+    is_latent,
+    is_windowed,
+    layer_kind,
+    per_layer,
+    period,
+    whole,
+)
 from specs.model import Architecture
 
 
@@ -108,6 +118,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     "apertus": Traits(gated=False, qk_norm="head"),
     "smallthinker": Traits(),
     "minimax-m2": Traits(qk_norm="full"),
+    "minimax-m3": Traits(qk_norm="head"),
     "nemotron_h": Traits(gated=False, norms=1),
     "nemotron_h_moe": Traits(gated=False, norms=1),
 }
@@ -116,7 +127,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
 TIED: Final = frozenset({"gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "command-r", "cohere2"})
 """Architectures whose output is always the token embedding, whatever a configuration says."""
 
-LATENT: Final = frozenset({"deepseek2", "deepseek3", "minicpm3", "glm-dsa", "kimi-linear"})
+LATENT: Final = frozenset({"deepseek2", "deepseek3", "deepseek32", "minicpm3", "glm-dsa", "kimi-linear"})
 
 
 def name_of(architecture: Architecture) -> str:
@@ -193,6 +204,7 @@ def block_signature(architecture: Architecture, index: int) -> tuple[object, ...
         per_layer(architecture.feed_forward_length, index),
         dense,
         guesses(architecture, index),
+        index_elements(architecture, index),
     )
 
 
@@ -258,7 +270,8 @@ def _next_token(architecture: Architecture, width: int, add: _Adder) -> None:
     """What a block that guesses the token after the next one has beside the others."""
     words = architecture.vocab_size or 0
     add.matrix("nextn.eh_proj", 2 * width, width)
-    if name_of(architecture) == "glm4moe":
+    if name_of(architecture) == "glm4moe" and not architecture.extra.get("nextn.shared_embeddings"):
+        # GLM-4.5 and 4.7 publish both tables again; in GLM-4.6's repository they are the model's own.
         add.matrix("nextn.embed_tokens", width, words)
         add.matrix("nextn.shared_head_head", width, words)
     for name in ("enorm", "hnorm", "shared_head_norm"):
@@ -301,6 +314,13 @@ def _attention(architecture: Architecture, index: int, width: int, traits: Trait
         add.vector("attn_k_norm.weight", keys if full else key)
     if traits.sinks:
         add.vector("attn_sinks.weight", heads)
+    index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
+    index_key = whole(architecture.extra.get("attention.indexer.key_length"))
+    if name_of(architecture) == "minimax-m3" and index_heads and index_key and index_elements(architecture, index):
+        add.matrix("indexer.q_proj", width, index_heads * index_key)
+        add.matrix("indexer.k_proj", width, index_key)
+        add.vector("indexer.q_norm.weight", index_key)
+        add.vector("indexer.k_norm.weight", index_key)
 
 
 def _keys_are_values(architecture: Architecture, index: int) -> bool:
@@ -326,17 +346,22 @@ def _latent(architecture: Architecture, index: int, width: int, add: _Adder) -> 
         add.matrix("attn_q", width, heads * key)
     add.matrix("attn_kv_a_mqa", width, rank + rope)
     add.vector("attn_kv_a_norm.weight", rank)
-    # Since April 2025 the converter writes the two halves of attn_kv_b apart.
-    add.matrix("attn_k_b", nope, rank, heads)
-    add.matrix("attn_v_b", rank, value, heads)
+    if is_latent(architecture):
+        # Since April 2025 the converter writes the two halves of attn_kv_b apart.
+        add.matrix("attn_k_b", nope, rank, heads)
+        add.matrix("attn_v_b", rank, value, heads)
+    else:
+        add.matrix("attn_kv_b", rank, heads * (nope + value))
     add.matrix("attn_output", heads * value, width)
     index_heads = whole(architecture.extra.get("attention.indexer.head_count"))
     index_key = whole(architecture.extra.get("attention.indexer.key_length"))
-    if index_heads and index_key:
-        # What chooses the tokens that sparse attention looks at.
+    if index_heads and index_key and (index_elements(architecture, index) or guesses(architecture, index)):
+        # What chooses the tokens that sparse attention looks at; GLM-5.2 has it in every fourth block.
         add.matrix("indexer.attn_q_b", architecture.q_lora_rank or width, index_heads * index_key)
         add.matrix("indexer.attn_k", width, index_key)
         add.matrix("indexer.proj", width, index_heads)
+        add.vector("indexer.k_norm.weight", index_key)
+        add.vector("indexer.k_norm.bias", index_key)
 
 
 def _recurrent(architecture: Architecture, width: int, add: _Adder) -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from backends.memory.demand import CPU, Demand, Portion
-from backends.memory.kv_cache import per_layer
+from backends.memory.kv_cache import KvCache, expanded, is_latent, kv_cache, per_layer
 from backends.memory.shape import Shape
 from backends.memory.tensors import is_tied
 from specs.formats import Quantization
@@ -26,7 +26,7 @@ OVERHEAD: Final = (("cuda", 700 * _MIB), ("metal", 400 * _MIB), (CPU, 600 * _MIB
 ON_CPU: Final = frozenset({"none", "nf4", "int8", "gptq", "awq"})
 """Methods that run without an accelerator."""
 
-NATIVE_BITS: Final = (("gpt-oss", 4.25), ("deepseek2", 8.0))
+NATIVE_BITS: Final = (("gpt-oss", 4.25), ("deepseek2", 8.0), ("deepseek32", 8.0))
 """Bits of a weight of repositories that are published quantized although they count as unquantized.
 
 gpt-oss keeps its experts in MXFP4; DeepSeek V3 and R1 (over 600 billion parameters) are FP8.
@@ -51,7 +51,7 @@ def native_bits(shape: Shape) -> float:
     """Bits of a weight as the unquantized repository publishes it."""
     name = shape.architecture.architecture or ""
     for known, bits in NATIVE_BITS:
-        if name == known and (known != "deepseek2" or shape.parameters > 600_000_000_000):
+        if name == known and (known == "gpt-oss" or shape.parameters > 600_000_000_000):
             return bits
     return 16.0
 
@@ -74,6 +74,13 @@ def activation_bytes(shape: Shape) -> int:
     return 2 * (3 * (forward or 4 * width) + 4 * width)
 
 
+def heads_of(shape: Shape) -> KvCache:
+    """The cache of each head's own keys and values, also where the attention is latent."""
+    if not is_latent(shape.architecture):
+        return shape.kv
+    return kv_cache(expanded(shape.architecture)) or shape.kv
+
+
 class _Still(NamedTuple):
     """What a model takes whatever its quantization."""
 
@@ -82,6 +89,8 @@ class _Still(NamedTuple):
     blocks: int
     activation_bytes: int
     active_share: float
+    heads: KvCache
+    """The cache where latent attention is computed from each head's own keys and values."""
 
 
 @lru_cache(maxsize=4096)
@@ -92,6 +101,7 @@ def _still(shape: Shape) -> _Still:
         shape.architecture.block_count or 1,
         activation_bytes(shape),
         shape.active_parameters / max(shape.parameters, 1),
+        heads_of(shape),
     )
 
 
@@ -142,6 +152,10 @@ def demand(
 ) -> Demand:
     """Bytes of a load for one sequence; flash or scaled-dot-product attention, 16-bit cache.
 
+    Transformers computes each head's keys and values before it caches them, also where a latent row would do: 27 x
+    16 x (192 + 128) elements a token of DeepSeek V2 Lite, not 27 x 576. Source: past_key_values.update in its
+    modeling_deepseek_v2.py and modeling_deepseek_v3.py.
+
     The engines that take the same weights differ in what surrounds them: see Demand's fields.
     """
     still = _still(shape)
@@ -158,7 +172,7 @@ def demand(
         block_bytes=(each,) * blocks,
         outside_bytes=weights - each * blocks,
         host_bytes=0,
-        kv=shape.kv,
+        kv=still.heads if engine == TRANSFORMERS else shape.kv,
         padded=False,
         compute_fixed=compute_fixed,
         compute_per_token=0.0,

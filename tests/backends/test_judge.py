@@ -35,7 +35,7 @@ from backends.machine.presets import preset
 from backends.words import amount
 from specs.catalog import load_catalog
 from specs.engines import candidate_engines
-from specs.model import ModelFamily, ModelSpec, Variant
+from specs.model import LLAMA_CPP, TRANSFORMERS, VLLM, ModelFamily, ModelSpec, Variant
 
 
 def test_a_small_model_runs_whole_on_a_large_card() -> None:
@@ -111,6 +111,11 @@ def test_a_mig_slice_is_alone() -> None:
     assert small.verdict == "gpu"
     assert len(small.card_indices) == 1
     assert judge(variant("pytorch", 8, "none"), "vLLM", machine).verdict == "no"
+    sliced = linux(64, *slices)
+    split = judge(variant("ggufv2", 70, "Q4_K_M"), "llama.cpp", sliced)
+    assert split.verdict == "split"
+    assert split.reason is not None
+    assert split.reason.endswith(" GiB too large for the A100 MIG 1g.10gb alone")
 
 
 def test_a_mac_gives_its_working_set_only() -> None:
@@ -466,3 +471,18 @@ def test_what_nothing_of_the_family_cures_names_the_smallest_machine_that_runs_i
     assert "short; a machine such as " in reason
     named = reason.rpartition("a machine such as ")[2].removesuffix(" runs it")
     assert judge(giant, "Transformers", preset(named)).verdict == "gpu"
+
+
+@pytest.mark.parametrize("name", ["RTX 4090", "2x RTX 3090", "8x H100"])
+def test_a_no_names_the_sum_that_its_memory_gives(name: str) -> None:
+    # Nearest to one card, to several, to RAM, or to all of them: one number in the sentence and beside it.
+    machine = preset(name)
+    asked = 0
+    for family in load_catalog().families:
+        for one in tuple(family.variants())[:6]:
+            for engine in (LLAMA_CPP,) if one.spec.format == "ggufv2" else (TRANSFORMERS, VLLM):
+                option = judge(one, engine, machine, Wish(131_072))
+                if option.reason and option.reason.startswith("needs ") and " to give: " in option.reason:
+                    asked += 1
+                    assert option.reason.startswith(f"needs {amount(option.memory.total_bytes)} and "), option.reason
+    assert asked > 25

@@ -16,6 +16,7 @@ for place in (HERE.parents[1], HERE.parent / "standins"):
 
 import held_out  # noqa: E402
 import known_models as known  # noqa: E402
+import logged_models  # noqa: E402
 import speed_rows  # noqa: E402
 import transformers_rows  # noqa: E402
 from benchrow import row as bench_row  # noqa: E402
@@ -106,6 +107,21 @@ def cache_errors() -> tuple[list[float], list[float]]:
     return ours, theirs
 
 
+def logged_errors() -> tuple[list[float], list[float]]:
+    """Of caches and states logged of models that the rules were not made with: ours, llmfit's."""
+    ours, theirs = [], []
+    path = TRUTH / "llama_cpp_buffers_elsewhere.csv"
+    kinds = {"cache", "windows", "state"}
+    ours = [one.error for one in logged_models.judged(path) if one.what in kinds]
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            logged = sum(float(row[column] or 0) for column in ("kv_MiB", "window_kv_MiB", "state_MiB"))
+            if logged:
+                billions = parameter_count(logged_models.architecture_of(row["architecture"])) / 1e9
+                theirs.append(abs(LLMFIT_KV * billions * float(row["n_ctx"]) * 1e9 / 2**20 / logged - 1))
+    return ours, theirs
+
+
 def speed_errors() -> tuple[list[float], list[float]]:
     """Of decode speeds: ours, llmfit's."""
     ours, theirs = [], []
@@ -137,6 +153,7 @@ def main() -> int:
         ("GGUF file sizes", file_errors(), (0.001, 0.005)),
         ("GGUF files of other models", unseen_file_errors(), (0.001, 0.005)),
         ("KV caches", cache_errors(), (0.005, 0.005)),
+        ("KV caches of other models", logged_errors(), (0.005, 0.005)),
         ("decode speed", speed_errors(), (0.15, None)),
     ):
         median, high = statistics.median(ours), p95(ours)

@@ -209,7 +209,10 @@ def best_option(found: Sequence[Option]) -> Option:
 
 
 def quick_verdicts(
-    variants: Sequence[Variant], machine: Machine, wish: Wish, statuses: Mapping[str, EngineStatus],
+    variants: Sequence[Variant],
+    machine: Machine,
+    wish: Wish,
+    statuses: Mapping[str, EngineStatus],
     measured: Measured = Measured(),
 ) -> list[str]:
     return [best_option(options([variant], machine, wish, statuses, {})).verdict for variant in variants]
@@ -347,8 +350,14 @@ class FakeWatch:
 
 def load_machine(text: str) -> Machine:
     if text == "M4 Pro 48 GB":
-        return Machine("darwin", "arm64", Cpu("Apple M4 Pro", 14, 14), Memory(48 * GIB, 40 * GIB),
-                       (Accelerator(0, "metal", "Apple M4 Pro", None, 36 * GIB, 36 * GIB, unified=True),), label=text)
+        return Machine(
+            "darwin",
+            "arm64",
+            Cpu("Apple M4 Pro", 14, 14),
+            Memory(48 * GIB, 40 * GIB),
+            (Accelerator(0, "metal", "Apple M4 Pro", None, 36 * GIB, 36 * GIB, unified=True),),
+            label=text,
+        )
     raise ValueError(f'no machine is called "{text}"; write for example "2x RTX 3090"')
 
 

@@ -24,7 +24,14 @@ SAMPLING_PARAMETERS = (
     "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "stop_token_ids", "logprobs",
     "detokenize", "skip_reading_prefix_cache", "output_kind",
 )  # fmt: skip
-ENGINE_METHODS = ("from_engine_args", "add_request", "step", "abort_request", "has_unfinished_requests", "get_tokenizer")
+ENGINE_METHODS = (
+    "from_engine_args",
+    "add_request",
+    "step",
+    "abort_request",
+    "has_unfinished_requests",
+    "get_tokenizer",
+)
 
 EngineArgs = make_dataclass("EngineArgs", [(name, Any, field(default=None)) for name in ENGINE_ARGUMENTS])
 SamplingParams = make_dataclass("SamplingParams", [(name, Any, field(default=None)) for name in SAMPLING_PARAMETERS])
@@ -105,7 +112,9 @@ class LLMEngine:
         return FakeTokenizer()
 
     def add_request(self, request_id: str, prompt: dict[str, list[int]], params: Any) -> str:
-        assert request_id not in world.names, "what is still under way of an aborted request would be taken for this one's"
+        assert request_id not in world.names, (
+            "what is still under way of an aborted request would be taken for this one's"
+        )
         world.names.append(request_id)
         assert set(prompt) - {"cache_salt"} == {"prompt_token_ids"}
         tokens, salt = prompt["prompt_token_ids"], prompt.get("cache_salt")

@@ -20,9 +20,7 @@ from backends.speed import CUDA_PASCAL, DEPTH, ENGINE_SHARE, pace_of, read_bytes
 from specs.model import LLAMA_CPP, ModelFamily, ModelSpec, Variant
 
 GIB = 1 << 30
-LLAMA3_70B = replace(
-    known.LLAMA3_8B, block_count=80, embedding_length=8192, feed_forward_length=28_672, head_count=64
-)
+LLAMA3_70B = replace(known.LLAMA3_8B, block_count=80, embedding_length=8192, feed_forward_length=28_672, head_count=64)
 MODELS = {
     "llama-3-8b": (known.LLAMA3_8B, 8_030_261_248),
     "llama-3-70b": (LLAMA3_70B, 70_553_706_496),
@@ -53,14 +51,14 @@ class Run:
     def speed(self, efficiency: float, block_seconds: float) -> float:
         """Tokens a second at a pace; routed experts cost a quarter of a block's launches again."""
         each = block_seconds * (1.25 if self.routed else 1.0)
-        return self.engine_share / (self.read_bytes / (self.bandwidth * efficiency) + self.blocks * each * self.block_share)
+        return self.engine_share / (
+            self.read_bytes / (self.bandwidth * efficiency) + self.blocks * each * self.block_share
+        )
 
 
 def variant_of(model: str, quantization: str) -> Variant:
     architecture, parameters = MODELS[model]
-    spec = ModelSpec(
-        "ggufv2", parameters / 1e9, (quantization,), parameters=parameters, architecture=architecture
-    )
+    spec = ModelSpec("ggufv2", parameters / 1e9, (quantization,), parameters=parameters, architecture=architecture)
     return Variant(ModelFamily(model, 8192, (), (), (spec,)), spec, quantization)
 
 
@@ -142,4 +140,3 @@ def _by_group(runs: Iterable[Run]) -> list[tuple[str, list[Run]]]:
     for one in runs:
         groups.setdefault(one.group, []).append(one)
     return list(groups.items())
-

@@ -24,7 +24,9 @@ class OpenAiStandin:
     fault: (status, body) for every question, a text being a page of HTML; raw: what is sent of a stream, as it stands.
     """
 
-    def __init__(self, pieces: Sequence[Any] = ("Hello", " there", "."), models: Sequence[dict[str, Any]] | None = None):
+    def __init__(
+        self, pieces: Sequence[Any] = ("Hello", " there", "."), models: Sequence[dict[str, Any]] | None = None
+    ):
         self.pieces = list(pieces)
         self.models = list(models or [{"id": "tiny", "max_model_len": 4096}])
         self.requests: list[dict[str, Any]] = []
@@ -123,8 +125,12 @@ class OpenAiStandin:
                 delta = piece if isinstance(piece, dict) else {"content": piece}
                 choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": None}
                 if asked.get("logprobs"):
-                    top = [{"token": f"t{n}", "logprob": -float(n), "bytes": None} for n in range(asked["top_logprobs"])]
-                    choice["logprobs"] = {"content": [{"token": "t0", "logprob": 0.0, "bytes": None, "top_logprobs": top}]}
+                    top = [
+                        {"token": f"t{n}", "logprob": -float(n), "bytes": None} for n in range(asked["top_logprobs"])
+                    ]
+                    choice["logprobs"] = {
+                        "content": [{"token": "t0", "logprob": 0.0, "bytes": None, "top_logprobs": top}]
+                    }
             else:
                 choice = {"index": 0, "text": piece, "finish_reason": None, "logprobs": None}
             event([choice])

@@ -32,9 +32,7 @@ def _classes(wheel: zipfile.ZipFile, path: str) -> dict[str, ast.ClassDef]:
 
 
 def _fields(node: ast.ClassDef) -> list[str]:
-    return [
-        one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
-    ]
+    return [one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)]
 
 
 def _parameters(node: ast.ClassDef, method: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import gguf_writer
 
 from backends.memory.gguf_size import tensor_bytes
-from backends.memory.kv_cache import per_layer
+from backends.memory.kv_cache import is_latent, per_layer
 from backends.memory.mixes import category, counted_block, model_of, tensor_type
 from backends.memory.tensors import block_tensors, name_of, outer_tensors
 from specs.formats import TENSOR_TYPES, parse_quantization
@@ -30,6 +30,8 @@ _KEYS = {
     "ssm.inner_size": "ssm_inner_size",
     "rope.dimension_count": "rope_dimension_count",
 }
+_ROUTER_BIAS = ("glm4moe", "minimax-m3")
+"""Architectures that want a bias of the router, which is too small to count in a file's size."""
 _SECOND_NORM_AFTER_ATTENTION = ("gpt-oss", "qwen35", "qwen35moe", "qwen3next", "glm4moe")
 
 
@@ -51,8 +53,8 @@ def metadata(architecture: Architecture, context: int = 131_072) -> dict[str, An
     }
     if architecture.feed_forward_length:
         keys[f"{name}.feed_forward_length"] = architecture.feed_forward_length
-    if architecture.kv_lora_rank:
-        latent = architecture.kv_lora_rank + (architecture.rope_dimension_count or 64)
+    if is_latent(architecture):
+        latent = (architecture.kv_lora_rank or 0) + (architecture.rope_dimension_count or 64)
         keys |= {
             f"{name}.attention.key_length": latent,
             f"{name}.attention.value_length": architecture.kv_lora_rank,
@@ -75,7 +77,7 @@ def metadata(architecture: Architecture, context: int = 131_072) -> dict[str, An
 def _real_name(name: str, part: str) -> str:
     second = "post_attention_norm" if name in _SECOND_NORM_AFTER_ATTENTION else "ffn_norm"
     norms = ["attn_norm", second, "post_attention_norm", "post_ffw_norm"]
-    if name == "olmo2":
+    if name in {"olmo2", "exaone4"}:
         norms = ["post_attention_norm", "post_ffw_norm"]
     for number, real in enumerate(norms):
         if part.startswith(f"norm_{number}_norm."):
@@ -111,6 +113,9 @@ def tensors(architecture: Architecture, mix: str) -> list[tuple[str, tuple[int, 
                 shape = (tensor.columns, tensor.rows // tensor.experts, tensor.experts)
             name = tensor.name if index < 0 else f"blk.{index}.{_real_name(name_of(architecture), tensor.name)}"
             found.append((name, shape, TENSOR_TYPES[chosen].ggml_id, tensor_bytes(tensor, chosen)))
+            if tensor.name == "ffn_gate_inp.weight" and name_of(architecture) in _ROUTER_BIAS:
+                bias = (f"blk.{index}.exp_probs_b.bias", (tensor.rows,), TENSOR_TYPES["F32"].ggml_id, 4 * tensor.rows)
+                found.append(bias)
     return found
 
 

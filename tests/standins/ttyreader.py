@@ -5,6 +5,7 @@ A program of its own with few imports: it is there in 20 ms, and nothing that th
 Arguments: the descriptors of the terminal and of the pipe, columns, rows, 1 to answer the terminal's queries.
 The pipe gets one byte when the reader listens, then records of a time (double), a length (uint32) and the bytes.
 """
+
 from __future__ import annotations
 
 import os

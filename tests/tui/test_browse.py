@@ -267,7 +267,7 @@ async def test_the_footer_names_the_key_that_opens_the_help_where_letters_are_ty
         await press(pilot, "f7")
         last = screen_text(app).splitlines()[-1]
         assert " f1 help " in last
-        assert " ↵ send " in last
+        assert " f3 history " in last
         await press(pilot, "f1")
         assert isinstance(app.screen, Help)
 

@@ -190,11 +190,26 @@ def _line(columns: Sequence[Column], widths: Sequence[int], row: Sequence[str], 
 
 
 def lines(pairs: Iterable[tuple[str, str]]) -> None:
-    """Lines of a name and what it is, names aligned."""
+    """Lines of a name and what it is, names aligned; on a terminal long ones go on beneath, between words."""
     kept = [(name, clean(what)) for name, what in pairs]
     width = max((len(name) for name, _ in kept), default=0)
+    room = 0
+    if has_screen():
+        import shutil
+
+        room = max(NARROWEST, shutil.get_terminal_size().columns - width - GAP)
     for name, what in kept:
-        print(f"{name.ljust(width)}  {what}".rstrip())
+        first, *further = _between_words(what, room) if room and cells(what) > room else [what]
+        print(f"{name.ljust(width)}  {first}".rstrip())
+        for part in further:
+            print(" " * (width + GAP) + part)
+
+
+def _between_words(text: str, width: int) -> list[str]:
+    """Folded, but a path or a link stays whole, so that it can be copied."""
+    import textwrap
+
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False) or [""]
 
 
 def paragraph(words: str) -> None:

@@ -57,7 +57,7 @@ def machines(draw: st.DrawFn) -> Machine:
         arch=draw(names),
         cpu=Cpu(draw(st.none() | texts), physical, logical, fast),
         memory=Memory(*draw(amounts())),
-        accelerators=tuple(draw(st.lists(accelerators(), max_size=4))),
+        accelerators=tuple(draw(st.lists(accelerators(), max_size=4, unique_by=lambda one: (one.kind, one.index)))),
         warnings=tuple(draw(st.lists(texts, max_size=3))),
         label=draw(st.none() | texts),
     )
@@ -136,6 +136,11 @@ def card(**changes: Any) -> dict[str, Any]:
     return wrong(accelerators=[{"kind": "cuda", "name": "NVIDIA L4", **changes}])
 
 
+def test_cards_of_two_kinds_may_have_the_same_number():
+    cards = [{"kind": "cuda", "name": "NVIDIA L4", "index": 0}, {"kind": "rocm", "name": "AMD Radeon", "index": 0}]
+    assert [one.index for one in machine_from_json(wrong(accelerators=cards)).accelerators] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
@@ -177,6 +182,10 @@ def card(**changes: Any) -> dict[str, Any]:
         (card(unified=None), "accelerators[0].unified is null; expected true or false"),
         (card(load_percent=101), "accelerators[0].load_percent is 101; expected a whole number from 0 to 100"),
         (card(index=-1), "accelerators[0].index is -1; expected a whole number from 0"),
+        (
+            wrong(accelerators=[{"kind": "cuda", "name": "A", "index": 0}, {"kind": "cuda", "name": "B", "index": 0}]),
+            "accelerators[1].index is 0, as is that of accelerators[0]; give each cuda card a number of its own",
+        ),
         (card(holders=[{}]), "accelerators[0].holders[0].pid is missing; expected a process number"),
         (
             card(bandwidth_bytes_per_second="fast"),

@@ -104,3 +104,20 @@ def test_vllm_and_transformers_keep_exactly_the_tokens() -> None:
 def test_an_unknown_shape_has_no_cache() -> None:
     assert kv_cache(Architecture(block_count=32)) is None
     assert kv_cache(Architecture()) is None
+
+
+def test_compressed_rows_stand_for_4_or_128_tokens() -> None:
+    # DeepSeek V4 Flash at 64,000 tokens and batches of 4096, logged: 182.75 MiB in 4352 cells of 43 windows, no values
+    # (ggml-org/llama.cpp#27680). The compressed rows and states are those of its source.
+    ratios = (0, 0, *(4, 128) * 20, 4)
+    architecture = Architecture(
+        "deepseek4", 43, 4096, 2048, 64, 1, 512, 512, 129_280, False, sliding_window=128,
+        extra={"attention.compress_ratios": ratios, "attention.indexer.key_length": 128},
+    )  # fmt: skip
+    cache = kv_cache(architecture)
+    assert cache is not None
+    windows = cache.bytes_at(64_000, ubatch=4096) - cache.bytes_at(64_000, ubatch=512) + 43 * 768 * 512 * 2
+    assert windows == 182.75 * MIB
+    states = 21 * 2 * 8 * 2 * (512 + 128) * 4 + 20 * 2 * 128 * 512 * 4
+    compressed = 21 * 16_128 * (512 + 128) * 2 + 20 * 512 * 512 * 2
+    assert cache.bytes_at(64_000) == 43 * 768 * 512 * 2 + compressed + states

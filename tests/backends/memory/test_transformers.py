@@ -6,11 +6,12 @@ import statistics
 from pathlib import Path
 
 import transformers_rows
-from known_models import QWEN3_4B, QWEN25_7B
+from known_models import DEEPSEEK_V2_LITE, QWEN3_4B, QWEN25_7B
 
 from backends.memory import mlx, transformers, vllm
 from backends.memory.shape import shape
 from specs.formats import parse_quantization
+from specs.model import VLLM
 
 TRUTH = Path(__file__).parents[2] / "truth" / "other_engines.csv"
 
@@ -43,3 +44,11 @@ def test_vllm_divides_heads_only() -> None:
     demand = vllm.demand(known, parse_quantization("pytorch", "none"), "vLLM")
     assert demand.parallel_heads == (28, 4)
     assert not demand.splits
+
+
+def test_latent_attention_keeps_the_heads_own_keys_and_values() -> None:
+    # 27 layers of 16 heads of 192 and 128 elements; vLLM keeps the latent row of 576.
+    known = shape(DEEPSEEK_V2_LITE, size_in_billions=15.7, parameters=15_706_484_224)
+    plain = parse_quantization("pytorch", "none")
+    assert transformers.demand(known, plain).kv_bytes(1000, "f16") == 27 * 1000 * 16 * (192 + 128) * 2
+    assert vllm.demand(known, plain, engine=VLLM).kv_bytes(1000, "f16") == 27 * 1000 * 576 * 2

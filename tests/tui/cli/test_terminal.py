@@ -66,6 +66,15 @@ def test_no_word_is_broken_where_the_terminal_is_narrow(terminal: Any) -> None:
     assert {"Transformers,", "QUANTIZATIONS", "tokens."} <= set(words)
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_long_lines_of_hardware_go_on_between_words(terminal: Any, columns: int) -> None:
+    lines = screen(terminal("hardware", "--machine", "RTX 3090 + RTX 4060", columns=columns))
+    card = next(at for at, line in enumerate(lines) if line.startswith("cuda 0"))
+    assert max(len(line) for line in lines if not line.startswith("64 GB of host memory")) <= columns
+    assert lines[card].endswith((",", "compute", "capability"))
+    assert lines[card + 1].startswith(" " * len("system  "))
+
+
 @pytest.mark.parametrize(("columns", "has_room"), [(80, False), (120, True)])
 def test_a_column_that_is_spoken_of_stands_there(terminal: Any, columns: int, has_room: bool) -> None:
     lines = screen(terminal("fit", "llama-3-instruct", columns=columns, HF_HUB_OFFLINE="1"))
