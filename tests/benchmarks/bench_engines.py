@@ -1,4 +1,4 @@
-"""Transformers and MLX through our adapters beside the libraries' own loops, as ratios in one run.
+"""Transformers, MLX and vLLM through our adapters beside the libraries' own loops, as ratios in one run.
 
 On the tiny model, where a token costs a millisecond: what an adapter adds shows there at its worst. Both sides answer
 in turn in this process, so the library has the waiting policy that our adapter sets; a ratio is the median of the
@@ -178,6 +178,41 @@ def bench_mlx(folder: Path, tokens: int, rounds: int) -> bool:
     return good
 
 
+def bench_vllm(folder: Path, tokens: int, rounds: int) -> bool:
+    """Beside the plain loop over the same engine's steps."""
+    from itertools import count
+
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    from backends.engines.engine import LoadOptions, Weights
+    from backends.engines.registry import adapter
+
+    engine = adapter("vLLM").load(Weights(folder, "tiny", "pytorch", "none"), LoadOptions(context=2048))
+    library: Any = engine._runner._engine
+    numbers = count()
+
+    def answer(prompt: str, most: int) -> Iterable[Any]:
+        parameters = SamplingParams(
+            max_tokens=most, min_tokens=most, temperature=0, output_kind=RequestOutputKind.DELTA
+        )
+        library.add_request(f"beside-{next(numbers)}", prompt, parameters)
+        while library.has_unfinished_requests():
+            yield from (output for output in library.step() if output.outputs[0].token_ids)
+
+    def their_second_turn() -> float:
+        list(answer(LONG, 1))
+        began = time.perf_counter()
+        list(answer(LONG + FURTHER, 1))
+        return 1000 * (time.perf_counter() - began)
+
+    good = decode("vLLM", our_side(engine, tokens), lambda: speed(answer(PROMPT, tokens), tokens), rounds)
+    good &= second_turn("vLLM", our_second_turn(engine), their_second_turn, rounds)
+    good &= screen_gap("vLLM, in this process", engine)
+    engine.close()
+    return good
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print a row for each engine that is installed: ours, the library's, the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -187,6 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
     from tests.backends.engines import make_weights
     from tests.conftest import weights_cache
 
+    if importlib.util.find_spec("vllm"):
+        # An environment of its own, whose transformers is there for vLLM only.
+        return 0 if bench_vllm(make_weights.tiny_folder(weights_cache()), asked.tokens, asked.rounds) else 1
     good = True
     if importlib.util.find_spec("transformers"):
         good &= bench_transformers(make_weights.tiny_folder(weights_cache()), asked.tokens, asked.rounds)
