@@ -218,13 +218,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--weights", type=Path, help="a folder for vLLM to load in place of the tiny model")
     asked = parser.parse_args(arguments)
     from tests.backends.engines import make_weights
     from tests.conftest import weights_cache
 
     if importlib.util.find_spec("vllm"):
         # An environment of its own, whose transformers is there for vLLM only.
-        return 0 if bench_vllm(make_weights.tiny_folder(weights_cache()), asked.tokens, asked.rounds) else 1
+        return (
+            0
+            if bench_vllm(asked.weights or make_weights.tiny_folder(weights_cache()), asked.tokens, asked.rounds)
+            else 1
+        )
     good = True
     if importlib.util.find_spec("transformers"):
         good &= bench_transformers(make_weights.tiny_folder(weights_cache()), asked.tokens, asked.rounds)
